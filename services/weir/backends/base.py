@@ -1,0 +1,40 @@
+"""The one seam between routing and inference."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from weir.contracts.events import GenerationEvent
+from weir.contracts.request import GenerateRequest
+
+
+class Backend(Protocol):
+    """A place that turns a rendered request into events."""
+
+    @property
+    def name(self) -> str:
+        """Stable label for logs and metrics, e.g. `cpu-0`."""
+        ...
+
+    def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+        """Yield zero or more `TokenChunk`s, then exactly one `Finished`.
+
+        `request.prompt` is the full prompt and `request.sampling.max_new_tokens` is set. Closing the generator
+        early cancels the work on the node within 200 ms.
+
+        Raises:
+            OverloadedError: the node's queue is full.
+            BackendTimeoutError: no event arrived within `timeout_s` seconds.
+            BackendUnavailableError: the node cannot be reached, or went away mid-stream.
+            BackendError: the node answered with something that is not the protocol.
+        """
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the node would accept a request now."""
+        ...
+
+    async def load(self, model: str, version: int) -> None:
+        """Make the node serve this version; the old one goes on serving if that fails."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,95 @@
+"""A release's manifest: what is in it, where it came from, what was proven of it."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from weir.contracts.request import MODEL_NAME
+
+SCHEMA_VERSION: Final = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Flavour = Annotated[str, Field(pattern=r"^(cpu|cuda)-[a-z0-9-]{2,24}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """One file of a release; `path` is relative, with `/`, and never leaves the release."""
+
+    path: str = Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")
+    sha256: Sha256
+    bytes: int = Field(ge=0)
+
+
+class Lineage(_Frozen):
+    """Everything needed to make this release again."""
+
+    base: str
+    base_sha256: Sha256
+    recipe_sha256: Sha256
+    data_sha256: dict[str, Sha256] = Field(description="file name → sha256 of its bytes")
+    run: str
+    seed: int
+    code_version: str
+    libraries: dict[str, str]
+
+
+class GoldenPrompt(_Frozen):
+    """A prompt as text and token ids, and the first greedy tokens of the checkpoint's answer."""
+
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    greedy_ids: tuple[int, ...]
+
+
+class Parity(_Frozen):
+    """How one flavour answers compared with the fp32 checkpoint, teacher-forced, token by token through the past."""
+
+    max_abs: float
+    argmax_agreement: float = Field(ge=0, le=1)
+    mean_kl: float
+    nll: float
+    nll_reference: float
+    greedy_equal: bool = Field(description="32 greedy tokens equal on every golden prompt")
+    exact_match: float | None = Field(default=None, description="on the task's trained rows; none: no task")
+    exact_match_reference: float | None = None
+    bytes: int
+    passed: bool
+    reasons: tuple[str, ...] = Field(default=(), description="which numbers failed the gate")
+
+
+class Format(_Frozen):
+    """One exported graph. `golden_greedy_ids` is per golden prompt what *this* flavour says (quantised ones may differ)."""
+
+    flavour: Flavour
+    graph: str = Field(description="path of the ONNX file inside the release")
+    parity: Parity
+    golden_greedy_ids: tuple[tuple[int, ...], ...]
+
+
+class ReleaseManifest(_Frozen):
+    """Written by export and publish, read by nodes and gateway before anything is loaded."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: str = Field(pattern=MODEL_NAME)
+    version: int = Field(ge=1)
+    created: datetime
+    files: tuple[FileEntry, ...]
+    lineage: Lineage
+    prompt_mode: Literal["chat", "raw"]
+    context_tokens: int = Field(ge=16, description="prompt + completion")
+    vocab_size: int
+    eos_ids: tuple[int, ...] = Field(min_length=1)
+    tokenizer_sha256: Sha256
+    chat_template_sha256: Sha256 | None
+    golden: tuple[GoldenPrompt, ...] = Field(min_length=1)
+    formats: tuple[Format, ...] = Field(min_length=1)
+    serve_flavour: Flavour = Field(description="what a CPU node loads when nobody says otherwise")
+    gate_passed: bool
+    evaluation: dict[str, float] = Field(default_factory=dict, description="e.g. exact_match_trained_before")
+
+    def format_of(self, flavour: str) -> Format | None:
+        return next((f for f in self.formats if f.flavour == flavour), None)

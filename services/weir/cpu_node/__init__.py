@@ -1,0 +1,1 @@
+"""A thin HTTP server over the engine (Open Inference Protocol v2)."""

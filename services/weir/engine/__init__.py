@@ -1,0 +1,1 @@
+"""Continuous-batching generation on ONNX Runtime."""

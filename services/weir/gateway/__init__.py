@@ -1,0 +1,1 @@
+"""The HTTP gateway: TGI, OpenAI and Triton-style surfaces over one service."""

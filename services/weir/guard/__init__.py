@@ -1,0 +1,1 @@
+"""Text in, verdict out. No I/O but reading the policy."""

@@ -1,0 +1,1 @@
+"""Reading a release: hashes, tokenizer, chat template."""

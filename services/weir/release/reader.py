@@ -1,0 +1,97 @@
+"""Opens a release and refuses one that its manifest does not vouch for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from weir.contracts.errors import ReleaseError
+from weir.contracts.manifest import Format, ReleaseManifest
+from weir.release.hashing import sha256_file
+
+MANIFEST = "manifest.json"
+COMPLETE = "COMPLETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release whose every file had the size and hash its manifest says when it was opened."""
+
+    root: Path
+    manifest: ReleaseManifest
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "model"
+
+    def format(self, flavour: str | None = None) -> Format:
+        """Return the asked flavour, by default the one to serve.
+
+        Raises:
+            ReleaseError: the release has no such flavour, or it did not pass its gate.
+        """
+        wanted = flavour or self.manifest.serve_flavour
+        found = self.manifest.format_of(wanted)
+        if found is None:
+            have = ", ".join(f.flavour for f in self.manifest.formats)
+            raise ReleaseError(f"{self.root.name}: no flavour {wanted!r} in this release (it has {have})")
+        if not found.parity.passed:
+            raise ReleaseError(
+                f"{self.root.name}: flavour {wanted!r} failed its parity gate: {'; '.join(found.parity.reasons)}"
+            )
+        return found
+
+    def graph(self, flavour: str | None = None) -> Path:
+        return self.root / self.format(flavour).graph
+
+
+def open_release(root: Path) -> Release:
+    """Read the manifest at `root` and check every file it names.
+
+    Raises:
+        ReleaseError: no such release, not complete, a file missing, altered or a link out of the release.
+    """
+    manifest = read_manifest(root)
+    base = root.resolve()
+    for entry in manifest.files:
+        path = root / entry.path
+        if not path.is_file():
+            raise ReleaseError(f"{root}: {entry.path} is missing")
+        if not path.resolve().is_relative_to(base):
+            raise ReleaseError(f"{root}: {entry.path} leaves the release")
+        if path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
+            raise ReleaseError(f"{root}: {entry.path} is not the file its manifest names (size or sha256 differs)")
+    return Release(root, manifest)
+
+
+def read_manifest(root: Path) -> ReleaseManifest:
+    """Read and validate the manifest alone; files are not checked.
+
+    Raises:
+        ReleaseError: there is no complete release at `root`, or its manifest does not fit the schema.
+    """
+    if not (root / MANIFEST).is_file():
+        raise ReleaseError(f"{root}: no release here ({MANIFEST} is missing)")
+    if not (root / COMPLETE).is_file():
+        raise ReleaseError(f"{root}: this release was never finished ({COMPLETE} is missing)")
+    raw = (root / MANIFEST).read_bytes()
+    if (root / COMPLETE).read_text().strip() != sha256_file(root / MANIFEST):
+        raise ReleaseError(f"{root}: {MANIFEST} is not the one this release was finished with (sha256 differs)")
+    try:
+        return ReleaseManifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ReleaseError(f"{root}: {MANIFEST}: {where}: {first['msg']}") from error
+
+
+def newest_version(model_dir: Path) -> Path:
+    """Return the highest complete version below `releases/<model>/`.
+
+    Raises:
+        ReleaseError: there is none.
+    """
+    versions = [p for p in model_dir.glob("*") if p.name.isdigit() and (p / COMPLETE).is_file()]
+    if not versions:
+        raise ReleaseError(f"{model_dir}: no complete release here")
+    return max(versions, key=lambda p: int(p.name))

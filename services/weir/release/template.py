@@ -1,0 +1,69 @@
+"""Renders messages with the release's chat template, in a sandbox."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from weir.contracts.errors import ReleaseError, ValidationError
+from weir.contracts.request import Message
+
+# Training marks which tokens are the assistant's; serving has no use for it.
+_GENERATION_MARK = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+_ZERO_WIDTH = "\u200b"
+
+
+def serving_template(template: str) -> str:
+    """Strip the training-only `{% generation %}` marks, keeping the white space that they would keep."""
+    return _GENERATION_MARK.sub(lambda mark: _trimmed(mark.group()), template)
+
+
+def _trimmed(mark: str) -> str:
+    left = "{#-" if mark.startswith("{%-") else "{#"
+    right = "-#}" if mark.endswith("-%}") else "#}"
+    return f"{left} {right}"
+
+
+class ChatTemplate:
+    """One compiled template. Rendering runs no code but the template's, without attribute or module access.
+
+    Control tokens inside message content are broken by a zero-width space, so that a user cannot speak
+    in another role's name.
+    """
+
+    def __init__(self, source: str, control_tokens: Sequence[str] = ()) -> None:
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
+        try:
+            self._template = environment.from_string(serving_template(source))
+        except TemplateError as error:
+            raise ReleaseError(f"the chat template does not compile: {error}") from error
+        self._control = tuple(sorted(control_tokens, key=len, reverse=True))
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """Return the prompt text.
+
+        Raises:
+            ValidationError: the template refuses these messages (its own words are given).
+        """
+        turns = [{"role": m.role, "content": self._escaped(m.content)} for m in messages]
+        try:
+            return self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, tools=None)
+        except SecurityError as error:
+            raise ReleaseError("the chat template tried something that the sandbox forbids") from error
+        except TemplateError as error:
+            raise ValidationError(f"the chat template refused the messages: {error}", "messages") from error
+
+    def _escaped(self, text: str) -> str:
+        for token in self._control:
+            if token in text:
+                text = text.replace(token, token[0] + _ZERO_WIDTH + token[1:])
+        return text
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)

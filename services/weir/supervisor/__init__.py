@@ -1,0 +1,1 @@
+"""Starts a node and a gateway, watches them, restarts what dies."""

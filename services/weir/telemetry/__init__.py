@@ -1,0 +1,1 @@
+"""Every metric and log format of Weir is defined here."""

@@ -1,0 +1,1 @@
+"""Everything that learns, exports and proves. One verb, one file."""

@@ -34,7 +34,11 @@ VERBS = {
     "doctor": Verb("weir.supervisor.doctor", "gateway", "Say what this machine can do and what is missing"),
 }
 
-_HEADER = "usage: weir VERB [OPTIONS]\n\nFrom a base model and a file of examples to a proven, guarded, streaming /generate.\n"
+_HEADER = """\
+usage: weir VERB [OPTIONS]
+
+From a base model and a file of examples to a proven, guarded, streaming /generate.
+"""
 
 
 def main() -> None:

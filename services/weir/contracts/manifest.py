@@ -62,7 +62,10 @@ class Parity(_Frozen):
 
 
 class Format(_Frozen):
-    """One exported graph. `golden_greedy_ids` is per golden prompt what *this* flavour says (quantised ones may differ)."""
+    """One exported graph.
+
+    `golden_greedy_ids` is, per golden prompt, what *this* flavour says (a quantised one may differ from the checkpoint).
+    """
 
     flavour: Flavour
     graph: str = Field(description="path of the ONNX file inside the release")

@@ -1,0 +1,56 @@
+# Every target is one command that also works by hand. `make help` lists them.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PINS   := deploy/constraints/dev.txt
+EXTRAS := gateway,node,train,export,dev
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(PINS)
+# Where PyTorch's CPU build lives, if your package index holds only the CUDA one (see README).
+TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--index-url $(WEIR_TORCH_INDEX))
+
+.PHONY: help up test unit lint fix e2e bench soak constraints install
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## Make the environment (.venv)
+
+$(VENV)/.installed: pyproject.toml $(PINS)
+	@echo "making $(VENV) (a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) $(TORCH)
+	@$(PIP) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+up: install  ## Train, prove and serve the demo on this machine, until Ctrl-C
+	@exec $(BIN)/weir up
+
+test: install lint  ## The whole suite
+	$(BIN)/python -m pytest
+
+unit: install  ## The fast tests alone
+	$(BIN)/python -m pytest tests/unit
+
+lint: install  ## Format check, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+fix: install  ## Format and mend what can be mended
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+e2e: install  ## The tests that start real processes
+	$(BIN)/python -m pytest tests/e2e
+
+bench: install  ## Measure this machine (docs/benchmarks.md)
+	$(BIN)/python -m tests.bench.spine
+
+soak: install  ## Tests longer than the suite allows
+	$(BIN)/python -m pytest -m soak
+
+constraints: install  ## Renew the pins from what is installed
+	@( echo '# What development, CI and `make up` install, exactly. Renew: make constraints'; \
+	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' ) > $(PINS)

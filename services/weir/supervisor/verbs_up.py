@@ -1,0 +1,111 @@
+"""`weir up`: from a file of examples to a served release, on this machine."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weir.contracts.errors import CheckFailedError, JobError, UsageError
+from weir.supervisor.ports import require_free
+from weir.supervisor.stack import Stack, StackSettings
+
+app = typer.Typer(add_completion=False)
+_EXIT_ERRORS = {2: UsageError, 3: CheckFailedError}
+
+Data = Annotated[list[Path] | None, typer.Option(help="JSONL of examples (repeatable); default: the bundled FAQ")]
+Heldout = Annotated[Path | None, typer.Option(help="phrasings never trained on, only measured")]
+Base = Annotated[str | None, typer.Option(help="builtin:NAME, a folder, or a hub id")]
+RecipeOption = Annotated[
+    str | None, typer.Option(help="shipped recipe or YAML file; default: faq, or instruct with --base")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a recipe value: optim.lr=1e-4")]
+Home = Annotated[Path, typer.Option(envvar="WEIR_HOME", help="runs, releases, logs")]
+Host = Annotated[str, typer.Option(help="address to listen on")]
+Port = Annotated[int, typer.Option(help="gateway port", min=1, max=65535)]
+NodePort = Annotated[int, typer.Option(help="CPU node port", min=1, max=65535)]
+Guard = Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the shipped one")]
+FlavourOption = Annotated[
+    str | None, typer.Option(help="cpu-fp32, cpu-int8 or cpu-int4; default: the release's choice")
+]
+TrainOnly = Annotated[bool, typer.Option("--no-serve", help="stop after publishing")]
+
+
+@app.command()
+def up(  # noqa: PLR0913 - a command line's options are its arguments
+    data: Data = None,
+    heldout: Heldout = None,
+    base: Base = None,
+    recipe: RecipeOption = None,
+    overrides: Overrides = None,
+    home: Home = Path(".weir"),
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    node_port: NodePort = 8100,
+    guard: Guard = None,
+    flavour: FlavourOption = None,
+    no_serve: TrainOnly = False,
+) -> None:
+    """Check, train, merge, export, verify, publish, then serve until Ctrl-C. What is unchanged is reused."""
+    if not no_serve:
+        require_free(host, port, option="--port")
+        require_free(host, node_port, option="--node-port")
+    chosen = recipe or ("instruct" if base and not base.startswith("builtin:") else "faq")
+    arguments = [chosen, "--home", str(home)]
+    arguments += [text for path in data or () for text in ("--data", str(path))]
+    arguments += ["--heldout", str(heldout)] if heldout else []
+    arguments += ["--base", base] if base else []
+    arguments += [text for override in overrides or () for text in ("--set", override)]
+    result = _pipeline(arguments)
+    if no_serve:
+        typer.echo(f"release: {result['release']}")
+        return
+    settings = StackSettings(Path(result["release"]), home, host, port, node_port, guard, flavour)
+    _serve(settings, str(result["question"]))
+
+
+def _pipeline(arguments: list[str]) -> dict[str, Any]:
+    """Run the training side in a process of its own: its memory goes when it ends, and serving never imports it."""
+    with tempfile.TemporaryDirectory(prefix="weir-up-") as folder:
+        result = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "weir_training.pipeline", *arguments, "--result", str(result)]
+        code = _run_until_done(command)
+        if code == 0:
+            loaded: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+            return loaded
+    if code == 130:
+        raise KeyboardInterrupt
+    error = _EXIT_ERRORS.get(code, JobError)
+    raise error("stopped before serving; the reason stands above")
+
+
+def _run_until_done(command: list[str]) -> int:
+    """Ctrl-C reaches the child too (same terminal): let it write down where it is, then pass its code on."""
+    with subprocess.Popen(command) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def _serve(settings: StackSettings, question: str) -> None:
+    async def main() -> None:
+        stack = Stack(settings, lambda line: typer.echo(line, err=True))
+        await stack.run(lambda: typer.echo(_welcome(settings, question)))
+
+    asyncio.run(main())
+    typer.echo("drained; bye")
+
+
+def _welcome(settings: StackSettings, question: str) -> str:
+    body = json.dumps({"inputs": question, "parameters": {"max_new_tokens": 64}}, ensure_ascii=False)
+    return (
+        f"\nserving {settings.release.parent.name} version {settings.release.name} on {settings.url} (Ctrl-C drains)\n"
+        f"logs: {settings.home / 'logs'}\n\n"
+        f"  curl {settings.url}/generate -H 'content-type: application/json' -d '{body}'\n"
+    )

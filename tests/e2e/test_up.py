@@ -14,7 +14,6 @@ from typing import Any
 import openai
 import pytest
 from huggingface_hub import InferenceClient
-
 from tests.support.up import Up, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]

@@ -37,7 +37,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync_tree(temporary)
+    sync_tree(temporary)
     if path.exists():
         retired = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(retired)
@@ -48,7 +48,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Force every file below `folder`, and the folder itself, to the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -21,6 +21,7 @@ from weir_training.options import DEFAULT_HOME, Base, DataFiles, HeldoutFile, Ho
 from weir_training.progress import Progress, bar
 from weir_training.publish import Publication, make_release
 from weir_training.recipe import Recipe
+from weir_training.report import write_report
 from weir_training.rundir import RunDirectory, open_run, run_key
 
 app = typer.Typer(add_completion=False)
@@ -39,6 +40,7 @@ def run_all(recipe: Recipe, home: Path, progress: Progress, say: narration.Say) 
         say(line)
     _learn(recipe, home, run, progress, say)
     _prove(recipe, run, progress, say)
+    write_report(run)
     with _timed(say) as note:
         made = make_release(recipe, run, home, progress=progress)
         note(narration.published(made))

@@ -169,7 +169,10 @@ def _set(tree: dict[str, Any], override: str) -> None:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
             raise UsageError(f"--set {override}: {part} is not a section")
-    tree[last] = yaml.safe_load(value)
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: {value!r} is not a YAML value") from error
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
@@ -183,5 +186,9 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         }
     )
     template = recipe.model.chat_template
-    model = recipe.model if template == "keep" else recipe.model.model_copy(update={"chat_template": at(template)})
-    return recipe.model_copy(update={"data": data, "model": model})
+    base = recipe.model.base
+    changes = {
+        "chat_template": template if template == "keep" else at(template),
+        "base": at(base) if base.startswith((".", "~")) else base,  # anything else is a hub id or already whole
+    }
+    return recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=changes)})

@@ -15,6 +15,7 @@ from typing import Any
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training.atomic import write_json, write_text
 from weir_training.recipe import Recipe, dump_recipe
+from weir_training.resolve import local_base
 
 _MANIFEST = "manifest.json"
 
@@ -93,8 +94,8 @@ def run_key(recipe: Recipe) -> str:
     """Hash of what decides the adapter: recipe (without the export part and paths) and the bytes of the data."""
     data = "".join(sha256_file(Path(p)) for p in recipe.data.train)
     limits = f"{recipe.data.max_length}{recipe.data.truncation}"
-    base = Path(recipe.model.base)
-    source = sha256_tree(base) if base.is_dir() else f"{recipe.model.base}@{recipe.model.revision}"
+    base = local_base(recipe.model)
+    source = f"{recipe.model.base}@{recipe.model.revision}" if base is None else sha256_tree(base)
     template = recipe.model.chat_template
     template = template if template == "keep" else sha256_file(Path(template))
     parts = recipe.digest("schema_version", "name", "seed", "method", "optim", "checkpoint")

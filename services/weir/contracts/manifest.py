@@ -9,6 +9,8 @@ from weir.contracts.request import MODEL_NAME
 
 SCHEMA_VERSION: Final = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Segments never begin with a dot: no hidden file, no `..`.
+_PATH = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$"
 Flavour = Annotated[str, Field(pattern=r"^(cpu|cuda)-[a-z0-9-]{2,24}$")]
 
 
@@ -19,7 +21,7 @@ class _Frozen(BaseModel):
 class FileEntry(_Frozen):
     """One file of a release; `path` is relative, with `/`, and never leaves the release."""
 
-    path: str = Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")
+    path: str = Field(pattern=_PATH)
     sha256: Sha256
     bytes: int = Field(ge=0)
 
@@ -64,7 +66,7 @@ class Parity(_Frozen):
 class Format(_Frozen):
     """One exported graph.
 
-    `golden_greedy_ids` is, per golden prompt, what *this* flavour says (a quantised one may differ from the checkpoint).
+    `golden_greedy_ids`: per golden prompt, what *this* flavour says (a quantised one may differ from the checkpoint).
     """
 
     flavour: Flavour

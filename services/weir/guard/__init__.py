@@ -1,1 +1,1 @@
-"""Text in, verdict out. No I/O but reading the policy."""
+"""Policy, input filter and exact streaming output guard: text in, verdict out."""

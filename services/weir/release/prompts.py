@@ -11,6 +11,8 @@ from weir.release.reader import read_manifest
 from weir.release.template import ChatTemplate
 from weir.release.tokenizer import ReleaseTokenizer
 
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
 
 @dataclass(frozen=True, slots=True)
 class PromptBuilder:
@@ -41,9 +43,26 @@ def load_prompt_builder(root: Path) -> PromptBuilder:
     """Read tokenizer and template of the release at `root`; its files must have been checked by `open_release`."""
     manifest = read_manifest(root)
     tokenizer = ReleaseTokenizer(root / "model" / "tokenizer.json")
-    source = read_chat_template(root / "model")
-    template = None if source is None else ChatTemplate(source, tokenizer.control_tokens)
-    return PromptBuilder(manifest, tokenizer, template)
+    return PromptBuilder(manifest, tokenizer, load_chat_template(root / "model", tokenizer))
+
+
+def load_chat_template(checkpoint: Path, tokenizer: ReleaseTokenizer) -> ChatTemplate | None:
+    """Return the compiled template of a checkpoint folder, None when it has none."""
+    source = read_chat_template(checkpoint)
+    if source is None:
+        return None
+    return ChatTemplate(source, tokenizer.control_tokens, special_tokens=read_special_tokens(checkpoint))
+
+
+def read_special_tokens(checkpoint: Path) -> dict[str, str]:
+    """Return what templates may name, e.g. `bos_token`, from tokenizer_config.json (plain or as an added token)."""
+    config = checkpoint / "tokenizer_config.json"
+    if not config.is_file():
+        return {}
+    tree = json.loads(config.read_text(encoding="utf-8"))
+    named = {key: tree.get(key) for key in _SPECIAL_TOKENS}
+    plain = {key: value.get("content") if isinstance(value, dict) else value for key, value in named.items()}
+    return {key: value for key, value in plain.items() if isinstance(value, str)}
 
 
 def read_chat_template(checkpoint: Path) -> str | None:

@@ -1,8 +1,10 @@
 """Renders messages with the release's chat template, in a sandbox."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
@@ -34,9 +36,16 @@ class ChatTemplate:
     in another role's name.
     """
 
-    def __init__(self, source: str, control_tokens: Sequence[str] = ()) -> None:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    def __init__(
+        self, source: str, control_tokens: Sequence[str] = (), *, special_tokens: Mapping[str, str] | None = None
+    ) -> None:
+        """Compile `source`; `special_tokens` are the names it may use, e.g. `bos_token`."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals.update(special_tokens or {})
         environment.globals["raise_exception"] = _raise
+        environment.filters["tojson"] = _to_json  # jinja's own escapes for HTML, which no model was trained on
         environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
         try:
             self._template = environment.from_string(serving_template(source))
@@ -57,12 +66,18 @@ class ChatTemplate:
             raise ReleaseError("the chat template tried something that the sandbox forbids") from error
         except TemplateError as error:
             raise ValidationError(f"the chat template refused the messages: {error}", "messages") from error
+        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            raise ReleaseError(f"the chat template failed on the messages ({type(error).__name__})") from error
 
     def _escaped(self, text: str) -> str:
         for token in self._control:
             if token in text:
                 text = text.replace(token, token[0] + _ZERO_WIDTH + token[1:])
         return text
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _raise(message: str) -> None:

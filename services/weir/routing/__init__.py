@@ -1,1 +1,1 @@
-"""Which backend takes this request."""
+"""Which node takes a request: health, load, breaker, retries before the first event."""

@@ -1,8 +1,13 @@
-"""The tokenizer of a built-in base: byte-level BPE with ChatML tokens and a template that marks the assistant's words."""
+"""The tokenizer of a built-in base: byte-level BPE with ChatML turns and a template that marks the assistant's."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 PAD, END_OF_TEXT, TURN_START, TURN_END = SPECIAL_TOKENS = ("<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PAD_ID, END_OF_TEXT_ID, TURN_START_ID, TURN_END_ID = range(len(SPECIAL_TOKENS))
@@ -23,7 +28,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> "Tokenizer":
     """Return a `tokenizers.Tokenizer` trained on `texts`.
 
     Every Chinese character and every digit is a word of its own, so a phrase is cut the same way wherever it stands;
@@ -49,7 +54,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Any:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Any, folder: Path, *, max_context_tokens: int) -> Any:
+def save_tokenizer(tokenizer: "Tokenizer", folder: Path, *, max_context_tokens: int) -> "PreTrainedTokenizerFast":
     """Write the tokenizer files into `folder` and return the `transformers` tokenizer that reads them."""
     from transformers import PreTrainedTokenizerFast
 
@@ -64,4 +69,11 @@ def save_tokenizer(tokenizer: Any, folder: Path, *, max_context_tokens: int) -> 
     )
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
+    _name_the_portable_class(folder / "tokenizer_config.json")
     return fast
+
+
+def _name_the_portable_class(path: Path) -> None:
+    """Write the class name that earlier versions of transformers, and others, know too."""
+    config = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

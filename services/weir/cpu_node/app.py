@@ -1,0 +1,282 @@
+"""The node's HTTP surface as one ASGI callable; paths are the Open Inference Protocol's."""
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from weir import __version__
+from weir.contracts.errors import (
+    BackendUnavailableError,
+    OverloadedError,
+    RequestRejectedError,
+    UnknownModelError,
+    WeirError,
+)
+from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.cpu_node.http import (
+    Answer,
+    ClientGoneError,
+    Receive,
+    Scope,
+    Send,
+    client_watched,
+    read_body,
+    send_answer,
+    send_part,
+    start_events,
+)
+from weir.cpu_node.models import ModelHost
+from weir.cpu_node.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
+from weir.engine.engine import Engine
+from weir.telemetry.node_metrics import NodeMetrics
+
+_log = logging.getLogger("weir.node")
+_MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_INPUTS = (
+    ("text_input", "BYTES"),
+    ("stream", "BOOL"),
+    ("sampling_parameters", "BYTES"),
+    ("exclude_input_in_output", "BOOL"),
+    ("return_finish_reason", "BOOL"),
+    ("return_num_input_tokens", "BOOL"),
+    ("return_num_output_tokens", "BOOL"),
+    ("return_tokens", "BOOL"),
+)
+_OUTPUTS = (
+    ("text_output", "BYTES"),
+    ("finish_reason", "BYTES"),
+    ("num_input_tokens", "UINT32"),
+    ("num_output_tokens", "UINT32"),
+)
+
+
+class _InternalError(WeirError):
+    """What a caller hears of a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One request: what the path said, and the two ends of the connection."""
+
+    path: dict[str, str | None]
+    receive: Receive
+    send: Send
+
+    @property
+    def model(self) -> str:
+        return self.path["model"] or ""
+
+    @property
+    def version(self) -> int | None:
+        """Raises UnknownModelError for a version that is no positive integer."""
+        text = self.path.get("version")
+        if text is None:
+            return None
+        if not re.fullmatch(r"[1-9][0-9]{0,9}", text):
+            raise UnknownModelError("versions are positive integers")
+        return int(text)
+
+
+_Handler = Callable[[_Exchange], Awaitable[None]]
+
+
+class NodeApp:
+    """Translates; the host decides what is served, the engine does the work."""
+
+    def __init__(self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int) -> None:
+        self._host = host
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        table: tuple[tuple[str, str, _Handler], ...] = (
+            ("POST", _MODEL_PATH + "/generate_stream", self._generate_stream),
+            ("POST", _MODEL_PATH + "/generate", self._generate),
+            ("GET", "/v2", self._server),
+            ("GET", "/v2/health/live", self._live),
+            ("GET", "/v2/health/ready", self._ready),
+            ("GET", _MODEL_PATH + "/ready", self._model_ready),
+            ("GET", _MODEL_PATH, self._model),
+            ("POST", "/v2/repository/index", self._index),
+            ("POST", r"/v2/repository/models/(?P<model>[^/]+)/load", self._load),
+            ("POST", r"/v2/repository/models/(?P<model>[^/]+)/unload", self._unload),
+            ("GET", "/metrics", self._render_metrics),
+        )
+        self._routes = tuple((method, re.compile(path), handler) for method, path, handler in table)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            await self._routed(scope, receive, send)
+        except ClientGoneError:
+            return
+        except WeirError as error:
+            self._count_refusal(scope["path"], error)
+            await send_answer(send, _refusal(error))
+        except Exception:  # noqa: BLE001  the cause goes to the log, not to the caller
+            _log.exception("request_failed")
+            await send_answer(send, Answer(500, error_body(_InternalError("the node failed"))))
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].rstrip("/") or "/"
+        allowed = []
+        for method, pattern, handler in self._routes:
+            found = pattern.fullmatch(path)
+            if found is not None and method == scope["method"]:
+                return await handler(_Exchange(found.groupdict(), receive, send))
+            if found is not None:
+                allowed.append(method.encode())
+        if allowed:
+            return await send_answer(send, Answer(405, headers=((b"allow", b", ".join(allowed)),)))
+        return await send_answer(send, Answer(404, orjson.dumps({"error": "no such path", "code": "not_found"})))
+
+    def _count_refusal(self, path: str, error: WeirError) -> None:
+        """Requests that an engine took are counted when they end."""
+        if path.rstrip("/").endswith(("/generate", "/generate_stream")):
+            match error:
+                case OverloadedError():
+                    self._metrics.refused("overloaded")
+                case RequestRejectedError() | UnknownModelError():
+                    self._metrics.refused("rejected")
+                case BackendUnavailableError():
+                    self._metrics.refused("unavailable")
+                case _:
+                    pass
+
+    # generation
+
+    async def _generate_stream(self, exchange: _Exchange) -> None:
+        engine, call = await self._opened(exchange)
+        if call.stream is False:
+            return await self._answer_whole(exchange, engine, call)
+        return await self._answer_events(exchange, engine, call)
+
+    async def _generate(self, exchange: _Exchange) -> None:
+        engine, call = await self._opened(exchange)
+        if call.stream:
+            return await self._answer_events(exchange, engine, call)
+        return await self._answer_whole(exchange, engine, call)
+
+    async def _opened(self, exchange: _Exchange) -> tuple[Engine, NodeCall]:
+        body = await read_body(exchange.receive, max_bytes=self._max_body_bytes)
+        engine = self._host.engine(exchange.model, exchange.version)
+        return engine, parse_call(body, exchange.model)
+
+    async def _answer_events(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
+        """Stream; the status waits for the first event, so that an early refusal keeps its own."""
+        writer = AnswerWriter(call, engine.info.model, engine.info.version)
+        async with client_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+            first = await anext(events)
+            await start_events(exchange.send)
+            await send_part(exchange.send, _framed(writer, first), more=True)
+            try:
+                await _pour(exchange.send, writer, events)
+            except WeirError as error:
+                await send_part(exchange.send, error_event(error), more=True)
+            await send_part(exchange.send, b"", more=False)
+
+    async def _answer_whole(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
+        writer = AnswerWriter(call, engine.info.model, engine.info.version)
+        chunks: list[TokenChunk] = []
+        async with client_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    await send_answer(exchange.send, Answer(200, writer.whole(chunks, event)))
+                else:
+                    chunks.append(event)
+
+    # health, metadata, repository
+
+    async def _server(self, exchange: _Exchange) -> None:
+        await _send_json(
+            exchange,
+            {
+                "name": "weir-node",
+                "version": __version__,
+                "extensions": ["generate", "model_repository", "return_tokens"],
+            },
+        )
+
+    async def _live(self, exchange: _Exchange) -> None:
+        await send_answer(exchange.send, Answer(200 if self._host.live else 503))
+
+    async def _ready(self, exchange: _Exchange) -> None:
+        await send_answer(exchange.send, Answer(200 if self._host.ready else 503))
+
+    async def _model_ready(self, exchange: _Exchange) -> None:
+        engine = self._host.engine(exchange.model, exchange.version)
+        await send_answer(exchange.send, Answer(200 if engine.ready else 503))
+
+    async def _model(self, exchange: _Exchange) -> None:
+        engine = self._host.engine(exchange.model, exchange.version)
+        await _send_json(exchange, _metadata(engine))
+
+    async def _index(self, exchange: _Exchange) -> None:
+        await _send_json(exchange, [_index_entry(engine) for engine in self._host.engines])
+
+    async def _load(self, exchange: _Exchange) -> None:
+        body = await read_body(exchange.receive, max_bytes=self._max_body_bytes)
+        root = self._host.find(exchange.model, parse_load(body))
+        engine = await self._host.load(root)
+        await _send_json(exchange, _index_entry(engine))
+
+    async def _unload(self, exchange: _Exchange) -> None:
+        self._host.unload(exchange.model)
+        await _send_json(exchange, {})
+
+    async def _render_metrics(self, exchange: _Exchange) -> None:
+        text = await asyncio.to_thread(generate_latest, self._metrics.registry)
+        await send_answer(exchange.send, Answer(200, text, CONTENT_TYPE_LATEST.encode()))
+
+
+async def _pour(send: Send, writer: AnswerWriter, events: AsyncGenerator[GenerationEvent, None]) -> None:
+    async for event in events:
+        await send_part(send, _framed(writer, event), more=True)
+
+
+def _framed(writer: AnswerWriter, event: GenerationEvent) -> bytes:
+    return writer.end(event) if isinstance(event, Finished) else writer.chunk(event)
+
+
+async def _send_json(exchange: _Exchange, value: Any) -> None:
+    await send_answer(exchange.send, Answer(200, orjson.dumps(value)))
+
+
+def _refusal(error: WeirError) -> Answer:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if isinstance(error, OverloadedError):
+        headers = ((b"retry-after", str(math.ceil(error.retry_after_s)).encode()),)
+    return Answer(error.status, error_body(error), headers=headers)
+
+
+def _metadata(engine: Engine) -> dict[str, Any]:
+    info, stats = engine.info, engine.stats
+    return {
+        "name": info.model,
+        "versions": [str(info.version)],
+        "platform": "weir_onnxruntime",
+        "inputs": [{"name": name, "datatype": kind, "shape": [1]} for name, kind in _INPUTS],
+        "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _OUTPUTS],
+        "parameters": {
+            "flavour": info.flavour,
+            "context_tokens": engine.context_tokens,
+            "slots": stats.slots,
+            "queued": stats.queued,
+            "running": stats.running,
+            "kv_cache_usage_ratio": stats.kv_used_ratio,
+            "generated_tokens_total": stats.generated_tokens_total,
+            "tokens_per_second": stats.tokens_per_second,
+        },
+    }
+
+
+def _index_entry(engine: Engine) -> dict[str, str]:
+    state = "READY" if engine.ready else "UNAVAILABLE"
+    return {"name": engine.info.model, "version": str(engine.info.version), "state": state, "reason": ""}

@@ -1,0 +1,135 @@
+"""Runs a node as a process: port, signals, drain."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import math
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from prometheus_client import REGISTRY
+
+from weir.contracts.errors import UsageError
+from weir.cpu_node.app import NodeApp
+from weir.cpu_node.models import ModelHost
+from weir.cpu_node.settings import NodeSettings
+from weir.release.reader import MANIFEST, newest_version
+from weir.telemetry.logs import configure_logs
+from weir.telemetry.node_metrics import NodeMetrics
+
+_log = logging.getLogger("weir.node")
+_SWITCH_INTERVAL_S = 0.0005  # the engine's thread and the event loop share one interpreter: hand over quickly
+
+
+def run_node(settings: NodeSettings, root: Path) -> None:
+    """Serve the release at `root` until SIGTERM or SIGINT; then finish what runs, for `drain_timeout_s` at most.
+
+    Raises:
+        UsageError: the port is taken.
+        ReleaseError: the release was refused.
+    """
+    configure_logs("node", settings.log_level)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with contextlib.closing(bound_socket(settings.host, settings.port)) as listener:
+        uvloop.run(_serve(settings, root, listener))
+
+
+def find_release(target: str | None, releases: Path) -> Path:
+    """Return the release that `target` names: its folder, or a model below `releases` (the newest version).
+
+    Raises:
+        UsageError: it names nothing, or nothing was named and there is not exactly one model.
+        ReleaseError: the model has no complete release.
+    """
+    models = sorted(p.name for p in releases.glob("*") if p.is_dir()) if releases.is_dir() else []
+    if target is None:
+        if len(models) != 1:
+            raise UsageError(f"which release? {releases} holds {', '.join(models) or 'none'}")
+        return newest_version(releases / models[0])
+    if (Path(target) / MANIFEST).is_file():
+        return Path(target)
+    if target in models:
+        return newest_version(releases / target)
+    raise UsageError(f"{target}: neither a release folder nor a model below {releases}")
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound, not yet listening.
+
+    Raises:
+        UsageError: the address is in use or not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listener.close()
+        why = "is in use; give another with --port" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"
+        raise UsageError(f"port {port} on {host} {why}") from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, which ends the process by the signal after draining."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _serve(settings: NodeSettings, root: Path, listener: socket.socket) -> None:
+    metrics = NodeMetrics(REGISTRY)
+    host = ModelHost(settings, metrics)
+    app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes)
+    server = _Server(_uvicorn_config(app, settings))
+    _drain_on_signal(server, host)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await host.load(root)
+        where = listener.getsockname()
+        _log.info("listening", extra={"host": where[0], "port": where[1]})
+    except BaseException:
+        server.should_exit = True
+        raise
+    finally:
+        await serving
+        await host.aclose(drain_s=0)
+    _log.info("stopped")
+
+
+def _uvicorn_config(app: NodeApp, settings: NodeSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+    )
+
+
+def _drain_on_signal(server: uvicorn.Server, host: ModelHost) -> None:
+    """The first signal drains; a second one ends the answers in progress."""
+
+    def drain() -> None:
+        if server.should_exit:
+            server.force_exit = True
+        host.drain()
+        server.should_exit = True
+        _log.info("draining")
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain)

@@ -1,0 +1,212 @@
+"""The node's wire form: Open Inference Protocol v2 as Triton's vLLM backend speaks it over HTTP.
+
+Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stream": bool, ...}`. Every key but
+`text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
+Unknown keys are ignored. Defaults differ from vLLM where those surprise: greedy, no token limit but the context,
+the input is not repeated, finish reason and counts are given unless switched off.
+
+Answer, streamed: one event per chunk (`model_name`, `model_version`, `text_output`: the new text, `num_output_tokens`,
+`tokens` if asked for), then an event of its own with `"text_output": ""`, `finish_reason` (`eos_token`,
+`stop_sequence` or `length`), `num_input_tokens` and `num_output_tokens`. As with vLLM, `num_output_tokens` is what that
+event brought (0 in the last one); they add up to the count. Not streamed: one object with all of it. An error is
+`{"error": words, "code": code, "field": path of the wrong field, if one}`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from pydantic import ValidationError as PydanticError
+
+from weir.contracts.errors import ValidationError, WeirError
+from weir.contracts.events import Finished, TokenChunk
+from weir.contracts.request import GenerateRequest, SamplingParams
+
+_NAMES = {"max_tokens": "max_new_tokens"}
+_SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop", "ignore_eos")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCall:
+    """One parsed request. `stream` is None when the body does not say."""
+
+    request: GenerateRequest
+    id: str | None
+    stream: bool | None
+    repeat_input: bool
+    give_reason: bool
+    give_input_count: bool
+    give_output_count: bool
+
+
+def parse_call(body: bytes, model: str) -> NodeCall:
+    """Read a generate request.
+
+    Raises:
+        ValidationError: not JSON, or a field is missing, of the wrong type or out of bounds.
+    """
+    fields = _Fields(_json_object(body, "body"))
+    text = fields.top.get("text_input")
+    if not isinstance(text, str) or not text:
+        raise ValidationError("text_input: a non-empty string is needed", "text_input")
+    call_id = fields.top.get("id")
+    return NodeCall(
+        request=_request(call_id, model, text, fields),
+        id=call_id if isinstance(call_id, str) else None,
+        stream=fields.flag("stream"),
+        repeat_input=fields.flag("exclude_input_in_output") is False,
+        give_reason=fields.flag("return_finish_reason") is not False,
+        give_input_count=fields.flag("return_num_input_tokens") is not False,
+        give_output_count=fields.flag("return_num_output_tokens") is not False,
+    )
+
+
+class _Fields:
+    """Looks a key up in the body, then in its `parameters`."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.top = body
+        parameters = body.get("parameters")
+        if parameters is not None and not isinstance(parameters, dict):
+            raise ValidationError("parameters: an object is needed", "parameters")
+        self.parameters: dict[str, Any] = parameters or {}
+
+    def get(self, name: str) -> Any:
+        value = self.top.get(name)
+        return self.parameters.get(name) if value is None else value
+
+    def flag(self, name: str) -> bool | None:
+        value = self.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise ValidationError(f"{name}: true or false is needed", name)
+        return value
+
+    def sampling(self) -> tuple[str, dict[str, Any]]:
+        """Return where the sampling parameters stand, and them."""
+        found = self.get("sampling_parameters")
+        if found is None:
+            return "parameters", self.parameters
+        if isinstance(found, str):
+            found = _json_object(found.encode(), "sampling_parameters")
+        if not isinstance(found, dict):
+            raise ValidationError("sampling_parameters: an object or its JSON is needed", "sampling_parameters")
+        return "sampling_parameters", found
+
+
+def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRequest:
+    sampling = _sampling(*fields.sampling())
+    try:
+        return GenerateRequest(
+            id=call_id or uuid4().hex,
+            model=model,
+            prompt=text,
+            sampling=sampling,
+            return_tokens=fields.flag("return_tokens") or False,
+        )
+    except PydanticError as error:
+        raise _first_error(error, "", {}) from error
+
+
+def _sampling(where: str, given: Mapping[str, Any]) -> SamplingParams:
+    wanted = {_NAMES.get(name, name): given[name] for name in _SAMPLING if given.get(name) is not None}
+    if isinstance(wanted.get("stop"), str):
+        wanted["stop"] = (wanted["stop"],)
+    if wanted.get("top_k") == -1:  # vLLM's "all"
+        wanted["top_k"] = 0
+    try:
+        return SamplingParams(**wanted)
+    except PydanticError as error:
+        raise _first_error(error, f"{where}.", {ours: theirs for theirs, ours in _NAMES.items()}) from error
+
+
+def _first_error(error: PydanticError, where: str, names: Mapping[str, str]) -> ValidationError:
+    """Say in the caller's own field name what was wrong; never what was given."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    path = [names.get(str(part), str(part)) for part in first["loc"]]
+    field = where + ".".join(path)
+    return ValidationError(f"{field}: {first['msg']}", field)
+
+
+def _json_object(raw: bytes, field: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ValidationError(f"{field}: not JSON", field) from error
+    if not isinstance(value, dict):
+        raise ValidationError(f"{field}: a JSON object is needed", field)
+    return value
+
+
+def parse_load(body: bytes) -> dict[str, Any]:
+    """Read a load request's `parameters`; an empty body means none.
+
+    Raises:
+        ValidationError: not a JSON object, or its parameters are not one.
+    """
+    return _Fields(_json_object(body, "body") if body.strip() else {}).parameters
+
+
+class AnswerWriter:
+    """Writes one call's events in the wire form."""
+
+    def __init__(self, call: NodeCall, model: str, version: int) -> None:
+        self._call = call
+        self._head: dict[str, Any] = {"model_name": model, "model_version": str(version)}
+        if call.id is not None:
+            self._head["id"] = call.id
+        self._prefix = call.request.prompt if call.repeat_input else ""
+
+    def chunk(self, chunk: TokenChunk) -> bytes:
+        """One server-sent event."""
+        event = {**self._head, "text_output": self._prefixed(chunk.text), **self._tokens([chunk])}
+        if self._call.give_output_count:
+            event["num_output_tokens"] = chunk.token_count
+        return _sse(event)
+
+    def end(self, finished: Finished) -> bytes:
+        return _sse({**self._head, "text_output": self._prefixed(""), **self._counts(finished, brought=0)})
+
+    def whole(self, chunks: list[TokenChunk], finished: Finished) -> bytes:
+        """The body of an answer that is not streamed."""
+        text = self._prefixed("".join(chunk.text for chunk in chunks))
+        counts = self._counts(finished, brought=finished.usage.completion_tokens)
+        return orjson.dumps({**self._head, "text_output": text, **self._tokens(chunks), **counts})
+
+    def _prefixed(self, text: str) -> str:
+        prefix, self._prefix = self._prefix, ""
+        return prefix + text
+
+    def _tokens(self, chunks: list[TokenChunk]) -> dict[str, Any]:
+        if not self._call.request.return_tokens:
+            return {}
+        return {"tokens": [token for chunk in chunks for token in chunk.tokens]}  # orjson writes dataclasses
+
+    def _counts(self, finished: Finished, *, brought: int) -> dict[str, Any]:
+        counts: dict[str, Any] = {}
+        if self._call.give_reason:
+            counts["finish_reason"] = finished.reason
+        if self._call.give_input_count:
+            counts["num_input_tokens"] = finished.usage.prompt_tokens
+        if self._call.give_output_count:
+            counts["num_output_tokens"] = brought
+        return counts
+
+
+def error_body(error: WeirError) -> bytes:
+    return orjson.dumps(_error(error))
+
+
+def error_event(error: WeirError) -> bytes:
+    """An error after the first event: the status was sent, so it comes in the stream."""
+    return _sse(_error(error))
+
+
+def _error(error: WeirError) -> dict[str, Any]:
+    field = getattr(error, "field", None)
+    return {"error": str(error), "code": error.code} | ({"field": field} if field else {})
+
+
+def _sse(value: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"

@@ -1,0 +1,74 @@
+"""From a release directory to an engine that was checked against it."""
+
+from pathlib import Path
+
+from weir.contracts.errors import ReleaseError
+from weir.contracts.manifest import Format, ReleaseManifest
+from weir.engine.engine import Engine, EngineInfo
+from weir.engine.observer import EngineObserver
+from weir.engine.runner import greedy_ids
+from weir.engine.session import CacheShape, Graph, GraphSession
+from weir.engine.settings import EngineSettings, available_cpus
+from weir.release.reader import open_release
+from weir.release.tokenizer import ReleaseTokenizer
+
+
+class GoldenMismatchError(ReleaseError):
+    """The graph answers a golden prompt differently here than where it was released."""
+
+    code = "golden_mismatch"
+
+
+def load_engine(
+    root: Path, flavour: str | None, settings: EngineSettings, *, observer: EngineObserver | None = None
+) -> Engine:
+    """Check every file of the release at `root`, build the session, ask the golden prompts; return an engine to start.
+
+    Args:
+        root: `releases/<model>/<version>`.
+        flavour: e.g. `cpu-int8`; none: the manifest's `serve_flavour`.
+        settings: bounds; the number of slots follows from `kv_budget_bytes` and `max_running`.
+        observer: told of every step and request.
+
+    Raises:
+        GoldenMismatchError: an answer to a golden prompt differs from the recorded one.
+        ReleaseError: the release is not what its manifest says, the graph does not load, or not even one sequence
+            fits into the budget.
+    """
+    release = open_release(root)
+    chosen = release.format(flavour)
+    threads = settings.threads or available_cpus()
+    graph = Graph(release.graph(chosen.flavour), threads=threads)
+    context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
+    session = GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context)
+    if settings.check_golden:
+        _check_golden(session, release.manifest, chosen, settings)
+    tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
+    manifest = release.manifest
+    info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids)
+    return Engine(session, tokenizer, info, settings=settings, observer=observer)
+
+
+def _slots(cache: CacheShape, context_tokens: int, settings: EngineSettings) -> int:
+    each = cache.bytes_per_slot(context_tokens)
+    slots = min(settings.kv_budget_bytes // each, settings.max_running)
+    if slots < 1:
+        raise ReleaseError(
+            f"one sequence of {context_tokens} tokens needs {each >> 20} MiB of keys and values; "
+            f"the budget is {settings.kv_budget_bytes >> 20} MiB: raise it or lower the context"
+        )
+    return slots
+
+
+def _check_golden(session: GraphSession, manifest: ReleaseManifest, chosen: Format, settings: EngineSettings) -> None:
+    if len(chosen.golden_greedy_ids) != len(manifest.golden):
+        raise ReleaseError(f"{chosen.flavour}: not every golden prompt has recorded answers")
+    for number, (golden, expected) in enumerate(zip(manifest.golden, chosen.golden_greedy_ids, strict=True)):
+        prompt = list(golden.prompt_ids)
+        if len(prompt) + len(expected) > session.context_tokens:
+            continue  # the operator has cut the context below this prompt
+        got = greedy_ids(session, prompt, len(expected), chunk_tokens=settings.prefill_chunk_tokens)
+        if got != list(expected):
+            raise GoldenMismatchError(
+                f"{chosen.flavour}: golden prompt {number} is not answered as it was when released"
+            )

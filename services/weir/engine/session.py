@@ -1,0 +1,149 @@
+"""One exported decoder graph and its key/value buffers."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from weir.contracts.errors import ReleaseError
+from weir.engine.scheduler import Move
+
+Ids = NDArray[np.int64]
+Logits = NDArray[np.float32]
+
+_PAST = "past_key_values"
+_PRESENT = "present"
+_KNOWN_INPUTS = frozenset({"input_ids", "attention_mask"})
+_QUIET = 3  # errors only: the graph optimiser's warnings say nothing to an operator
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """One layer's key or value buffer is [slots, kv_heads, context, head_size], float32."""
+
+    layers: int
+    kv_heads: int
+    head_size: int
+
+    def bytes_per_slot(self, context_tokens: int) -> int:
+        return self.layers * 2 * self.kv_heads * context_tokens * self.head_size * 4
+
+
+class Graph:
+    """An onnxruntime session on CPU for a graph made by onnxruntime-genai's model builder.
+
+    Raises:
+        ReleaseError: the file is no such graph.
+    """
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _QUIET
+        try:
+            self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            raise ReleaseError(f"{path.name}: onnxruntime does not load this graph: {error}") from error
+        self.past_names = [i.name for i in self.session.get_inputs() if i.name.startswith(_PAST)]
+        self.cache = self._cache_shape(path)
+        self.vocab_size, self.is_pruned = self._logits_shape(path)
+
+    def _cache_shape(self, path: Path) -> CacheShape:
+        inputs = {i.name: i for i in self.session.get_inputs()}
+        unknown = set(inputs) - _KNOWN_INPUTS - set(self.past_names)
+        if unknown or not self.past_names or not set(inputs) >= _KNOWN_INPUTS:
+            raise ReleaseError(f"{path.name}: not a decoder graph with past and present (inputs: {sorted(inputs)})")
+        first = inputs[self.past_names[0]]
+        if first.type != "tensor(float)":
+            raise ReleaseError(f"{path.name}: keys and values are {first.type}; on CPU they must be tensor(float)")
+        kv_heads, head_size = first.shape[1], first.shape[3]
+        if not isinstance(kv_heads, int):
+            raise ReleaseError(f"{path.name}: the number of key/value heads is not in the graph")
+        if not isinstance(head_size, int):
+            head_size = _head_size(path)
+        return CacheShape(len(self.past_names) // 2, kv_heads, head_size)
+
+    def _logits_shape(self, path: Path) -> tuple[int, bool]:
+        logits = next((o for o in self.session.get_outputs() if o.name == "logits"), None)
+        if logits is None or not isinstance(logits.shape[-1], int):
+            raise ReleaseError(f"{path.name}: no output `logits` with a fixed vocabulary")
+        return int(logits.shape[-1]), logits.shape[1] == 1
+
+
+def _head_size(graph: Path) -> int:
+    """The builder leaves this one number out of the graph's shapes; it writes it next to the graph."""
+    try:
+        config = json.loads((graph.parent / "genai_config.json").read_text(encoding="utf-8"))
+        return int(config["model"]["decoder"]["head_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"{graph.parent.name}/genai_config.json: no head_size of the model: {error}") from error
+
+
+class GraphSession:
+    """A graph with room for `slots` sequences of up to `context_tokens` tokens. Not thread-safe.
+
+    Past and present are bound to the same memory, so GroupQueryAttention appends in place. Its CPU kernel takes
+    one token for each of many rows at different lengths, or many tokens for one row, and nothing between.
+    """
+
+    def __init__(self, graph: Graph, *, slots: int, context_tokens: int) -> None:
+        self.graph = graph
+        self.slots = slots
+        self.context_tokens = context_tokens
+        shape = (slots, graph.cache.kv_heads, context_tokens, graph.cache.head_size)
+        self._cache = {name: np.zeros(shape, np.float32) for name in graph.past_names}
+        self._bindings: dict[tuple[int, int], Any] = {}
+        self._logits = np.zeros((slots, 1, graph.vocab_size), np.float32)
+
+    def run(self, ids: Ids, past: Sequence[int], *, first_slot: int) -> Logits:
+        """Append tokens to consecutive slots and return the logits after the last one of each.
+
+        Args:
+            ids: shape (rows, new), int64; new > 1 for one row only.
+            past: per row, how many tokens its slot holds; a smaller number than before rewinds it.
+            first_slot: the slot of row 0; row r lies in slot `first_slot + r`.
+
+        Returns:
+            shape (rows, vocabulary), float32; the memory is written over by the next call.
+        """
+        rows, new = ids.shape
+        totals = np.asarray(past, np.int64) + new
+        mask = (np.arange(int(totals.max())) < totals[:, None]).astype(np.int64)
+        tokens = np.ascontiguousarray(ids, np.int64)
+        logits = self._logits[:rows] if self._fits(new) else np.empty((rows, new, self.graph.vocab_size), np.float32)
+        binding = self._binding(first_slot, rows)
+        _bind(binding.bind_input, "input_ids", tokens)
+        _bind(binding.bind_input, "attention_mask", mask)
+        _bind(binding.bind_output, "logits", logits)
+        self.graph.session.run_with_iobinding(binding)
+        return logits[:, -1]
+
+    def move(self, move: Move) -> None:
+        for buffer in self._cache.values():
+            buffer[move.target, :, : move.length] = buffer[move.source, :, : move.length]
+
+    def _fits(self, new: int) -> bool:
+        return self.graph.is_pruned or new == 1
+
+    def _binding(self, first_slot: int, rows: int) -> Any:
+        """Bindings are kept: making one names every layer's buffers again (about a millisecond for 30 layers)."""
+        found = self._bindings.get((first_slot, rows))
+        if found is None:
+            found = self.graph.session.io_binding()
+            for name, buffer in self._cache.items():
+                view = buffer[first_slot : first_slot + rows]
+                _bind(found.bind_input, name, view)
+                _bind(found.bind_output, name.replace(_PAST, _PRESENT), view)
+            self._bindings[first_slot, rows] = found
+        return found
+
+
+def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:
+    """Bind an array's own memory; the caller keeps it alive until the run is over."""
+    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

@@ -1,0 +1,100 @@
+"""The models this gateway offers, and the release that speaks for each."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weir.contracts.errors import ReleaseError, UnknownModelError
+from weir.contracts.manifest import ReleaseManifest
+from weir.release.hashing import sha256_file
+from weir.release.prompts import PromptBuilder, load_prompt_builder
+from weir.release.reader import MANIFEST, newest_version, read_manifest
+
+_log = logging.getLogger(__name__)
+
+# What clients send that were given a URL and no model: huggingface_hub, TGI's documentation, habit.
+_NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
+_READ_BY_GATEWAY = ("model/tokenizer.json", "model/tokenizer_config.json", "model/chat_template.jinja")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model, and how its prompts are made and counted."""
+
+    name: str
+    version: int
+    context_tokens: int
+    eos_id: int
+    prompts: PromptBuilder
+
+
+class Catalog:
+    """Finds models by name. `reload` swaps all at once; requests under way keep what they have."""
+
+    def __init__(self, models: Sequence[ServedModel], roots: Sequence[Path] = ()) -> None:
+        self._roots = tuple(roots)
+        self._set(models)
+
+    @classmethod
+    def from_releases(cls, roots: Sequence[Path]) -> "Catalog":
+        """Read releases; a folder of versions stands for its newest one.
+
+        Raises:
+            ReleaseError: one is missing, altered or of another schema.
+        """
+        return cls([_read(root) for root in roots], roots)
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        return tuple(self._by_name.values())
+
+    @property
+    def default(self) -> ServedModel:
+        return self._default
+
+    def resolve(self, name: str | None) -> ServedModel:
+        """Return the model called `name`; none, or a name that clients make up, is the default one.
+
+        Raises:
+            UnknownModelError: there is no such model.
+        """
+        if name is None or name in _NOBODYS_NAMES:
+            return self._default
+        model = self._by_name.get(name)
+        if model is None:
+            raise UnknownModelError("this gateway does not serve the model that was asked for")
+        return model
+
+    def reload(self) -> None:
+        """Read the releases again; if one is refused, what was there stays."""
+        try:
+            self._set([_read(root) for root in self._roots])
+        except ReleaseError as error:
+            _log.error("reload_refused", extra={"reason": str(error)})  # the old releases stay
+
+    def _set(self, models: Sequence[ServedModel]) -> None:
+        self._by_name = {model.name: model for model in models}
+        self._default = models[0]
+
+
+def _read(root: Path) -> ServedModel:
+    if not (root / MANIFEST).is_file() and root.is_dir():
+        root = newest_version(root)
+    manifest = read_manifest(root)
+    _check_files(root, manifest)
+    return ServedModel(
+        name=manifest.model,
+        version=manifest.version,
+        context_tokens=manifest.context_tokens,
+        eos_id=manifest.eos_ids[0],
+        prompts=load_prompt_builder(root),
+    )
+
+
+def _check_files(root: Path, manifest: ReleaseManifest) -> None:
+    """Check the few files that a gateway reads. Nodes check all: graphs may be gigabytes."""
+    hashes = {entry.path: entry.sha256 for entry in manifest.files}
+    for name in _READ_BY_GATEWAY:
+        if (root / name).is_file() and hashes.get(name) != sha256_file(root / name):
+            raise ReleaseError(f"{root}: {name} is not the file its manifest names")

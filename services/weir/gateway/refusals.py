@@ -1,0 +1,63 @@
+"""Failures that only a gateway knows."""
+
+from http import HTTPStatus
+
+from weir.contracts.errors import BackendUnavailableError, RequestRejectedError, ValidationError
+
+
+class UnreadableBodyError(ValidationError):
+    """The body is no JSON that can be represented: malformed, not UTF-8, a lone surrogate, NaN or infinity."""
+
+    code = "unreadable_body"
+
+
+class BodyTooLargeError(RequestRejectedError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the request body is larger than {limit_bytes} bytes")
+
+
+class BodyTooSlowError(RequestRejectedError):
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "body_too_slow"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"the request body did not arrive within {timeout_s:g} s")
+
+
+class UnsupportedError(RequestRejectedError):
+    """The request is well-formed, but asks for something that Weir does not do."""
+
+    code = "unsupported"
+
+    def __init__(self, field: str, message: str | None = None) -> None:
+        super().__init__(message or f"`{field}` is not supported yet")
+        self.field = field
+
+
+class ContextTooLongError(ValidationError):
+    """Prompt and answer do not fit into the model's context. The wording is TGI's."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, context_tokens: int, prompt_tokens: int, max_new_tokens: int | None) -> None:
+        if max_new_tokens is None:
+            message = f"`inputs` must have less than {context_tokens} tokens. Given: {prompt_tokens}"
+        else:
+            message = (
+                f"`inputs` tokens + `max_new_tokens` must be <= {context_tokens}. "
+                f"Given: {prompt_tokens} `inputs` tokens and {max_new_tokens} `max_new_tokens`"
+            )
+        super().__init__(message, "inputs")
+        self.context_tokens = context_tokens
+        self.prompt_tokens = prompt_tokens
+        self.max_new_tokens = max_new_tokens
+
+
+class DrainingError(BackendUnavailableError):
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("this gateway is shutting down")

@@ -1,0 +1,104 @@
+"""Everything an operator may set for the gateway: defaults < YAML file < WEIR_GATEWAY_* < flags."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+from weir.contracts.errors import UsageError
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class NodeSettings(BaseModel):
+    """One node that the gateway may route to. `pool` is the kind of node in metrics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
+    url: str = Field(pattern=r"^https?://[^\s/]+/?$")
+    pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
+
+
+class GatewaySettings(BaseSettings):
+    """Read once in `main`, then passed down; no other module reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="WEIR_GATEWAY_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    nodes: tuple[NodeSettings, ...] = Field(min_length=1)
+    releases: tuple[Path, ...] = Field(min_length=1, description="the first one is the default model")
+    guard: Path | None = Field(default=None, description="policy file; none: the packaged one")
+    max_in_flight: int = Field(default=64, ge=1, le=100_000, description="requests")
+    max_queue: int = Field(default=128, ge=0, le=100_000, description="requests")
+    queue_timeout_s: Seconds = 30.0
+    node_timeout_s: Seconds = 120.0  # without a word from the node
+    probe_interval_s: Seconds = 1.0
+    max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    body_timeout_s: Seconds = 10.0
+    drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
+    drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _node_names_are_unique(self) -> Self:
+        names = [node.name for node in self.nodes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"node names must differ: {', '.join(names)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+
+def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> GatewaySettings:
+    """Read the settings; `flags` holds only what was given on the command line.
+
+    Raises:
+        UsageError: a value is missing, unknown or out of bounds; the message names it.
+    """
+    if config is not None and not config.is_file():
+        raise UsageError(f"{config}: no such settings file")
+
+    class FromFile(GatewaySettings):
+        model_config = SettingsConfigDict(yaml_file=config)
+
+    try:
+        return FromFile(**flags)
+    except pydantic.ValidationError as error:
+        raise UsageError(_explained(error)) from None
+    except (SettingsError, yaml.YAMLError) as error:
+        raise UsageError(f"the gateway's settings cannot be read: {error}") from None
+
+
+def _explained(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing" and field in {"nodes", "releases"}:
+        flag = {"nodes": "--node URL", "releases": "--release DIR"}[field]
+        return f"the gateway needs {flag} (or `{field}` in the settings file, or WEIR_GATEWAY_{field.upper()})"
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(field, GatewaySettings.model_fields, n=1)
+        return f"no setting {field!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    return f"{field}: {first['msg']}" if field else str(first["msg"]).removeprefix("Value error, ")

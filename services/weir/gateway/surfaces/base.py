@@ -1,0 +1,129 @@
+"""What every surface offers to the ASGI side."""
+
+import secrets
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+
+from weir.contracts.errors import OverloadedError, ValidationError, WeirError
+from weir.contracts.request import SamplingParams
+from weir.gateway.generation import Ask, Generation
+from weir.gateway.refusals import UnreadableBodyError
+from weir.gateway.streams import Collected
+
+Headers = list[tuple[bytes, bytes]]
+JSON_HEADERS: Headers = [(b"content-type", b"application/json")]
+STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+_UNREADABLE = frozenset({"json_invalid", "finite_number", "string_unicode"})
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Wire(BaseModel):
+    """Base of request bodies: unknown fields are ignored, as clients send many."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Reply(NamedTuple):
+    """A whole response."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Job(Protocol):
+    """One parsed request and how its answer is put."""
+
+    @property
+    def ask(self) -> Ask: ...
+
+    @property
+    def is_stream(self) -> bool: ...
+
+    def whole(self, generation: Generation, answer: Collected) -> Reply: ...
+
+    def stream_headers(self, generation: Generation) -> Headers: ...
+
+    def frames(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+        """Yield server-sent events; a failure is raised, the caller frames it with `Surface.late_error`."""
+        ...
+
+
+class Surface(Protocol):
+    """One route of one API."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def body_model(self) -> type[BaseModel]: ...
+
+    @property
+    def summary(self) -> str: ...
+
+    def parse(self, body: bytes, request_id: str) -> Job:
+        """Raises `RequestRejectedError` when the body is not what the API takes."""
+        ...
+
+    def error(self, error: WeirError) -> Reply: ...
+
+    def late_error(self, error: WeirError) -> bytes:
+        """Frame a failure of a stream that has begun."""
+        ...
+
+
+def decoded(model: type[Body], body: bytes) -> Body:
+    """Parse a request body.
+
+    Raises:
+        UnreadableBodyError: it is not JSON that can be represented.
+        ValidationError: a field is missing, of the wrong type or out of bounds. Neither message quotes the body.
+    """
+    try:
+        return model.model_validate_json(body)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] in _UNREADABLE:
+            where = f"`{field}`: " if field else ""
+            raise UnreadableBodyError(f"{where}the body is not valid JSON text", field or None) from None
+        raise ValidationError(_named(field, first["msg"]), field or None) from None
+
+
+def sampling(prefix: str = "", renamed: dict[str, str] | None = None, **values: Any) -> SamplingParams:
+    """Build sampling parameters; none means the default.
+
+    Raises:
+        ValidationError: one is out of bounds; `prefix` and `renamed` make the name the one that the caller wrote.
+    """
+    try:
+        return SamplingParams.model_validate({key: value for key, value in values.items() if value is not None})
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name, *rest = (str(part) for part in first["loc"])
+        field = ".".join([prefix + (renamed or {}).get(name, name), *rest])
+        raise ValidationError(_named(field, first["msg"]), field) from None
+
+
+def retry_after(error: WeirError) -> Headers:
+    """Return the Retry-After header of a failure that another attempt may cure."""
+    if isinstance(error, OverloadedError):
+        return [(b"retry-after", b"%d" % max(round(error.retry_after_s), 1))]
+    return [(b"retry-after", b"1")] if error.retryable else []
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(12)
+
+
+def _named(field: str, message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"`{field}`: {message}" if field else message

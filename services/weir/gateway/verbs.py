@@ -1,0 +1,58 @@
+"""`weir serve`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weir.gateway.server import serve as run_server
+from weir.gateway.settings import load_settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def serve(
+    node: Annotated[list[str] | None, typer.Option(help="URL of a node, or NAME=URL; repeat for more")] = None,
+    release: Annotated[list[Path] | None, typer.Option(help="a release, or a model's folder: its newest")] = None,
+    guard: Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the packaged one")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on  [default: 8080]")] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file (YAML)")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help="requests worked on at once")] = None,
+    drain_timeout_s: Annotated[
+        float | None, typer.Option(help="how long running answers may go on after SIGTERM")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
+) -> None:
+    """Run the gateway: TGI and OpenAI routes, guard, metrics, over one or more nodes.
+
+    Settings come from flags, then WEIR_GATEWAY_* variables, then the settings file. SIGTERM and Ctrl-C drain;
+    SIGHUP reads the releases again.
+    """
+    given: dict[str, Any] = {
+        "nodes": [_node(number, text) for number, text in enumerate(node)] if node else None,
+        "releases": release or None,
+        "guard": guard,
+        "host": host,
+        "port": port,
+        "max_in_flight": max_in_flight,
+        "drain_timeout_s": drain_timeout_s,
+        "log_level": log_level,
+    }
+    settings = load_settings({key: value for key, value in given.items() if value is not None}, config)
+    _configure_logs(settings.log_level)
+    run_server(settings)
+
+
+def _node(number: int, text: str) -> dict[str, str]:
+    name, has_name, url = text.partition("=")
+    if has_name and "/" not in name:
+        return {"name": name, "url": url}
+    return {"name": f"cpu-{number}", "url": text}
+
+
+def _configure_logs(level: str) -> None:
+    from weir.telemetry.logs import configure_logs  # only a server process sets logging up
+
+    configure_logs("gateway", level)

@@ -1,0 +1,111 @@
+"""One node as the router sees it: a backend with health, load and a breaker."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import monotonic
+
+from weir.backends.base import Backend
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    OverloadedError,
+)
+from weir.contracts.events import GenerationEvent
+from weir.contracts.request import GenerateRequest
+from weir.routing.breaker import Breaker
+from weir.telemetry.metrics import GatewayMetrics
+
+_log = logging.getLogger(__name__)
+_FRESH_PROBE_S = 0.1
+
+
+class Node:
+    """`pool` is what metrics call the kind of node, e.g. `cpu`."""
+
+    def __init__(self, backend: Backend, metrics: GatewayMetrics, *, pool: str = "cpu") -> None:
+        self.backend = backend
+        self.pool = pool
+        self.breaker = Breaker()
+        self.in_flight = 0
+        self.is_healthy = False
+        self._metrics = metrics
+        self._probed_at = float("-inf")
+        self._probing: asyncio.Task[bool] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    @property
+    def is_available(self) -> bool:
+        return self.is_healthy and self.breaker.admits()
+
+    async def probe(self) -> bool:
+        """Ask the node whether it is ready. Callers at the same time, or just after, share one probe."""
+        if self._probing is None:
+            if monotonic() - self._probed_at < _FRESH_PROBE_S:
+                return self.is_healthy
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self) -> bool:
+        try:
+            is_healthy = await self.backend.ready()
+        except Exception:  # noqa: BLE001 - a probe that breaks says that the node is not well
+            is_healthy = False
+        finally:
+            self._probed_at = monotonic()
+            self._probing = None
+        if is_healthy != self.is_healthy:
+            _log.info("node_ready" if is_healthy else "node_not_ready", extra={"node": self.name})
+        if is_healthy and not self.is_healthy:
+            self.breaker.reappeared()
+        self.is_healthy = is_healthy
+        self._show()
+        return is_healthy
+
+    async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+        """Run one request and learn from how it went."""
+        self.in_flight += 1
+        self.breaker.sent()
+        settled = False
+        try:
+            async with aclosing(self.backend.generate(request, timeout_s=timeout_s)) as events:
+                async for event in events:
+                    if event.type == "finished":
+                        settled = True
+                        self.breaker.succeeded()
+                    yield event
+        except BackendError as error:
+            settled = True
+            self._failed(error)
+            raise
+        except OverloadedError:
+            self._metrics.upstream_errors(self.pool, "overload").inc()
+            raise
+        finally:
+            self.in_flight -= 1
+            if not settled:
+                self.breaker.gave_up()
+            self._show()
+
+    def _failed(self, error: BackendError) -> None:
+        match error:
+            case BackendTimeoutError():
+                reason = "timeout"
+            case BackendUnavailableError():
+                reason = "connect"
+                self.is_healthy = False  # until the next probe says otherwise
+                self._probed_at = float("-inf")
+            case _:
+                reason = "protocol"
+        self.breaker.failed()
+        self._metrics.upstream_errors(self.pool, reason).inc()
+        _log.warning("node_failed", extra={"node": self.name, "reason": reason, "words": str(error)})
+
+    def _show(self) -> None:
+        self._metrics.node_healthy(self.name).set(self.is_healthy)
+        self._metrics.circuit_state(self.name).set(int(self.breaker.state))

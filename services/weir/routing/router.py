@@ -1,0 +1,105 @@
+"""Sends a request to the least busy node that is well, and to another one if that fails before its first event."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from weir.contracts.errors import BackendError, BackendUnavailableError, OverloadedError, WeirError
+from weir.contracts.events import GenerationEvent
+from weir.contracts.request import GenerateRequest
+from weir.routing.node import Node
+from weir.telemetry.metrics import GatewayMetrics
+
+Events = AsyncGenerator[GenerationEvent, None]
+
+_ATTEMPTS = 3
+_FIRST_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A request that a node has begun to answer. `events` goes on after `first` and must be closed."""
+
+    node: str
+    pool: str
+    first: GenerationEvent
+    events: Events
+
+
+class Router:
+    """Watches nodes between `start` and `aclose`."""
+
+    def __init__(self, nodes: Sequence[Node], metrics: GatewayMetrics, *, probe_interval_s: float = 1.0) -> None:
+        self.nodes = tuple(nodes)
+        self._metrics = metrics
+        self._probe_interval_s = probe_interval_s
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return any(node.is_available for node in self.nodes)
+
+    async def start(self) -> None:
+        await self._probe_all()
+        self._watch = asyncio.create_task(self._keep_probing())
+
+    async def aclose(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for node in self.nodes:
+            await node.backend.aclose()
+
+    async def open(self, request: GenerateRequest, *, timeout_s: float) -> Routed:
+        """Return once a node has sent its first event.
+
+        A failed attempt is tried again on another node. Only one that could not be reached is tried again itself, when
+        no other is left and a probe says that it is back: what timed out once would only time out again.
+
+        Raises:
+            OverloadedError: every node that is well is full.
+            BackendError: the last attempt's failure, or no node is well.
+        """
+        tried: set[str] = set()
+        failure: WeirError | None = None
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311
+            node = await self._pick(tried, may_repeat=failure is None or isinstance(failure, BackendUnavailableError))
+            if node is None:
+                break
+            if failure is not None:
+                self._metrics.upstream_retries(node.pool).inc()
+            tried.add(node.name)
+            try:
+                return await _opened(node, request, timeout_s)
+            except (BackendError, OverloadedError) as error:
+                failure = error
+        raise failure or BackendUnavailableError("no node is ready")
+
+    async def _pick(self, tried: set[str], *, may_repeat: bool) -> Node | None:
+        if not self.is_ready:
+            await self._probe_all()
+        candidates = [node for node in self.nodes if node.is_available and (may_repeat or node.name not in tried)]
+        return min(candidates, key=lambda node: (node.name in tried, node.in_flight), default=None)
+
+    async def _probe_all(self) -> None:
+        await asyncio.gather(*(node.probe() for node in self.nodes))
+
+    async def _keep_probing(self) -> None:
+        while True:
+            await asyncio.sleep(self._probe_interval_s)
+            await self._probe_all()
+
+
+async def _opened(node: Node, request: GenerateRequest, timeout_s: float) -> Routed:
+    events = node.generate(request, timeout_s=timeout_s)
+    try:
+        first = await anext(events)
+    except StopAsyncIteration:
+        raise BackendError(f"{node.name} ended an answer without a word") from None
+    except BaseException:
+        await events.aclose()
+        raise
+    return Routed(node.name, node.pool, first, events)

@@ -1,0 +1,342 @@
+"""What `Backend` promises, kept by every implementation: scripted, HTTP node, engine in process, real CPU node."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.support.gateway import answer, running
+from tests.support.oip_node import CUT, OipNode
+from tests.support.tiny_release import make_tiny_release
+
+from weir.backends.base import Backend
+from weir.backends.http_node import HttpNode
+from weir.backends.local import LocalBackend
+from weir.backends.scripted import ScriptedBackend
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    OverloadedError,
+    ReleaseError,
+    ValidationError,
+    WeirError,
+)
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.cpu_node.app import NodeApp
+from weir.cpu_node.models import ModelHost
+from weir.cpu_node.settings import NodeSettings
+from weir.engine.engine import Engine
+from weir.engine.loading import load_engine
+from weir.engine.settings import EngineSettings
+from weir.telemetry.node_metrics import NodeMetrics
+
+DONE = Finished(FinishReason.EOS, Usage(5, 1))
+LONG = 256  # tokens: far more than is generated before a test closes the stream
+
+
+@dataclass
+class Subject:
+    """A backend, how to tell it what to say (scripted ones), and whether it works on anything now."""
+
+    backend: Backend
+    play: Callable[[Sequence[Any]], None] | None
+    is_working: Callable[[], bool]
+
+
+def request(*, tokens: int = 6, return_tokens: bool = False, prompt: str = "怎么退货？") -> GenerateRequest:
+    sampling = SamplingParams(max_new_tokens=tokens, ignore_eos=True)
+    return GenerateRequest(id="r1", model="tiny", prompt=prompt, sampling=sampling, return_tokens=return_tokens)
+
+
+def counting(asked: GenerateRequest) -> Sequence[Any]:
+    """Say as many tokens as may be said, with a pause where an engine would work."""
+    count = asked.sampling.max_new_tokens or 1
+    *chunks, finished = answer(*(f"字{i} " for i in range(count)), reason=FinishReason.LENGTH)(asked)
+    return [*[step for chunk in chunks for step in (chunk, 0.005)], finished]
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return make_tiny_release(tmp_path_factory.mktemp("releases"), precisions=("fp32",))
+
+
+def tiny_engine(root: Any) -> Engine:
+    return load_engine(root, None, EngineSettings(threads=1, max_running=2, max_waiting=1, check_golden=False))
+
+
+@pytest.fixture
+async def scripted() -> Subject:
+    stage: list[Any] = [counting]
+    backend = ScriptedBackend(lambda asked: stage[0](asked) if callable(stage[0]) else stage[0])
+    done = backend.cancelled_count
+    return Subject(backend, lambda steps: stage.__setitem__(0, steps), lambda: backend.cancelled_count == done)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Subject]:
+    node = OipNode(counting)
+    with running(node) as port:
+        backend = HttpNode("http", f"http://127.0.0.1:{port}", "tiny")
+        yield Subject(backend, lambda steps: setattr(node, "script", steps), lambda: not node.closed_at)
+        await backend.aclose()
+
+
+@pytest.fixture
+async def local(tiny_release: Any) -> AsyncIterator[Subject]:
+    engine = tiny_engine(tiny_release)
+    engine.start()
+    backend = LocalBackend("local", engine)
+    yield Subject(backend, None, lambda: engine.stats.running + engine.stats.queued > 0)
+    await backend.aclose()
+
+
+@pytest.fixture
+async def node(tiny_release: Any) -> AsyncIterator[Subject]:
+    metrics = NodeMetrics(CollectorRegistry())
+    host = ModelHost(NodeSettings(threads=1), metrics, tiny_engine)
+    await host.load(tiny_release)
+    with running(NodeApp(host, metrics, max_body_bytes=1 << 20)) as port:
+        backend = HttpNode("node", f"http://127.0.0.1:{port}", "tiny")
+        yield Subject(backend, None, lambda: host.load_now().running + host.load_now().queued > 0)
+        await backend.aclose()
+    await host.aclose(drain_s=0)
+
+
+@pytest.fixture(params=["scripted", "http", "local", "node"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["scripted", "http"])
+def actor(request: pytest.FixtureRequest) -> Subject:
+    """A subject that can be told what to say."""
+    return request.getfixturevalue(request.param)
+
+
+async def events_of(backend: Backend, asked: GenerateRequest, timeout_s: float = 5.0) -> list[GenerationEvent]:
+    async with aclosing(backend.generate(asked, timeout_s=timeout_s)) as events:
+        return [event async for event in events]
+
+
+async def test_a_stream_is_chunks_then_exactly_one_finished(subject: Subject) -> None:
+    *chunks, last = await events_of(subject.backend, request())
+
+    assert chunks
+    assert all(isinstance(chunk, TokenChunk) for chunk in chunks)
+    assert isinstance(last, Finished)
+    assert last.reason is FinishReason.LENGTH
+    assert last.usage.completion_tokens == 6
+    assert last.usage.prompt_tokens > 0
+    assert sum(chunk.token_count for chunk in chunks if isinstance(chunk, TokenChunk)) == 6
+
+
+async def test_tokens_come_when_asked_for_and_spell_the_text(subject: Subject) -> None:
+    *chunks, _ = await events_of(subject.backend, request(return_tokens=True))
+
+    tokens = [token for chunk in chunks if isinstance(chunk, TokenChunk) for token in chunk.tokens]
+    text = "".join(chunk.text for chunk in chunks if isinstance(chunk, TokenChunk))
+    assert len(tokens) == 6
+    assert "".join(token.text for token in tokens if not token.special) == text
+    assert all(token.logprob <= 0 for token in tokens)
+
+
+async def test_no_tokens_come_unasked(subject: Subject) -> None:
+    *chunks, _ = await events_of(subject.backend, request())
+
+    assert all(isinstance(chunk, TokenChunk) and chunk.tokens == () for chunk in chunks)
+
+
+async def test_closing_the_stream_ends_the_work_within_200_ms(subject: Subject) -> None:
+    events = subject.backend.generate(request(tokens=LONG), timeout_s=5)
+    await anext(events)
+    assert subject.is_working()
+
+    closed = time.monotonic()
+    await events.aclose()
+    while subject.is_working():
+        assert time.monotonic() - closed < 0.2
+        await asyncio.sleep(0.002)
+
+
+async def test_cancelling_the_task_ends_the_work_too(subject: Subject) -> None:
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(subject.backend.generate(request(tokens=LONG), timeout_s=5)) as events:
+            async for _ in events:
+                begun.set()
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    cancelled = time.monotonic()
+    await asyncio.gather(task, return_exceptions=True)
+    while subject.is_working():
+        assert time.monotonic() - cancelled < 0.2
+        await asyncio.sleep(0.002)
+
+
+async def test_it_is_ready_and_answers_twice(subject: Subject) -> None:
+    assert await subject.backend.ready()
+
+    first = await events_of(subject.backend, request())
+    second = await events_of(subject.backend, request())
+
+    assert texts(first) == texts(second)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (OverloadedError(7), OverloadedError),
+        (BackendUnavailableError("not yet"), BackendUnavailableError),
+        (BackendTimeoutError("late"), BackendTimeoutError),
+        (BackendError("odd"), BackendError),
+        (ValidationError("text_input: too long"), ValidationError),
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_failures_keep_their_kind(
+    actor: Subject, failure: WeirError, kind: type[WeirError], is_late: bool
+) -> None:
+    assert actor.play is not None
+    actor.play([TokenChunk("一"), failure] if is_late else [failure])
+
+    seen: list[GenerationEvent] = []
+    with pytest.raises(kind) as caught:
+        await read_into(seen, actor.backend)
+
+    assert type(caught.value) is kind
+    assert texts(seen) == ("一" if is_late else "")
+
+
+async def read_into(seen: list[GenerationEvent], backend: Backend) -> None:
+    async with aclosing(backend.generate(request(), timeout_s=5)) as events:
+        async for event in events:
+            seen.append(event)  # noqa: PERF401 - what came before a failure counts
+
+
+async def test_silence_is_a_timeout(actor: Subject) -> None:
+    assert actor.play is not None
+    actor.play([TokenChunk("一"), 5.0, DONE])
+
+    began = time.monotonic()
+    with pytest.raises(BackendTimeoutError):
+        await events_of(actor.backend, request(), timeout_s=0.1)
+    assert time.monotonic() - began < 1
+
+
+async def test_an_early_retry_after_is_kept(http: Subject) -> None:
+    assert http.play is not None
+    http.play([OverloadedError(7)])
+
+    with pytest.raises(OverloadedError) as caught:
+        await events_of(http.backend, request())
+    assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_node_that_drops_the_connection_is_unavailable(http: Subject, is_late: bool) -> None:
+    assert http.play is not None
+    http.play([TokenChunk("一"), 0.01, CUT] if is_late else [CUT])
+
+    with pytest.raises(BackendError) as caught:
+        await events_of(http.backend, request())
+    assert isinstance(caught.value, BackendUnavailableError) == is_late  # an early drop is uvicorn's own 500
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"data: {not json}\n\n",
+        b"data: []\n\n",
+        b'data: {"tokens":[{"id":"x"}]}\n\n',
+        b'data: {"finish_reason":"tired"}\n\n',
+        b"data: " + b"x" * (2 << 20),
+    ],
+)
+async def test_what_is_not_the_protocol_is_an_error(http: Subject, garbage: bytes) -> None:
+    assert http.play is not None
+    http.play([garbage])
+
+    with pytest.raises(BackendError):
+        await events_of(http.backend, request())
+
+
+async def test_events_that_arrive_together_are_one_chunk(http: Subject) -> None:
+    assert http.play is not None
+    frames = b"".join(b'data: {"text_output": "%b", "num_output_tokens": 1}\n\n' % text for text in (b"a", b"b", b"c"))
+    http.play([frames + b": a comment\n\n" + b'data: {"text_out', 0.02, b'put": "d"}\n\n', DONE])
+
+    events = await events_of(http.backend, request())
+
+    chunks = [(e.text, e.token_count) for e in events if isinstance(e, TokenChunk)]
+    assert chunks[0] == ("abc", 3)
+    assert texts(events) == "abcd"
+    assert isinstance(events[-1], Finished)
+    assert events[-1].usage == Usage(5, 4)
+
+
+async def test_the_request_has_the_protocols_form() -> None:
+    node = OipNode([DONE])
+    with running(node) as port:
+        backend = HttpNode("http", f"http://127.0.0.1:{port}/", "tiny")
+        sampling = SamplingParams(max_new_tokens=9, temperature=0.5, top_k=3, seed=1, stop=("。",))
+        asked = GenerateRequest(id="r2", model="faq", prompt="p", sampling=sampling)
+        await events_of(backend, asked)
+        await backend.aclose()
+
+    assert node.paths == ["/v2/models/faq/generate_stream"]
+    assert node.bodies == [
+        {
+            "id": "r2",
+            "text_input": "p",
+            "stream": True,
+            "sampling_parameters": {
+                "max_tokens": 9,
+                "temperature": 0.5,
+                "top_p": 1.0,
+                "top_k": 3,
+                "repetition_penalty": 1.0,
+                "seed": 1,
+                "stop": ["。"],
+                "ignore_eos": False,
+            },
+            "exclude_input_in_output": True,
+            "return_finish_reason": True,
+            "return_num_input_tokens": True,
+            "return_num_output_tokens": True,
+            "return_tokens": False,
+        }
+    ]
+
+
+async def test_an_unreachable_node_is_not_ready_and_unavailable() -> None:
+    backend = HttpNode("nobody", "http://127.0.0.1:9", "tiny")
+
+    assert not await backend.ready()
+    with pytest.raises(BackendUnavailableError):
+        await events_of(backend, request())
+    await backend.aclose()
+
+
+async def test_a_load_that_fails_says_why() -> None:
+    node = OipNode()
+    with running(node) as port:
+        backend = HttpNode("http", f"http://127.0.0.1:{port}", "tiny")
+        await backend.load("tiny", 2)
+        with pytest.raises(ReleaseError, match="there is no release 9"):
+            await backend.load("tiny", 9)
+        await backend.aclose()
+
+    assert node.paths[0] == "/v2/repository/models/tiny/load"
+
+
+def texts(events: Sequence[GenerationEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TokenChunk))

@@ -1,0 +1,53 @@
+"""The documents are true: commands run, names exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from weir.cli import VERBS
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+_BLOCK = re.compile(r"^```(\w+) (file|run)(?:=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda p: p.stem)
+def test_a_guides_commands_do_what_it_says(guide: Path, tmp_path: Path) -> None:
+    blocks = _BLOCK.findall(guide.read_text(encoding="utf-8"))
+    assert blocks, "a guide without a command that runs"
+    for _, kind, argument, text in blocks:
+        if kind == "file":
+            (tmp_path / argument).write_text(text, encoding="utf-8")
+            continue
+        script = f'weir() {{ "{sys.executable}" -m weir "$@"; }}\n{text}'
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == int(argument or 0), done.stdout + done.stderr
+
+
+def test_the_readme_names_only_verbs_and_targets_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8") + GUIDES[0].read_text(encoding="utf-8")
+    verbs = set(re.findall(r"(?:^|`|bin/)weir ([a-z]+)", text, re.MULTILINE))
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert verbs <= set(VERBS)
+    assert targets <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def test_every_file_that_a_document_links_to_exists() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_verb_has_a_module_and_help() -> None:
+    for name, verb in VERBS.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "weir", name, "--help"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"{name} ({verb.module}): {done.stderr}"
+        assert "--help" in done.stdout

@@ -1,0 +1,453 @@
+"""From a merged checkpoint to a release: export, verify, publish. Real graphs of a random checkpoint."""
+
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tests.support.tiny_checkpoint import faq_rows, make_tiny_checkpoint
+
+from weir import cli
+from weir.contracts.errors import CheckFailedError, JobError, UsageError
+from weir.engine.loading import load_engine
+from weir.engine.settings import EngineSettings
+from weir.release.hashing import sha256_tree
+from weir.release.reader import open_release
+from weir_training import export as export_module
+from weir_training.checkpoint import Checkpoint
+from weir_training.export import export_flavours
+from weir_training.golden import pick_prompts
+from weir_training.linking import check_node_url, default_repository, tell_node
+from weir_training.parity import TaskRow, compare, open_session
+from weir_training.publish import make_release
+from weir_training.recipe import Recipe, load_recipe
+from weir_training.rundir import RunDirectory, open_run
+from weir_training.verify import verified
+
+FLAVOURS = ("cpu-fp32", "cpu-int8", "cpu-int4")
+LOOSE = {"kl": 10.0, "argmax": 0.0, "nll_rise": 10.0, "exact_match_drop": 1.0}
+STRICT = "{kl: 1.0e-12, argmax: 1.0}"
+
+
+def make_recipe(folder: Path, base: Path, **export: object) -> Path:
+    """Write a recipe and its data; random weights pass only loose gates."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.dumps(row) for row in faq_rows(20)]
+    chinese = {"prompt": "怎么退货？", "completion": "七天内。"}
+    (folder / "faq.jsonl").write_text("\n".join([*rows, json.dumps(chinese)]) + "\n", encoding="utf-8")
+    tree = {
+        "name": "tiny",
+        "model": {"base": str(base)},
+        "data": {"train": ["faq.jsonl"]},
+        "optim": {"threads": 1},
+        "export": {"int8": LOOSE, "int4": LOOSE, **export},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder / "recipe.yaml"
+
+
+def prepared(folder: Path, base: Path, **export: object) -> tuple[Recipe, RunDirectory]:
+    """A run that stands where merge left it."""
+    recipe = load_recipe(make_recipe(folder, base, **export))
+    run = open_run(folder / "home", recipe)
+    shutil.copytree(base, run.merged)
+    return recipe, run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and a verified run; read-only."""
+    folder = tmp_path_factory.mktemp("export")
+    recipe, run = prepared(folder, make_tiny_checkpoint(folder / "base"))
+    export_flavours(recipe, run.merged, run)
+    verified(recipe, run)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it to change."""
+    shutil.copytree(finished, tmp_path / "work")
+    make_recipe(tmp_path / "work", tmp_path / "work" / "base")
+    return tmp_path / "work"
+
+
+def opened(folder: Path, *overrides: str) -> tuple[Recipe, RunDirectory]:
+    recipe = load_recipe(folder / "recipe.yaml", overrides)
+    return recipe, open_run(folder / "home", recipe)
+
+
+def command(folder: Path, verb: str, *options: str) -> int:
+    return cli.run([verb, str(folder / "recipe.yaml"), "--home", str(folder / "home"), *options])
+
+
+def sabotage(graph_folder: Path) -> None:
+    """Scale some weights, as a wrong export would."""
+    path = graph_folder / "model.onnx.data"
+    weights = np.fromfile(path, np.float32)
+    weights[len(weights) // 2 :] *= 1.5
+    weights.tofile(path)
+
+
+def test_every_flavour_is_built_as_the_recipe_says(finished: Path) -> None:
+    import onnx
+
+    _, run = opened(finished)
+    for flavour in FLAVOURS:
+        assert {p.name for p in run.onnx(flavour).iterdir()} == {"model.onnx", "model.onnx.data", "genai_config.json"}
+        graph = onnx.load(run.onnx(flavour) / "model.onnx", load_external_data=False).graph
+        logits = next(output for output in graph.output if output.name == "logits")
+        assert logits.type.tensor_type.shape.dim[1].dim_value == 1
+        packed = [node for node in graph.node if node.op_type == "MatMulNBits"]
+        attributes = [{a.name: a.i for a in node.attribute} for node in packed]
+        assert bool(packed) == (flavour != "cpu-fp32")
+        assert all(a["accuracy_level"] == 4 and a["block_size"] == 32 for a in attributes)
+    assert (run.metrics("export") or {})["cpu-fp32"]["bytes"] > 0
+
+
+def test_a_finished_export_is_not_built_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "_run_builder", pytest.fail)
+    recipe, run = opened(finished)
+
+    assert set(export_flavours(recipe, run.merged, run)) == set(FLAVOURS)
+
+
+def test_another_gate_does_not_export_again_but_is_measured_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "_run_builder", pytest.fail)
+    recipe, run = opened(folder, f"export.int8={STRICT}")
+    export_flavours(recipe, run.merged, run)
+    found = verified(recipe, run).flavours["cpu-int8"].parity
+
+    assert not found.passed
+    assert any(reason.startswith("mean KL") for reason in found.reasons)
+
+
+def test_an_export_that_fails_leaves_nothing_and_says_why(tmp_path: Path) -> None:
+    base = make_tiny_checkpoint(tmp_path / "base")
+    recipe, run = prepared(tmp_path / "work", base)
+    config = json.loads((run.merged / "config.json").read_text())
+    (run.merged / "config.json").write_text(json.dumps({**config, "architectures": ["NovelForCausalLM"]}))
+
+    with pytest.raises(JobError, match="is not currently supported"):
+        export_flavours(recipe, run.merged, run)
+
+    assert list((run.root / "onnx").iterdir()) == []
+    assert run.metrics("export") is None
+
+
+def test_the_fp32_graph_is_the_checkpoint_on_both_ways_through_it(finished: Path) -> None:
+    recipe, run = opened(finished)
+    report = verified(recipe, run)
+    fp32 = report.flavours["cpu-fp32"]
+
+    assert fp32.parity.passed
+    assert fp32.parity.greedy_equal
+    assert fp32.through_past.max_abs <= 1e-4
+    assert fp32.at_once.max_abs <= 1e-4
+    assert fp32.at_once.positions == report.rows == 21
+    assert fp32.through_past.positions > report.answer_tokens
+    assert fp32.golden_greedy_ids == tuple(golden.greedy_ids for golden in report.golden)
+
+
+def test_a_quantised_graph_is_another_model_and_measured_as_one(finished: Path) -> None:
+    recipe, run = opened(finished)
+    flavours = verified(recipe, run).flavours
+
+    assert flavours["cpu-int8"].parity.max_abs > 1e-4
+    assert 0 < flavours["cpu-int8"].parity.mean_kl < flavours["cpu-int4"].parity.mean_kl
+    assert flavours["cpu-int8"].parity.bytes < flavours["cpu-fp32"].parity.bytes
+
+
+def test_exact_match_is_what_greedy_generation_would_give(finished: Path) -> None:
+    recipe, run = opened(finished)
+    checkpoint = Checkpoint(run.merged, threads=1)
+    prompts = [golden.prompt_ids for golden in verified(recipe, run).golden]
+    right = [TaskRow("", ids, tuple(checkpoint.greedy(ids, 6))) for ids in prompts]
+    wrong = [TaskRow("", row.prompt_ids, (*row.answer_ids[:-1], row.answer_ids[-1] ^ 1)) for row in right]
+    session = open_session(run.onnx("cpu-fp32") / "model.onnx", context_tokens=128, threads=1)
+    done: list[int] = []
+    tally = compare(checkpoint, {"cpu-fp32": session}, [*right, *wrong], done.append)["cpu-fp32"].stepped
+
+    assert (tally.rows, tally.exact, tally.exact_reference) == (6, 3, 3)
+    assert done == [6]
+
+
+def test_golden_prompts_hold_a_chinese_and_another_one(finished: Path) -> None:
+    recipe, run = opened(finished)
+    prompts = [golden.prompt for golden in verified(recipe, run).golden]
+
+    assert len(prompts) == 3
+    assert sum("怎么退货" in prompt for prompt in prompts) == 1
+
+
+def test_golden_prompts_do_not_depend_on_the_order_of_the_data() -> None:
+    rows = [TaskRow(f"question {n}", (1,), (2,)) for n in range(5)]
+
+    assert pick_prompts(rows, 2) == rows[:2]
+    assert pick_prompts(rows[:1], 3) == rows[:1]
+
+
+def test_a_sabotaged_graph_ends_with_exit_code_3_and_the_number(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run = opened(folder)
+    sabotage(run.onnx("cpu-fp32"))
+
+    assert command(folder, "verify") == 3
+    assert "cpu-fp32 is not the checkpoint: max abs " in capsys.readouterr().err
+    assert command(folder, "publish") == 3
+    assert not list((folder / "home").glob("releases/*/1"))
+
+
+def test_a_graph_changed_after_it_was_verified_is_not_published(folder: Path) -> None:
+    recipe, run = opened(folder)
+    with (run.onnx("cpu-int8") / "model.onnx.data").open("ab") as file:
+        file.write(b"\0")
+
+    with pytest.raises(JobError, match="not the ones that were verified"):
+        make_release(recipe, run, folder / "home")
+
+
+def test_an_unverified_run_is_not_published(folder: Path) -> None:
+    recipe, run = opened(folder)
+    (run.root / "parity.json").unlink()
+
+    with pytest.raises(JobError, match="run `weir verify` first"):
+        make_release(recipe, run, folder / "home")
+
+
+def test_a_published_release_opens_and_serves(folder: Path) -> None:
+    recipe, run = opened(folder)
+    (run.merged / "pytorch_model.bin").unlink(missing_ok=True)
+    made = make_release(recipe, run, folder / "home")
+    release = open_release(made.root)
+    manifest = release.manifest
+
+    assert made.root == folder / "home" / "releases" / "tiny" / "1"
+    assert manifest.serve_flavour == "cpu-int8"
+    assert {found.flavour for found in manifest.formats} == set(FLAVOURS)
+    assert manifest.gate_passed
+    assert manifest.lineage.base_sha256 == sha256_tree(folder / "base")
+    assert manifest.lineage.base == "base"
+    assert set(manifest.lineage.data_sha256) == {"faq.jsonl"}
+    assert str(folder) not in manifest.model_dump_json()
+    assert {entry.path.rpartition(".")[2] for entry in manifest.files} <= {
+        "safetensors", "onnx", "data", "json", "jinja", "md", "txt", "html",
+    }  # fmt: skip
+    assert (made.root / "reports" / "MODEL_CARD.md").read_text().startswith("---\n")
+    assert made.link.resolve() == made.root.resolve()
+    assert not Path(made.link.readlink()).is_absolute()
+    for flavour in FLAVOURS:
+        load_engine(made.root, flavour, EngineSettings(threads=1, max_running=2))
+
+
+def test_the_same_content_is_not_published_twice(folder: Path) -> None:
+    recipe, run = opened(folder)
+    first = make_release(recipe, run, folder / "home")
+    again = make_release(recipe, run, folder / "home")
+
+    assert (first.is_new, again.is_new) == (True, False)
+    assert again.root == first.root
+    assert [p.name for p in first.root.parent.iterdir() if p.name.isdigit()] == ["1"]
+
+
+def test_other_content_is_the_next_version_and_the_old_one_stays(folder: Path) -> None:
+    recipe, run = opened(folder)
+    first = make_release(recipe, run, folder / "home")
+    recipe, run = opened(folder, "export.golden_prompts=2")
+    verified(recipe, run)
+    second = make_release(recipe, run, folder / "home")
+
+    assert (first.manifest.version, second.manifest.version) == (1, 2)
+    assert len(open_release(second.root).manifest.golden) == 2
+    open_release(first.root)
+
+
+def test_a_release_carries_what_was_evaluated_but_not_the_rows_answered_wrong(folder: Path) -> None:
+    recipe, run = opened(folder)
+    figures = {"base": {"exact_match_trained": 0.0}, "adapter": {"exact_match_trained": 0.95, "rows_trained": 21}}
+    run.record("eval", "key", outputs=[], seconds=1.0, metrics=figures)
+    (run.root / "eval").mkdir()
+    report = {"trained": {"exact_match": 0.95, "mismatches": [{"question": "a customer's words"}]}}
+    (run.root / "eval" / "adapter.json").write_text(json.dumps(report))
+    made = make_release(recipe, run, folder / "home")
+
+    assert made.manifest.evaluation == {
+        "exact_match_trained_before": 0.0,
+        "exact_match_trained_after": 0.95,
+        "rows_trained_after": 21.0,
+    }
+    assert json.loads((made.root / "reports" / "eval.json").read_text()) == {
+        "adapter": {"trained": {"exact_match": 0.95}}
+    }
+
+
+def test_a_damaged_newest_version_is_not_reused(folder: Path) -> None:
+    recipe, run = opened(folder)
+    first = make_release(recipe, run, folder / "home")
+    (first.root / "model" / "config.json").write_text("{}")
+
+    assert make_release(recipe, run, folder / "home").manifest.version == 2
+
+
+def test_a_killed_publish_leaves_no_version_and_the_next_one_cleans_up(folder: Path) -> None:
+    recipe, run = opened(folder)
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from weir_training import release_folder\n"
+        "from weir_training.publish import make_release; from weir_training.recipe import load_recipe\n"
+        "from weir_training.rundir import open_run\n"
+        "def die(path, text):\n"
+        "    if path.name == 'COMPLETE': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    path.write_text(text)\n"
+        "release_folder.write_text = die\n"
+        "folder = Path(sys.argv[1]); recipe = load_recipe(folder / 'recipe.yaml')\n"
+        "make_release(recipe, open_run(folder / 'home', recipe), folder / 'home')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(folder)], check=False, capture_output=True)
+    model_dir = folder / "home" / "releases" / "tiny"
+
+    assert killed.returncode == -9
+    assert [p for p in model_dir.iterdir() if p.name.isdigit()] == []
+    assert list(model_dir.glob(".1.*.tmp"))
+    assert make_release(recipe, run, folder / "home").manifest.version == 1
+    assert not list(model_dir.glob(".*.tmp"))
+
+
+def test_when_every_quantised_flavour_fails_only_a_word_of_permission_publishes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = ("--set", f"export.int8={STRICT}", "--set", f"export.int4={STRICT}")
+
+    assert command(folder, "verify", *strict) == 0
+    assert command(folder, "publish", *strict) == 3
+    assert "cpu-int8: mean KL " in capsys.readouterr().err
+    assert command(folder, "publish", *strict, "--allow-fp32-only", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    manifest = open_release(Path(said["release"])).manifest
+    assert said["flavours"] == ["cpu-fp32"]
+    assert manifest.serve_flavour == "cpu-fp32"
+    assert not manifest.gate_passed
+    assert not (Path(said["release"]) / "onnx" / "cpu-int8").exists()
+
+
+class _Node(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked.append((self.path, json.loads(body)))
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(b'{"error":"golden prompt 0 is not answered as released"}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def node() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Node)
+    server.status, server.asked = 200, []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_an_engine_is_measured_on_a_release(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, run = opened(folder)
+    root = make_release(recipe, run, folder / "home").root
+    options = ("--concurrency", "1,2", "--tokens", "8", "--rounds", "1", "--requests", "2", "--threads", "1", "--json")
+
+    assert cli.run(["bench", "engine", str(root), *options]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [(f["concurrency"], f["answers"], f["tokens"]) for f in said["figures"]] == [(1, 2, 16), (2, 2, 16)]
+    assert said["flavour"] == "cpu-int8"
+
+
+def test_running_nodes_are_told_which_version_to_load(folder: Path, node: http.server.ThreadingHTTPServer) -> None:
+    assert command(folder, "publish", "--node", f"http://127.0.0.1:{node.server_port}/") == 0
+    assert node.asked == [("/v2/repository/models/tiny/load", {"parameters": {"version": 1}})]
+
+
+def test_a_node_that_cannot_load_is_named_and_the_release_stays(
+    folder: Path, node: http.server.ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.status = 400
+
+    assert command(folder, "publish", "--node", f"http://127.0.0.1:{node.server_port}") == 1
+    captured = capsys.readouterr()
+    assert "400: " in captured.out
+    assert "golden prompt 0" in captured.out
+    assert "published, but not loaded by" in captured.err
+    open_release(folder / "home" / "releases" / "tiny" / "1")
+
+
+def test_a_node_that_is_not_there_is_reported() -> None:
+    answer = tell_node("http://127.0.0.1:9", "tiny", 1, timeout_s=2)
+
+    assert answer.error is not None
+    assert "cannot be reached" in answer.error
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "127.0.0.1:8100", "ftp://host"])
+def test_a_node_is_an_http_address(url: str) -> None:
+    with pytest.raises(UsageError, match="expected http://host:port"):
+        check_node_url(url)
+
+
+def test_the_model_repository_beside_the_home_is_taken_when_there_is_one(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert default_repository(home) == home / "model_repository"
+    (tmp_path / "model_repository").mkdir()
+    assert default_repository(home) == tmp_path / "model_repository"
+
+
+def make_tiny_qwen(folder: Path) -> Path:
+    """Qwen2: biases on q, k and v (random here, zeros hide a lost one), tied embeddings."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    make_tiny_checkpoint(folder)
+    config = Qwen2Config(
+        vocab_size=400, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=3, pad_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = Qwen2ForCausalLM(config)
+        for name, weight in model.named_parameters():
+            if name.endswith(".bias"):
+                torch.nn.init.normal_(weight, std=0.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["qwen2 with biases", "llama untied"])
+def test_other_architectures_export_and_verify(kind: str, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    make_tiny_qwen(base) if kind.startswith("qwen2") else make_tiny_checkpoint(base, tied=False)
+    recipe, run = prepared(tmp_path / "work", base)
+    export_flavours(recipe, run.merged, run)
+    flavours = verified(recipe, run).flavours
+
+    assert flavours["cpu-fp32"].parity.passed
+    assert flavours["cpu-fp32"].parity.max_abs <= 1e-4
+    assert flavours["cpu-int8"].parity.mean_kl < 0.01
+
+
+def test_data_that_does_not_fit_the_context_cannot_be_verified_on(folder: Path) -> None:
+    recipe, run = opened(folder)
+
+    with pytest.raises(CheckFailedError, match="no row of the data"):
+        verified(recipe, run, rows=())

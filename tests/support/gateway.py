@@ -1,0 +1,160 @@
+"""A real gateway over scripted backends, on a loopback port, in a thread."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from weir.backends.base import Backend
+from weir.backends.scripted import Script, ScriptedBackend
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest
+from weir.gateway.app import GatewayApp, assemble
+from weir.gateway.catalog import Catalog
+from weir.gateway.settings import GatewaySettings
+from weir.guard.policy import Policy, parse_policy
+from weir.telemetry.metrics import GatewayMetrics
+
+POLICY = """
+version: 1
+id: test
+input:
+  - {id: injection, action: block, terms: [ignore previous instructions, 忽略之前的指令]}
+  - {id: codename, action: redact, terms: [bluebird], replacement: "[codename]"}
+output:
+  - {id: bomb, action: block, terms: [炸弹, detonate]}
+  - {id: email, action: redact, detect: email, replacement: "[email]"}
+"""
+
+
+@dataclass
+class Reply:
+    """A whole response; `events` are the JSON bodies of a stream, but for `[DONE]`."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[Any]:
+        lines = [line[5:].strip() for line in self.body.split(b"\n\n") if line.startswith(b"data:")]
+        return [json.loads(line) for line in lines if line != b"[DONE]"]
+
+
+class Stage:
+    """A backend whose script a test sets just before it asks."""
+
+    def __init__(self) -> None:
+        self.script: Script | Callable[[GenerateRequest], Script] = answer("ok")
+        self.backend = ScriptedBackend(self._play)
+
+    @property
+    def asked(self) -> GenerateRequest:
+        """The request that the backend saw last."""
+        return self.backend.calls[-1]
+
+    def _play(self, request: GenerateRequest) -> Script:
+        return self.script(request) if callable(self.script) else self.script
+
+
+@dataclass
+class Gateway:
+    """A running gateway; `metric` reads one sample, 0 when there is none yet."""
+
+    url: str
+    port: int
+    app: GatewayApp
+
+    def metric(self, name: str, **labels: str) -> float:
+        value = self.app.service.metrics.registry.get_sample_value(f"weir_gateway_{name}", labels)
+        return value or 0.0
+
+    def forgive(self) -> None:
+        """Close every breaker: a test starts with nodes that are well."""
+        for node in self.app.service.router.nodes:
+            node.breaker.succeeded()
+            node.is_healthy = True
+
+    def get(self, path: str) -> "Reply":
+        return self._ask("GET", path, None, {})
+
+    def post(self, path: str, body: Any, **headers: str) -> "Reply":
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._ask("POST", path, raw, {"content-type": "application/json"} | given)
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> "Reply":
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return Reply(response.status, dict(response.getheaders()), response.read())
+
+    def eventually(self, is_so: Callable[[], bool], *, within_s: float = 2.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not is_so():
+            assert time.monotonic() < deadline, "did not happen in time"
+            time.sleep(0.005)
+
+
+def answer(
+    *texts: str, reason: FinishReason = FinishReason.EOS, prompt_tokens: int = 5
+) -> Callable[[GenerateRequest], Sequence[GenerationEvent]]:
+    """A script that says `texts`, one token each, with token objects when the request asks for them."""
+
+    def play(request: GenerateRequest) -> Sequence[GenerationEvent]:
+        tokens = [Token(10 + i, text, -0.5) for i, text in enumerate(texts)]
+        chunks = [TokenChunk(t.text, 1, (t,) if request.return_tokens else ()) for t in tokens]
+        return [*chunks, Finished(reason, Usage(prompt_tokens, len(texts)))]
+
+    return play
+
+
+def build_app(release: Path, backends: Sequence[Backend], policy: Policy | None = None, **given: Any) -> GatewayApp:
+    settings = GatewaySettings(
+        nodes=[{"name": backend.name, "url": "http://127.0.0.1:1"} for backend in backends], releases=[release], **given
+    )
+    catalog = Catalog.from_releases(settings.releases)
+    metrics = GatewayMetrics(CollectorRegistry())
+    return assemble(settings, catalog, policy or parse_policy(POLICY, "test"), backends, metrics=metrics)
+
+
+@contextmanager
+def running(app: Any) -> Generator[int, None, None]:
+    """Serve an ASGI app in a thread; the value is its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < deadline, "the server took too long to start"
+        time.sleep(0.005)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+
+
+@contextmanager
+def gateway(release: Path, *backends: Backend, policy: Policy | None = None, **given: Any) -> Generator[Gateway]:
+    app = build_app(release, backends, policy, **given)
+    with running(app) as port:
+        yield Gateway(f"http://127.0.0.1:{port}", port, app)

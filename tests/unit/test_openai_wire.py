@@ -1,0 +1,68 @@
+"""OpenAI's bodies: what is read from them, and what is refused."""
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weir.contracts.errors import PromptBlockedError, RequestRejectedError, UnknownModelError, WeirError
+from weir.contracts.request import Message
+from weir.gateway.refusals import UnsupportedError
+from weir.gateway.surfaces.openai import ChatSurface
+
+SURFACE = ChatSurface()
+USER = {"role": "user", "content": "?"}
+
+
+def parse(**fields: object) -> object:
+    return SURFACE.parse(orjson.dumps({"messages": [USER]} | fields), "i")
+
+
+def test_nulls_are_defaults() -> None:
+    names = "model stream stream_options max_tokens temperature top_p seed stop n tools response_format logprobs"
+    job = SURFACE.parse(orjson.dumps({"messages": [USER]} | dict.fromkeys(names.split())), "i")
+
+    assert job.ask.request.sampling.is_greedy
+    assert job.ask.request.messages == (Message(role="user", content="?"),)
+    assert not job.is_stream
+
+
+def test_max_completion_tokens_beats_max_tokens() -> None:
+    job = SURFACE.parse(orjson.dumps({"messages": [USER], "max_tokens": 5, "max_completion_tokens": 7}), "i")
+
+    assert job.ask.request.sampling.max_new_tokens == 7
+
+
+@pytest.mark.parametrize("fields", [{"tools": []}, {"n": 1}, {"response_format": {"type": "text"}}, {"logit_bias": {}}])
+def test_features_that_are_switched_off_are_fine(fields: dict[str, object]) -> None:
+    parse(**fields)
+
+
+def test_tool_calls_in_a_message_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"messages.0.tool_calls"):
+        parse(messages=[{"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]}])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "kind"),
+    [
+        (PromptBlockedError("r"), 422, "content_filter", "invalid_request_error"),
+        (UnknownModelError("no"), 404, "model_not_found", "invalid_request_error"),
+        (UnsupportedError("n"), 400, "unsupported", "invalid_request_error"),
+        (WeirError("internal error"), 500, "internal", "server_error"),
+    ],
+)
+def test_errors_have_openais_form(error: WeirError, status: int, code: str, kind: str) -> None:
+    reply = SURFACE.error(error)
+
+    assert reply.status == status
+    body = orjson.loads(reply.body)["error"]
+    assert set(body) == {"message", "type", "param", "code"}
+    assert (body["code"], body["type"]) == (code, kind)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
+    with pytest.raises(RequestRejectedError):
+        SURFACE.parse(body, "i")

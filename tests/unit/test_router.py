@@ -1,0 +1,238 @@
+"""Which node takes a request, and what happens when it fails."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from weir.backends.scripted import ScriptedBackend
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    OverloadedError,
+    ValidationError,
+    WeirError,
+)
+from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.routing.breaker import Breaker, Circuit
+from weir.routing.node import Node
+from weir.routing.router import Routed, Router
+from weir.telemetry.metrics import GatewayMetrics
+
+OK = (TokenChunk("ok"), Finished(FinishReason.EOS, Usage(1, 1)))
+ASKED = GenerateRequest(id="r", prompt="?", sampling=SamplingParams(max_new_tokens=4))
+
+
+class House:
+    """A router over scripted nodes `n0`, `n1`, …"""
+
+    def __init__(self, *scripts: Sequence[Any]) -> None:
+        self.registry = CollectorRegistry()
+        metrics = GatewayMetrics(self.registry)
+        self.backends = [ScriptedBackend(*script, name=f"n{number}") for number, script in enumerate(scripts)]
+        self.nodes = [Node(backend, metrics) for backend in self.backends]
+        self.router = Router(self.nodes, metrics, probe_interval_s=0.01)
+
+    async def ask(self) -> Routed:
+        return await self.router.open(ASKED, timeout_s=1)
+
+    async def answer(self) -> str:
+        """Ask and read to the end; return the name of the node that answered."""
+        routed = await self.ask()
+        assert [event async for event in routed.events][-1].type == "finished"
+        return routed.node
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"weir_gateway_{name}", labels)
+
+
+async def test_the_least_busy_node_takes_the_request() -> None:
+    house = House([OK], [OK])
+
+    first = await house.ask()
+    second = await house.ask()
+
+    assert {first.node, second.node} == {"n0", "n1"}
+    await first.events.aclose()
+    assert (await house.ask()).node == first.node
+
+
+async def test_closing_the_events_frees_the_node() -> None:
+    house = House([OK])
+
+    routed = await house.ask()
+    assert house.nodes[0].in_flight == 1
+    await routed.events.aclose()
+
+    assert house.nodes[0].in_flight == 0
+    assert house.backends[0].cancelled_count == 1
+
+
+async def test_a_node_that_is_not_ready_is_left_out() -> None:
+    house = House([OK], [OK])
+    house.backends[0].is_ready = False
+
+    assert [await house.answer() for _ in range(3)] == ["n1"] * 3
+    assert house.value("node_healthy", node="n0") == 0
+    assert house.value("node_healthy", node="n1") == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (BackendUnavailableError("gone"), "connect"),
+        (BackendTimeoutError("late"), "timeout"),
+        (BackendError("odd"), "protocol"),
+        (OverloadedError(5), "overload"),
+    ],
+)
+async def test_an_early_failure_is_tried_on_another_node(failure: WeirError, reason: str) -> None:
+    house = House([(failure,)], [OK])
+
+    assert await house.answer() == "n1"
+    assert house.value("upstream_retries_total", backend="cpu") == 1
+    assert house.value("upstream_errors_total", backend="cpu", reason=reason) == 1
+
+
+async def test_a_refused_request_is_not_tried_again() -> None:
+    house = House([(ValidationError("no"),)], [(ValidationError("no"),)])
+
+    with pytest.raises(ValidationError):
+        await house.ask()
+    assert sum(len(backend.calls) for backend in house.backends) == 1
+
+
+async def test_a_node_that_comes_back_gets_the_request_again() -> None:
+    house = House([(BackendUnavailableError("gone"),), OK])
+
+    assert await house.answer() == "n0"
+    assert len(house.backends[0].calls) == 2
+
+
+@pytest.mark.parametrize("failure", [BackendTimeoutError("late"), BackendError("odd"), OverloadedError(5)])
+async def test_what_failed_otherwise_is_not_repeated_on_the_same_node(failure: WeirError) -> None:
+    house = House([(failure,)])
+
+    with pytest.raises(type(failure)):
+        await house.ask()
+    assert len(house.backends[0].calls) == 1
+
+
+async def test_attempts_are_bounded() -> None:
+    house = House(*([[(BackendUnavailableError("gone"),)]] * 5))
+
+    with pytest.raises(BackendUnavailableError):
+        await house.ask()
+    assert sum(len(backend.calls) for backend in house.backends) == 3
+
+
+async def test_a_failure_after_the_first_event_is_not_tried_again() -> None:
+    house = House([(TokenChunk("o"), BackendUnavailableError("gone"))], [OK])
+
+    routed = await house.ask()
+    with pytest.raises(BackendUnavailableError):
+        [event async for event in routed.events]
+
+    assert len(house.backends[1].calls) == 0
+    assert await house.answer() == "n1"
+
+
+async def test_without_a_ready_node_it_says_so_at_once() -> None:
+    house = House([OK])
+    house.backends[0].is_ready = False
+
+    with pytest.raises(BackendUnavailableError, match="no node is ready"):
+        await house.ask()
+
+
+async def test_probes_go_on_in_the_background() -> None:
+    house = House([OK])
+    house.backends[0].is_ready = False
+    await house.router.start()
+    assert not house.router.is_ready
+
+    house.backends[0].is_ready = True
+    async with asyncio.timeout(2):
+        while not house.router.is_ready:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+    await house.router.aclose()
+
+
+async def test_a_node_that_keeps_failing_gets_no_more_requests() -> None:
+    house = House([(BackendError("odd"),)])
+
+    for _ in range(3):
+        with pytest.raises(BackendError, match="odd"):
+            await house.ask()
+    with pytest.raises(BackendUnavailableError, match="no node is ready"):
+        await house.ask()
+
+    assert len(house.backends[0].calls) == 3
+    assert house.value("circuit_state", node="n0") == 2
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(threshold=2, open_s=1, longest_open_s=4, clock=clock)
+
+
+def open_it(breaker: Breaker) -> None:
+    breaker.failed()
+    breaker.failed()
+
+
+def test_a_breaker_opens_after_failures_in_a_row(breaker: Breaker) -> None:
+    breaker.failed()
+    breaker.succeeded()
+    breaker.failed()
+    assert breaker.state is Circuit.CLOSED
+    breaker.failed()
+    assert breaker.state is Circuit.OPEN
+    assert not breaker.admits()
+
+
+def test_a_half_open_breaker_admits_one_trial(breaker: Breaker, clock: Clock) -> None:
+    open_it(breaker)
+    clock.now += 1
+    assert breaker.state is Circuit.HALF_OPEN
+    assert breaker.admits()
+    breaker.sent()
+    assert not breaker.admits()
+    breaker.gave_up()
+    assert breaker.admits()
+    breaker.sent()
+    breaker.succeeded()
+    assert breaker.state is Circuit.CLOSED
+
+
+def test_each_failed_trial_doubles_the_wait_up_to_a_bound(breaker: Breaker, clock: Clock) -> None:
+    open_it(breaker)
+    for wait in (1, 2, 4, 4):
+        clock.now += wait - 0.01
+        assert breaker.state is Circuit.OPEN
+        clock.now += 0.01
+        assert breaker.admits()
+        breaker.sent()
+        breaker.failed()
+
+
+def test_a_node_that_reappears_gets_its_trial_at_once(breaker: Breaker) -> None:
+    open_it(breaker)
+    breaker.reappeared()
+    assert breaker.state is Circuit.HALF_OPEN

@@ -1,0 +1,99 @@
+"""Decides from measured numbers whether a flavour may be served. No files, no tensors."""
+
+import math
+from dataclasses import dataclass
+
+from weir.contracts.manifest import Parity
+from weir_training.recipe import ExportPart, GatePart
+
+REFERENCE = "cpu-fp32"
+_WORST = 1.0e9  # stands for infinity and not-a-number, which JSON does not know
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One flavour beside the fp32 checkpoint, teacher-forced on the task's rows.
+
+    `max_abs` (logits), `argmax_agreement` and `mean_kl` (nats) are over every position, stepped through the past
+    and read at once; `nll` (nats per token) and `exact_match` are over the answers. `greedy_equal` compares
+    freely generated tokens.
+    """
+
+    max_abs: float
+    argmax_agreement: float
+    mean_kl: float
+    nll: float
+    nll_reference: float
+    greedy_equal: bool
+    exact_match: float
+    exact_match_reference: float
+    bytes: int
+
+
+def judge(flavour: str, measured: Measured, export: ExportPart) -> tuple[str, ...]:
+    """Return each number that is out of bounds, in words; empty when the flavour passed.
+
+    fp32 is the same model in another format, so it is held to logits and greedy tokens. A quantised one is
+    another model: held to distribution and task, never to max abs or greedy equality, which say nothing of it.
+    """
+    if flavour == REFERENCE:
+        return _same(measured, export)
+    bounds = export.int4 if flavour.endswith("int4") else export.int8
+    return _close(measured, bounds)
+
+
+def parity(flavour: str, measured: Measured, export: ExportPart) -> Parity:
+    """Return the manifest's record of a measured flavour, verdict included."""
+    reasons = judge(flavour, measured, export)
+    return Parity(
+        max_abs=finite(measured.max_abs),
+        argmax_agreement=measured.argmax_agreement,
+        mean_kl=finite(measured.mean_kl),
+        nll=finite(measured.nll),
+        nll_reference=finite(measured.nll_reference),
+        greedy_equal=measured.greedy_equal,
+        exact_match=measured.exact_match,
+        exact_match_reference=measured.exact_match_reference,
+        bytes=measured.bytes,
+        passed=not reasons,
+        reasons=reasons,
+    )
+
+
+def _same(measured: Measured, export: ExportPart) -> tuple[str, ...]:
+    reasons = _above("max abs", measured.max_abs, export.fp32_max_abs)
+    if not measured.greedy_equal:
+        reasons += (f"{export.greedy_tokens} greedy tokens differ from the checkpoint's",)
+    return reasons
+
+
+def _close(measured: Measured, bounds: GatePart) -> tuple[str, ...]:
+    drop = measured.exact_match_reference - measured.exact_match
+    return (
+        *_above("mean KL", measured.mean_kl, bounds.kl),
+        *_below("argmax agreement", measured.argmax_agreement, bounds.argmax),
+        *_above("NLL rise", measured.nll - measured.nll_reference, bounds.nll_rise),
+        *_above("exact match drop", drop, bounds.exact_match_drop),
+    )
+
+
+def _above(name: str, value: float, limit: float) -> tuple[str, ...]:
+    return () if value <= limit + _slack(limit) else (f"{name} {_shown(value)} > {_shown(limit)}",)
+
+
+def _below(name: str, value: float, limit: float) -> tuple[str, ...]:
+    return () if value >= limit - _slack(limit) else (f"{name} {_shown(value)} < {_shown(limit)}",)
+
+
+def _slack(limit: float) -> float:
+    """1.0 - 0.98 is a little more than 0.02; a limit is meant as it is written."""
+    return abs(limit) * 1e-9
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0.0 else f"{value:.1e}"
+
+
+def finite(value: float) -> float:
+    """JSON has no infinity and no not-a-number; neither is ever within a limit."""
+    return value if math.isfinite(value) else _WORST

@@ -1,0 +1,59 @@
+"""Child process of `weir export`: builds every flavour with onnxruntime-genai's model builder.
+
+    python -m weir_training.graph_builder '<plan as JSON>'
+
+One process for all flavours, because importing torch and transformers takes longer than building a small
+model; a process of its own, because the builder puts its own folders on the import path and cannot be
+interrupted. Writes one JSON line per finished flavour on stdout, everything else on stderr.
+"""
+
+import contextlib
+import gc
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# What a flavour consists of; the builder's copies of tokenizer and template are the checkpoint's business.
+GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    with contextlib.redirect_stdout(sys.stderr):
+        builder = _load_builder()
+        for job in plan["jobs"]:
+            began = time.perf_counter()
+            _build(builder, plan["checkpoint"], job)
+            done = {"flavour": job["flavour"], "seconds": round(time.perf_counter() - began, 3)}
+            print(json.dumps(done), file=sys.__stdout__, flush=True)
+            gc.collect()
+
+
+def _load_builder() -> Any:
+    import onnxruntime_genai
+    from onnxruntime_genai.models import builder
+
+    silence = getattr(onnxruntime_genai, "disable_telemetry_events", None)
+    if silence is not None:
+        silence()
+    return builder
+
+
+def _build(builder: Any, checkpoint: str, job: dict[str, Any]) -> None:
+    """Write the files of one flavour into `job["folder"]`, which exists."""
+    folder = Path(job["folder"])
+    cache = str(folder / "cache")
+    target = ("", checkpoint, str(folder), job["precision"], "cpu", cache)
+    options = builder.parse_extra_options(*target, job["options"])
+    builder.create_model(*target, **options)
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in GRAPH_FILES:
+            path.unlink()
+    shutil.rmtree(cache, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""`weir verify`: proves, number by number, that every flavour answers as the checkpoint does."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from weir.contracts.errors import CheckFailedError, JobError
+from weir.contracts.manifest import GoldenPrompt, Parity
+from weir.release.hashing import sha256_text, sha256_tree
+from weir_training import gate
+from weir_training.atomic import write_json
+from weir_training.data import Row, read_data
+from weir_training.export import folder_bytes
+from weir_training.golden import FURTHER_PROMPTS, golden_prompts, pick_prompts, task_rows, until_end
+from weir_training.options import (
+    DEFAULT_HOME,
+    AsJson,
+    Base,
+    DataFiles,
+    HeldoutFile,
+    Home,
+    RecipeName,
+    Sets,
+    read_recipe,
+)
+from weir_training.parity import FlavourTally, Tally, TaskRow, compare, open_session
+from weir_training.parity_report import REPORT, FlavourReport, ParityReport, PathFigures, read_report
+from weir_training.progress import Progress, Tick, bar, silent
+from weir_training.quiet import calm_threads
+from weir_training.recipe import Recipe
+from weir_training.rundir import RunDirectory, open_run
+
+if TYPE_CHECKING:
+    from weir.engine.session import GraphSession
+    from weir_training.checkpoint import Checkpoint
+
+app = typer.Typer(add_completion=False)
+
+STAGE: Final = "verify"
+GRAPH: Final = "model.onnx"
+_ONE_THREAD_BYTES = 64 << 20
+_METHOD = 1  # raise it when what is measured changes: old reports are then not taken for new ones
+
+
+def verify(
+    recipe: Recipe, run: RunDirectory, rows: Sequence[Row] | None = None, progress: Progress = silent
+) -> dict[str, Parity]:
+    """Measure every exported flavour against the merged checkpoint; write `parity.json`; return its verdicts.
+
+    A quantised flavour that fails is only reported: it will not be published.
+
+    Args:
+        recipe: its `export` part says which flavours, which bounds and how many golden prompts.
+        run: must hold the merged checkpoint and every flavour.
+        rows: what to measure on; the recipe's training data when None.
+        progress: told after each batch of rows.
+
+    Raises:
+        JobError: something was not exported.
+        CheckFailedError: the fp32 graph is not the checkpoint; nothing else can be trusted then.
+    """
+    return {name: found.parity for name, found in verified(recipe, run, rows, progress).flavours.items()}
+
+
+def verified(
+    recipe: Recipe, run: RunDirectory, rows: Sequence[Row] | None = None, progress: Progress = silent
+) -> ParityReport:
+    """As `verify`, and return the whole report."""
+    data = read_data(recipe.data).train if rows is None else tuple(rows)
+    key = _key(recipe, run, data)
+    if run.is_done(STAGE, key):
+        return read_report(run)
+    began = time.perf_counter()
+    report = _measure(recipe, run, data, progress)
+    write_json(run.root / REPORT, report.model_dump(mode="json"))
+    _refuse_reference(report)
+    metrics = {name: found.parity.model_dump(mode="json") for name, found in report.flavours.items()}
+    run.record(STAGE, key, outputs=[run.root / REPORT], seconds=time.perf_counter() - began, metrics=metrics)
+    return report
+
+
+def _key(recipe: Recipe, run: RunDirectory, rows: Sequence[Row]) -> str:
+    """Hash of the very files that are measured, not of what export once recorded."""
+    folders = [run.merged, *(run.onnx(name) for name in recipe.export.flavours)]
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing:
+        verb = "merge" if missing[0] == run.merged else "export"
+        raise JobError(f"{missing[0]}: missing; run `weir {verb}` first")
+    text = [[message.content for message in row.turns] for row in rows]
+    parts = [_METHOD, recipe.digest("export"), [sha256_tree(folder) for folder in folders], text]
+    return sha256_text(json.dumps(parts))
+
+
+def _measure(recipe: Recipe, run: RunDirectory, data: Sequence[Row], progress: Progress) -> ParityReport:
+    from weir_training.checkpoint import Checkpoint
+
+    calm_threads()
+    progress(Tick(STAGE, 0, 1, "loading the checkpoint"))
+    checkpoint = Checkpoint(run.merged, threads=_threads(recipe, run))
+    sample = task_rows(data, run.merged, eos_ids=checkpoint.eos_ids, context_tokens=checkpoint.context_tokens)
+    sessions = _sessions(recipe, run, sample)
+    tallies = compare(checkpoint, sessions, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
+    golden = _golden(recipe, checkpoint, sample)
+    flavours = {
+        name: _flavour_report(recipe, run, name, tallies[name], _answers(session, golden, checkpoint.eos_ids), golden)
+        for name, session in sessions.items()
+    }
+    return ParityReport(
+        checkpoint_sha256=sha256_tree(run.merged),
+        rows=len(sample),
+        answer_tokens=sum(len(row.answer_ids) for row in sample),
+        further_prompts=max(0, len(golden) - recipe.export.golden_prompts),
+        context_tokens=checkpoint.context_tokens,
+        vocab_size=checkpoint.vocab_size,
+        eos_ids=checkpoint.eos_ids,
+        golden=tuple(golden[: recipe.export.golden_prompts]),
+        flavours=flavours,
+    )
+
+
+def _sessions(recipe: Recipe, run: RunDirectory, sample: Sequence[TaskRow]) -> "dict[str, GraphSession]":
+    room = max(len(row.prompt_ids) + max(len(row.answer_ids), recipe.export.greedy_tokens) for row in sample)
+    return {
+        name: open_session(run.onnx(name) / GRAPH, context_tokens=room, threads=_threads(recipe, run))
+        for name in recipe.export.flavours
+    }
+
+
+def _threads(recipe: Recipe, run: RunDirectory) -> int:
+    """Below some 16 M parameters the matrices are smaller than the cost of sharing them out between threads.
+
+    On two busy cores the built-in base took 32 s with two threads and 7 s with one.
+    """
+    weights = sum(path.stat().st_size for path in run.merged.glob("*.safetensors"))
+    return 1 if weights < _ONE_THREAD_BYTES else recipe.optim.threads
+
+
+def _golden(recipe: Recipe, checkpoint: "Checkpoint", sample: Sequence[TaskRow]) -> list[GoldenPrompt]:
+    """The golden prompts, then the further ones that only greedy equality is tried on."""
+    rows = pick_prompts(sample, recipe.export.golden_prompts + FURTHER_PROMPTS)
+    return golden_prompts(checkpoint, rows, recipe.export.greedy_tokens)
+
+
+def _answers(
+    session: "GraphSession", golden: Sequence[GoldenPrompt], eos_ids: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+    """What the graph says to each prompt, read in chunks as the engine reads it; no longer than the checkpoint."""
+    from weir.engine.runner import greedy_ids
+    from weir.engine.settings import EngineSettings
+
+    chunk = EngineSettings().prefill_chunk_tokens
+    return tuple(
+        until_end(greedy_ids(session, list(g.prompt_ids), len(g.greedy_ids), chunk_tokens=chunk), eos_ids)
+        for g in golden
+    )
+
+
+def _flavour_report(
+    recipe: Recipe,
+    run: RunDirectory,
+    name: str,
+    tally: FlavourTally,
+    said: Sequence[tuple[int, ...]],
+    golden: Sequence[GoldenPrompt],
+) -> FlavourReport:
+    folder = run.onnx(name)
+    is_equal = all(one == other.greedy_ids for one, other in zip(said, golden, strict=True))
+    measured = _measured(tally, greedy_equal=is_equal, size_bytes=folder_bytes(folder))
+    return FlavourReport(
+        parity=gate.parity(name, measured, recipe.export),
+        through_past=_figures(tally.stepped),
+        at_once=_figures(tally.at_once),
+        golden_greedy_ids=tuple(said[: recipe.export.golden_prompts]),
+        sha256=sha256_tree(folder),
+    )
+
+
+def _measured(tally: FlavourTally, *, greedy_equal: bool, size_bytes: int) -> gate.Measured:
+    stepped, at_once = tally.stepped, tally.at_once
+    positions = stepped.positions + at_once.positions
+    return gate.Measured(
+        max_abs=max(stepped.max_abs, at_once.max_abs),
+        argmax_agreement=(stepped.agreed + at_once.agreed) / positions,
+        mean_kl=(stepped.kl_sum + at_once.kl_sum) / positions,
+        nll=stepped.nll_sum / stepped.answer_tokens,
+        nll_reference=stepped.nll_reference_sum / stepped.answer_tokens,
+        greedy_equal=greedy_equal,
+        exact_match=stepped.exact / stepped.rows,
+        exact_match_reference=stepped.exact_reference / stepped.rows,
+        bytes=size_bytes,
+    )
+
+
+def _figures(tally: Tally) -> PathFigures:
+    return PathFigures(
+        positions=tally.positions,
+        max_abs=gate.finite(tally.max_abs),
+        argmax_agreement=tally.agreed / tally.positions,
+        mean_kl=gate.finite(tally.kl_sum / tally.positions),
+    )
+
+
+def _refuse_reference(report: ParityReport) -> None:
+    found = report.flavours[gate.REFERENCE].parity
+    if not found.passed:
+        raise CheckFailedError(f"{gate.REFERENCE} is not the checkpoint: {'; '.join(found.reasons)}")
+
+
+@app.command(name="verify")
+def command(  # noqa: PLR0913 — a command line's options are its arguments
+    recipe: RecipeName,
+    data: DataFiles = None,
+    heldout: HeldoutFile = None,
+    base: Base = None,
+    sets: Sets = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every exported flavour with the checkpoint; exit code 3 when the fp32 graph is not the same model."""
+    loaded = read_recipe(recipe, data, heldout, base, sets)
+    run = open_run(home, loaded)
+    with bar() as progress:
+        report = verified(loaded, run, progress=progress)
+    if as_json:
+        typer.echo(report.model_dump_json())
+        return
+    typer.echo(in_words(report))
+
+
+def in_words(report: ParityReport) -> str:
+    """One line per flavour: numbers, then the verdict."""
+    lines = [f"{report.rows} rows, {report.answer_tokens} answer tokens, against the fp32 checkpoint"]
+    for name, found in report.flavours.items():
+        p = found.parity
+        verdict = "passed" if p.passed else f"FAILED: {'; '.join(p.reasons)}"
+        lines.append(
+            f"{name:<9} {p.bytes / 1e6:8.2f} MB  max abs {p.max_abs:<8.2g} argmax {p.argmax_agreement:.4f}  "
+            f"KL {p.mean_kl:<8.2g} NLL {p.nll:.4f} ({p.nll_reference:.4f})  exact {p.exact_match:.3f} "
+            f"({p.exact_match_reference:.3f})  {verdict}"
+        )
+    return "\n".join(lines)

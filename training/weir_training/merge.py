@@ -51,6 +51,10 @@ def merge(recipe: Recipe, run: RunDirectory) -> RunDirectory:
     """
     if not run.adapter.is_dir():
         raise UsageError(f"{run.root.name}: no adapter here yet; `weir train` makes it")
+    if not run.is_done("train", run_key(recipe)):
+        raise CheckFailedError(
+            f"{run.root.name}: base, data or recipe changed since the adapter was trained: train again before merging"
+        )
     key = sha256_text(f"{run_key(recipe)}\n{sha256_tree(run.adapter)}")
     if run.is_done(STAGE, key):
         return run

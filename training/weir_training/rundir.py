@@ -18,6 +18,7 @@ from weir_training.recipe import Recipe, dump_recipe
 from weir_training.resolve import local_base
 
 _MANIFEST = "manifest.json"
+_BASE_FILES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,17 @@ def run_key(recipe: Recipe) -> str:
     data = "".join(sha256_file(Path(p)) for p in recipe.data.train)
     limits = f"{recipe.data.max_length}{recipe.data.truncation}"
     base = local_base(recipe.model)
-    source = f"{recipe.model.base}@{recipe.model.revision}" if base is None else sha256_tree(base)
+    source = f"{recipe.model.base}@{recipe.model.revision}" if base is None else _sha256_base(base)
     template = recipe.model.chat_template
     template = template if template == "keep" else sha256_file(Path(template))
     parts = recipe.digest("schema_version", "name", "seed", "method", "optim", "checkpoint")
     return sha256_text("\n".join((parts, data, limits, source, template)))
+
+
+def _sha256_base(folder: Path) -> str:
+    """Hash what decides a base's answers; its papers (model card, manifest) do not."""
+    files = (p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in _BASE_FILES and p.name != _MANIFEST)
+    return sha256_text("\n".join(f"{p.name} {sha256_file(p)}" for p in files))
 
 
 def _digest(path: Path) -> str | None:

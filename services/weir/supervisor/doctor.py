@@ -13,7 +13,7 @@ import typer
 
 app = typer.Typer(add_completion=False)
 _PARTS = {
-    "gateway": ("fastapi", "uvicorn", "aiohttp", "msgspec", "google-re2", "tokenizers"),
+    "gateway": ("fastapi", "uvicorn", "aiohttp", "google-re2", "tokenizers"),
     "node": ("onnxruntime", "numpy", "tokenizers"),
     "train": ("torch", "transformers", "peft", "trl", "datasets"),
     "export": ("onnxruntime-genai", "onnx", "onnx-ir"),

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,9 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from tests.support.tiny_release import PROMPTS, golden_ids, make_tiny_release, write_manifest
 
+from weir.backends.http_node import HttpNode
 from weir.contracts.errors import UsageError
+from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
 from weir.cpu_node.server import bound_socket, find_release
@@ -472,3 +474,26 @@ async def test_a_terminated_process_finishes_its_stream_and_ends_with_0(releases
     events = [json.loads(line) for line in rest[1].splitlines()]
     assert [e["event"] for e in events] == ["draining", "stopped"]
     assert "order" not in rest[1]
+
+
+async def test_answers_read_to_their_last_event_share_one_connection(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    connect = aiohttp.TCPConnector._create_connection
+
+    async def counted(*given, **named):
+        nonlocal made
+        made += 1
+        return await connect(*given, **named)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", counted)
+    backend = HttpNode("cpu-0", node.url, "tiny")
+    try:
+        for number in range(20):
+            asked = GenerateRequest(id=str(number), prompt=PROMPTS[0], sampling=SamplingParams(max_new_tokens=4))
+            async with aclosing(backend.generate(asked, timeout_s=5)) as events:
+                assert [e async for e in events][-1].type == "finished"
+    finally:
+        await backend.aclose()
+    assert made < 5  # one, unless an answer's end came in a packet of its own

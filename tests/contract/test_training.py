@@ -358,6 +358,7 @@ def test_a_merge_that_changes_the_answers_is_refused(
     elsewhere = RunDirectory(tmp_path / "run")
     elsewhere.root.mkdir()
     (elsewhere.root / "adapter").symlink_to(run.adapter)
+    (elsewhere.root / "manifest.json").symlink_to(run.root / "manifest.json")
     shifts = iter((0.0, 0.01))
     exact = module._logits
     monkeypatch.setattr(module, "_logits", lambda model, rows: _shifted(exact(model, rows), next(shifts)))
@@ -366,3 +367,10 @@ def test_a_merge_that_changes_the_answers_is_refused(
         merge(recipe, elsewhere)
 
     assert not elsewhere.merged.exists()
+
+
+def test_an_adapter_of_another_base_or_other_data_is_not_merged(recipe: Recipe, run: RunDirectory) -> None:
+    other = recipe.model_copy(update={"seed": recipe.seed + 1})
+
+    with pytest.raises(CheckFailedError, match="train again before merging"):
+        merge(other, run)

@@ -67,7 +67,8 @@ def test_the_hub_client_streams_unchanged(up: Up) -> None:
 
 def test_the_hub_client_gets_details_of_a_stream(up: Up) -> None:
     question, _ = rows()[0]
-    last = list(InferenceClient(up.url).text_generation(question, max_new_tokens=64, stream=True, details=True))[-1]
+    client = InferenceClient(up.url)  # it closes its streams when it is collected
+    last = list(client.text_generation(question, max_new_tokens=64, stream=True, details=True))[-1]
     assert last.details is not None
     assert last.details.finish_reason == "eos_token"
     assert last.details.generated_tokens > 1

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -175,12 +175,12 @@ class NodeApp:
         async with client_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
             first = await anext(events)
             await start_events(exchange.send)
-            await send_part(exchange.send, _framed(writer, first), more=True)
             try:
-                await _pour(exchange.send, writer, events)
+                await _send_event(exchange.send, writer, first)
+                async for event in events:
+                    await _send_event(exchange.send, writer, event)
             except WeirError as error:
-                await send_part(exchange.send, error_event(error), more=True)
-            await send_part(exchange.send, b"", more=False)
+                await send_part(exchange.send, error_event(error), more=False)
 
     async def _answer_whole(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
@@ -236,13 +236,12 @@ class NodeApp:
         await send_answer(exchange.send, Answer(200, text, CONTENT_TYPE_LATEST.encode()))
 
 
-async def _pour(send: Send, writer: AnswerWriter, events: AsyncGenerator[GenerationEvent, None]) -> None:
-    async for event in events:
-        await send_part(send, _framed(writer, event), more=True)
-
-
-def _framed(writer: AnswerWriter, event: GenerationEvent) -> bytes:
-    return writer.end(event) if isinstance(event, Finished) else writer.chunk(event)
+async def _send_event(send: Send, writer: AnswerWriter, event: GenerationEvent) -> None:
+    """The last event and the end of the body leave together: a client that stops reading there keeps its connection."""
+    if isinstance(event, Finished):
+        await send_part(send, writer.end(event), more=False)
+    else:
+        await send_part(send, writer.chunk(event), more=True)
 
 
 async def _send_json(exchange: _Exchange, value: Any) -> None:

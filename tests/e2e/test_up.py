@@ -199,3 +199,27 @@ def test_bad_rows_are_reported_by_line(tmp_path: Path) -> None:
     said = done.stdout + done.stderr
     assert "bad.jsonl:2" in said
     assert "bad.jsonl:3" in said
+
+
+def test_ctrl_c_while_training_is_gone_on_from_by_the_same_command(tmp_path: Path) -> None:
+    data = tmp_path / "few.jsonl"
+    few = [{"prompt": question, "completion": answer} for question, answer in rows()[::24]]
+    data.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in few), encoding="utf-8")
+    arguments = ("--data", str(data), "--no-serve", "--set", "checkpoint.every=2", "--set", "optim.epochs=40")
+    arguments += ("--set", "export.int8.kl=9", "--set", "export.int4.kl=9")
+
+    first = Up(tmp_path / "home", arguments).start()
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "home").glob("runs/*/checkpoints/*/COMPLETE")):
+        assert time.monotonic() < deadline, first.text()
+        assert first.process.poll() is None, first.text()
+        time.sleep(0.05)
+    assert first.interrupt() == 130
+    assert "same command goes on" in first.text()
+
+    again = Up(tmp_path / "home", arguments).start()
+    assert again.process.wait(120) == 0, again.text()
+    (run,) = (tmp_path / "home" / "runs").iterdir()
+    trained = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["stages"]["train"]["metrics"]
+    assert trained["resumed_at_step"] > 0
+    assert (tmp_path / "home" / "releases" / "faq" / "1" / "COMPLETE").is_file()

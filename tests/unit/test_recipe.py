@@ -132,3 +132,10 @@ def test_a_stage_counts_only_while_its_outputs_are_what_it_wrote(tmp_path: Path,
     assert run.metrics("train") == {"loss": 0.5}
     output.write_text("other")
     assert not run.is_done("train", "key")
+
+
+def test_one_gate_number_may_be_set_without_the_others() -> None:
+    recipe = load_recipe(named_recipe("faq"), ("export.int4.kl=0.05",))
+
+    assert (recipe.export.int4.kl, recipe.export.int4.argmax) == (0.05, 0.93)
+    assert (recipe.export.int8.kl, recipe.export.int8.argmax) == (0.01, 0.95)

@@ -86,10 +86,17 @@ class EvaluatePart(Strict):
 class GatePart(Strict):
     """Limits for quantised flavours, against the fp32 checkpoint."""
 
-    kl: float = Field(gt=0.0)
-    argmax: Share
+    kl: float = Field(default=0.01, gt=0.0)
+    argmax: Share = 0.95
     nll_rise: float = Field(default=0.05, ge=0.0, description="nats per token")
     exact_match_drop: Share = 0.02
+
+
+class Int4GatePart(GatePart):
+    """Four bits may differ a little more."""
+
+    kl: float = Field(default=0.03, gt=0.0)
+    argmax: Share = 0.93
 
 
 class ExportPart(Strict):
@@ -100,8 +107,8 @@ class ExportPart(Strict):
     fp32_max_abs: float = Field(default=1e-4, gt=0.0)
     greedy_tokens: int = Field(default=32, ge=1)
     golden_prompts: int = Field(default=3, ge=1, le=16)
-    int8: GatePart = GatePart(kl=0.01, argmax=0.95)
-    int4: GatePart = GatePart(kl=0.03, argmax=0.93)
+    int8: GatePart = GatePart()
+    int4: Int4GatePart = Int4GatePart()
 
     @model_validator(mode="after")
     def _fp32_first(self) -> Self:

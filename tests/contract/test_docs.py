@@ -6,8 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Metric
 
 from weir.cli import VERBS
+from weir.cpu_node.settings import NodeSettings
+from weir.gateway.settings import GatewaySettings
+from weir.telemetry.metrics import GatewayMetrics
+from weir.telemetry.node_metrics import NodeMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -51,3 +56,18 @@ def test_every_verb_has_a_module_and_help() -> None:
         )
         assert done.returncode == 0, f"{name} ({verb.module}): {done.stderr}"
         assert "--help" in done.stdout
+
+
+def test_every_metric_and_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    registry = CollectorRegistry()
+    GatewayMetrics(registry)
+    NodeMetrics(registry)
+    wanted = {_series(metric) for metric in registry.collect()}
+    wanted |= {*GatewaySettings.model_fields, *NodeSettings.model_fields}
+    assert {name for name in wanted if f"`{name}`" not in text} == set()
+
+
+def _series(metric: Metric) -> str:
+    suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
+    return str(metric.name) + suffix

@@ -374,3 +374,13 @@ def test_an_adapter_of_another_base_or_other_data_is_not_merged(recipe: Recipe, 
 
     with pytest.raises(CheckFailedError, match="train again before merging"):
         merge(other, run)
+
+
+def test_bf16_with_checkpointed_gradients_trains_where_there_is_no_gpu(
+    base: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    optim = {"lr": 0.01, "epochs": 4, "precision": "bf16", "gradient_checkpointing": True}
+    made = train(_recipe(base, rows_file, optim=optim), tmp_path)
+
+    metrics = made.metrics("train") or {}
+    assert metrics["last_loss"] < metrics["first_loss"]

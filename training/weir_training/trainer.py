@@ -103,6 +103,7 @@ def _arguments(recipe: Recipe, checkpoints: Path, rows: int) -> SFTConfig:
     steps = total_steps(recipe, rows)
     return SFTConfig(
         output_dir=str(checkpoints),
+        use_cpu=not torch.cuda.is_available(),  # without it bf16 is refused where there is no GPU
         seed=recipe.seed,
         max_steps=steps,
         per_device_train_batch_size=optim.batch_size,

@@ -66,18 +66,21 @@ def run(arguments: list[str]) -> int:
 def _call(name: str, verb: Verb, arguments: list[str]) -> int:
     import typer  # here, so that `weir --help` stays instant
 
-    from weir.contracts.errors import WeirError
+    from weir.contracts.errors import WeirError, disk_full
 
     try:
         app: typer.Typer = import_module(verb.module).app
         result = app(arguments, prog_name=f"weir {name}", standalone_mode=False)
     except WeirError as error:
-        return _fail(str(error), error.exit_code)
+        known = disk_full(error) or error
+        return _fail(str(known), known.exit_code)
     except ModuleNotFoundError as error:
         return _fail(f"`weir {name}` needs {error.name}: pip install 'weir[{verb.extra}]'", 1)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from here", 130)
     except Exception as error:
+        if full := disk_full(error):
+            return _fail(str(full), full.exit_code)
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
         if not isinstance(code, int):
             raise

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from weir.contracts.errors import WeirError
+from weir.contracts.errors import WeirError, disk_full
 from weir_training import narration
 from weir_training.atomic import write_json
 from weir_training.data import read_data
@@ -114,15 +114,28 @@ def main(  # noqa: PLR0913 - a command line's options are its arguments
         write_json(result, {"release": str(made.root), "question": question})
 
 
+def _home() -> Path:
+    """The home as given on the command line, for a last word on the way out."""
+    words = sys.argv
+    return Path(words[words.index("--home") + 1]) if "--home" in words[:-1] else DEFAULT_HOME
+
+
 def _exit_code() -> int:
     try:
         app(standalone_mode=False)
     except WeirError as error:
-        typer.echo(f"weir: {error}", err=True)
-        return error.exit_code
+        known = disk_full(error) or error
+        typer.echo(f"weir: {known}", err=True)
+        return known.exit_code
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("weir: interrupted; the same command goes on from here", err=True)
         return _INTERRUPTED
+    except Exception as error:
+        full = disk_full(error, _home())
+        if full is None:
+            raise
+        typer.echo(f"weir: {full}", err=True)
+        return full.exit_code
     return 0
 
 

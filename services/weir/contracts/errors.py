@@ -11,11 +11,15 @@ WeirError                          500
 │   └── BackendUnavailableError    503  another node may answer
 ├── ReleaseError                   500  a release is incomplete, altered or not allowed to load
 └── JobError                       -    a verb of the command line failed (exit code 1)
+    ├── DiskFullError              -    (exit code 1)
     ├── UsageError                 -    the command or its input is wrong (exit code 2)
     └── CheckFailedError           -    a check or gate said no (exit code 3)
 """
 
+import errno
+import shutil
 from http import HTTPStatus
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -115,3 +119,26 @@ class CheckFailedError(JobError):
 
     code = "check_failed"
     exit_code = 3
+
+
+class DiskFullError(JobError):
+    code = "disk_full"
+
+    def __init__(self) -> None:
+        super().__init__("the disk is full; nothing finished was lost: free some space and run the same command again")
+
+
+_FULL_BYTES = 1 << 20
+
+
+def disk_full(error: BaseException, folder: Path | None = None) -> DiskFullError | None:
+    """Say whether a full disk is behind `error`, which happened while writing below `folder`.
+
+    Native writers (safetensors, onnx) tell it in their words only; torch does not tell it at all, so the disk is asked.
+    """
+    if folder is not None and folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BYTES:
+        return DiskFullError()
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left on device" in str(error):
+        return DiskFullError()
+    behind = error.__cause__ or error.__context__
+    return None if behind is None else disk_full(behind)

@@ -334,7 +334,7 @@ def test_a_taken_port_is_named(release: Path, capsys: pytest.CaptureFixture[str]
         code = run(["serve", "--node", "http://127.0.0.1:1", "--release", str(release), "--port", str(port)])
 
     assert code == 2
-    assert f"port {port} on 127.0.0.1 is taken" in capsys.readouterr().err
+    assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
 
 
 def test_the_client_says_when_there_is_no_gateway(capsys: pytest.CaptureFixture[str]) -> None:

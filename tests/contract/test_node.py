@@ -22,12 +22,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from tests.support.tiny_release import PROMPTS, golden_ids, make_tiny_release, write_manifest
 
+from weir.asgi.listen import listen
 from weir.backends.http_node import HttpNode
 from weir.contracts.errors import UsageError
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
-from weir.cpu_node.server import bound_socket, find_release
+from weir.cpu_node.server import find_release
 from weir.cpu_node.settings import NodeSettings, load_node_settings
 from weir.engine.engine import Engine
 from weir.telemetry.node_metrics import NodeMetrics
@@ -97,7 +98,7 @@ async def serve(home: Path, **settings) -> AsyncIterator[Node]:
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    listener = bound_socket("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     await server.startup([listener])  # without the main loop, whose ticks and pauses would cost 0.2 s a test
     try:
         await host.load(home / "releases" / "tiny" / "1")

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weir.asgi.body import BodyTooLargeError
 from weir.contracts.errors import RequestRejectedError, ValidationError, WeirError
-from weir.gateway.refusals import BodyTooLargeError, UnreadableBodyError, UnsupportedError
+from weir.gateway.refusals import UnreadableBodyError, UnsupportedError
 from weir.gateway.surfaces.tgi import TgiSurface
 
 SURFACE = TgiSurface("/generate")

@@ -13,6 +13,9 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from weir import __version__
+from weir.asgi.body import read_body
+from weir.asgi.caller import CallerGoneError, caller_watched
+from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import (
     BackendUnavailableError,
     OverloadedError,
@@ -21,18 +24,7 @@ from weir.contracts.errors import (
     WeirError,
 )
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
-from weir.cpu_node.http import (
-    Answer,
-    ClientGoneError,
-    Receive,
-    Scope,
-    Send,
-    client_watched,
-    read_body,
-    send_answer,
-    send_part,
-    start_events,
-)
+from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost
 from weir.cpu_node.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.engine.engine import Engine
@@ -40,6 +32,7 @@ from weir.telemetry.node_metrics import NodeMetrics
 
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_BODY_TIMEOUT_S = 10.0
 _INPUTS = (
     ("text_input", "BYTES"),
     ("stream", "BOOL"),
@@ -67,6 +60,7 @@ class _Exchange:
     """One request: what the path said, and the two ends of the connection."""
 
     path: dict[str, str | None]
+    scope: Scope
     receive: Receive
     send: Send
 
@@ -115,7 +109,7 @@ class NodeApp:
             return
         try:
             await self._routed(scope, receive, send)
-        except ClientGoneError:
+        except CallerGoneError:
             return
         except WeirError as error:
             self._count_refusal(scope["path"], error)
@@ -130,7 +124,7 @@ class NodeApp:
         for method, pattern, handler in self._routes:
             found = pattern.fullmatch(path)
             if found is not None and method == scope["method"]:
-                return await handler(_Exchange(found.groupdict(), receive, send))
+                return await handler(_Exchange(found.groupdict(), scope, receive, send))
             if found is not None:
                 allowed.append(method.encode())
         if allowed:
@@ -165,14 +159,19 @@ class NodeApp:
         return await self._answer_whole(exchange, engine, call)
 
     async def _opened(self, exchange: _Exchange) -> tuple[Engine, NodeCall]:
-        body = await read_body(exchange.receive, max_bytes=self._max_body_bytes)
+        body = await self._body(exchange)
         engine = self._host.engine(exchange.model, exchange.version)
         return engine, parse_call(body, exchange.model)
+
+    async def _body(self, exchange: _Exchange) -> bytes:
+        return await read_body(
+            exchange.scope, exchange.receive, max_bytes=self._max_body_bytes, timeout_s=_BODY_TIMEOUT_S
+        )
 
     async def _answer_events(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
         """Stream; the status waits for the first event, so that an early refusal keeps its own."""
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
-        async with client_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+        async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
             first = await anext(events)
             await start_events(exchange.send)
             try:
@@ -185,7 +184,7 @@ class NodeApp:
     async def _answer_whole(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         chunks: list[TokenChunk] = []
-        async with client_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+        async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     await send_answer(exchange.send, Answer(200, writer.whole(chunks, event)))
@@ -222,7 +221,7 @@ class NodeApp:
         await _send_json(exchange, [_index_entry(engine) for engine in self._host.engines])
 
     async def _load(self, exchange: _Exchange) -> None:
-        body = await read_body(exchange.receive, max_bytes=self._max_body_bytes)
+        body = await self._body(exchange)
         root = self._host.find(exchange.model, parse_load(body))
         engine = await self._host.load(root)
         await _send_json(exchange, _index_entry(engine))

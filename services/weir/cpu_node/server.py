@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import math
 import signal
@@ -15,6 +14,7 @@ import uvicorn
 import uvloop
 from prometheus_client import REGISTRY
 
+from weir.asgi.listen import listen
 from weir.contracts.errors import UsageError
 from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
@@ -36,7 +36,7 @@ def run_node(settings: NodeSettings, root: Path) -> None:
     """
     configure_logs("node", settings.log_level)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    with contextlib.closing(bound_socket(settings.host, settings.port)) as listener:
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
         uvloop.run(_serve(settings, root, listener))
 
 
@@ -57,25 +57,6 @@ def find_release(target: str | None, releases: Path) -> Path:
     if target in models:
         return newest_version(releases / target)
     raise UsageError(f"{target}: neither a release folder nor a model below {releases}")
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound, not yet listening.
-
-    Raises:
-        UsageError: the address is in use or not ours.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(socket.SOMAXCONN)
-    except OSError as error:
-        listener.close()
-        why = "is in use; give another with --port" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"
-        raise UsageError(f"port {port} on {host} {why}") from error
-    return listener
 
 
 class _Server(uvicorn.Server):

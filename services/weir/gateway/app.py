@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from weir import __version__
+from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.http_node import HttpNode
 from weir.gateway.admission import Admission
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
-from weir.gateway.exchange import Exchange, Receive, Scope, Send
+from weir.gateway.exchange import Exchange
 from weir.gateway.preparation import Preparation
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings

@@ -1,31 +1,22 @@
 """The hot path: one POST over raw ASGI, from its body to its last byte."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from weir.asgi.body import read_body
+from weir.asgi.caller import CallerGoneError, caller_watched
+from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import RequestRejectedError, WeirError
 from weir.gateway.generation import Generation
-from weir.gateway.refusals import BodyTooLargeError, BodyTooSlowError
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import collected
 from weir.gateway.surfaces.base import Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 _ID_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-
-
-class CallerGoneError(Exception):
-    """The caller went away before its request was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +31,8 @@ class Exchange:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         try:
-            job = self.surface.parse(await self._body(scope, receive), request_id)
+            body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
+            job = self.surface.parse(body, request_id)
         except CallerGoneError:
             self._count(499)
         except RequestRejectedError as error:
@@ -50,18 +42,11 @@ class Exchange:
         else:
             await self._answer(job, receive, send, request_id)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        try:
-            async with asyncio.timeout(self.body_timeout_s):
-                return await read_body(scope, receive, self.max_body_bytes)
-        except TimeoutError:
-            raise BodyTooSlowError(self.body_timeout_s) from None
-
     async def _answer(self, job: Job, receive: Receive, send: Send, request_id: str) -> None:
-        reply: Reply | None = None
-        async with Departure(receive) as departure:
-            reply = await self._run(job, send, request_id)
-        if departure.is_noticed:
+        try:
+            async with caller_watched(receive):
+                reply = await self._run(job, send, request_id)
+        except CallerGoneError:
             return
         if reply is None:
             await send({"type": "http.response.body", "body": b""})
@@ -100,59 +85,6 @@ class Exchange:
 
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
-
-
-class Departure:
-    """Cancels the block when the caller goes away, and swallows that cancellation."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.is_noticed = False
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._watcher = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self._watcher.cancel()
-        if not self.is_noticed or self._task is None:
-            return False
-        self._task.uncancel()
-        return kind is asyncio.CancelledError
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.is_noticed = True
-        if self._task is not None:
-            self._task.cancel()
-
-
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """Read a request's body.
-
-    Raises:
-        BodyTooLargeError: it is larger than the limit, by its header or as it arrives.
-        CallerGoneError: the caller went away.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit_bytes:
-            raise BodyTooLargeError(limit_bytes)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerGoneError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit_bytes:
-            raise BodyTooLargeError(limit_bytes)
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,7 +1,5 @@
 """Failures that only a gateway knows."""
 
-from http import HTTPStatus
-
 from weir.contracts.errors import BackendUnavailableError, RequestRejectedError, ValidationError
 
 
@@ -9,22 +7,6 @@ class UnreadableBodyError(ValidationError):
     """The body is no JSON that can be represented: malformed, not UTF-8, a lone surrogate, NaN or infinity."""
 
     code = "unreadable_body"
-
-
-class BodyTooLargeError(RequestRejectedError):
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    code = "body_too_large"
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"the request body is larger than {limit_bytes} bytes")
-
-
-class BodyTooSlowError(RequestRejectedError):
-    status = HTTPStatus.REQUEST_TIMEOUT
-    code = "body_too_slow"
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"the request body did not arrive within {timeout_s:g} s")
 
 
 class UnsupportedError(RequestRejectedError):

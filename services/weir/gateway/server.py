@@ -1,7 +1,6 @@
 """Runs the gateway: binds, serves, and on SIGTERM drains before it leaves."""
 
 import asyncio
-import errno
 import logging
 import signal
 import socket
@@ -12,12 +11,11 @@ from types import FrameType
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from weir.contracts.errors import UsageError
+from weir.asgi.listen import listen
 from weir.gateway.app import GatewayApp, create_app
 from weir.gateway.settings import GatewaySettings
 
 _log = logging.getLogger(__name__)
-_BACKLOG = 2048
 _SWITCH_INTERVAL_S = 0.0005  # rendering /metrics in a thread must not hold up streams
 _LAST_WORDS_S = 2  # for connections that are idle or stuck once nothing is left to drain
 
@@ -30,7 +28,7 @@ def serve(settings: GatewaySettings) -> None:
         ReleaseError: a release is refused.
     """
     app = create_app(settings)
-    listener = bind(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -45,21 +43,6 @@ def serve(settings: GatewaySettings) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nobody asks for them
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     DrainingServer(config, app, settings).run(sockets=[listener])
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Listen on `host:port`; done before anything else starts, so that a taken port is said at once.
-
-    Raises:
-        UsageError: it cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"port {port} on {host} is taken; choose another one with --port") from None
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 class DrainingServer(uvicorn.Server):

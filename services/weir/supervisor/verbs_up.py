@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from weir.asgi.listen import require_free
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
-from weir.supervisor.ports import require_free
 from weir.supervisor.stack import Stack, StackSettings
 
 app = typer.Typer(add_completion=False)

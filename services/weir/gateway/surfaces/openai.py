@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
+from weir.asgi.body import BodyTooLargeError
 from weir.contracts.errors import (
     BackendError,
     OverloadedError,
@@ -20,7 +21,7 @@ from weir.contracts.errors import (
 from weir.contracts.events import Finished, FinishReason, Usage
 from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.refusals import BodyTooLargeError, UnreadableBodyError
+from weir.gateway.refusals import UnreadableBodyError
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
 from weir.gateway.surfaces.openai_wire import ChatBody, check, messages_of, sampling_of

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
+from weir.asgi.body import BodyTooLargeError, BodyTooSlowError
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
@@ -19,7 +20,6 @@ from weir.contracts.errors import (
 from weir.contracts.events import Finished, FinishReason, Token, TokenChunk
 from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.refusals import BodyTooLargeError, BodyTooSlowError
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
 from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, check, sampling_of

@@ -1,0 +1,9 @@
+"""The three words of ASGI (https://asgi.readthedocs.io, HTTP spec 2.3)."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]

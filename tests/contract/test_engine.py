@@ -178,7 +178,7 @@ async def join(engine: Engine, prompt: str, count: int, delay: float, leaves: bo
     return tuple(ids)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "w8a8", "int8"])
 @pytest.mark.parametrize("seed", range(4))
 async def test_together_each_gets_token_for_token_what_it_gets_alone(start: Starter, precision: str, seed: int) -> None:
     engine = start(precision)

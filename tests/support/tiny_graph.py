@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.support import tiny_checkpoint
+from weir_training import w8a8
 from weir_training.base import tokenizer
 
 CACHE = Path(__file__).parents[2] / ".weir" / "test-cache"
@@ -32,7 +33,7 @@ def lively_checkpoint() -> Path:
 def tiny_graph(precision: str = "fp32", *, pruned: bool = True) -> Path:
     """The folder with `model.onnx` of that checkpoint; read-only.
 
-    `precision` is fp32, int8 or int4; a pruned graph gives the last position's logits only, as releases do.
+    `precision` is fp32, w8a8, int8 or int4; a pruned graph gives the last position's logits only, as releases do.
     """
     name = f"graph-{precision}" if pruned else f"graph-{precision}-whole"
     return _cached(name, lambda folder: _export(lively_checkpoint(), folder, precision, pruned=pruned))
@@ -54,7 +55,7 @@ def _cached(name: str, make) -> Path:
 
 @cache
 def _key() -> str:
-    sources = [Path(module.__file__).read_bytes() for module in (tiny_checkpoint, tokenizer)]
+    sources = [Path(module.__file__).read_bytes() for module in (tiny_checkpoint, tokenizer, w8a8)]
     sources.append(Path(__file__).read_bytes())
     sources += [version(name).encode() for name in ("onnxruntime-genai", "transformers", "torch")]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
@@ -70,6 +71,11 @@ def _make_checkpoint(folder: Path) -> None:
 
 
 def _export(checkpoint: Path, folder: Path, precision: str, *, pruned: bool) -> None:
+    if precision == "w8a8":
+        full = tiny_graph("fp32", pruned=pruned)
+        w8a8.quantise(full / "model.onnx", folder / "model.onnx")
+        shutil.copyfile(full / "genai_config.json", folder / "genai_config.json")
+        return
     command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", str(checkpoint), "-o", str(folder)]
     command += ["-p", precision, "-e", "cpu", "-c", str(folder / "cache"), "--extra_options"]
     command += [*_OPTIONS, f"prune_lm_head={str(pruned).lower()}"]

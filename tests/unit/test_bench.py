@@ -5,11 +5,13 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from weir import cli
 from weir.contracts.errors import JobError, UsageError
+from weir_training import bench_shapes
 from weir_training.bench_rounds import Plan, Sample, measure, parse_concurrencies, table
 
 
@@ -115,3 +117,10 @@ def test_a_gateway_that_refuses_ends_the_bench(
 def test_only_this_machine_is_loaded(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["bench", "gateway", "--url", url]) == 2
     assert "--url" in capsys.readouterr().err
+
+
+def test_a_shape_that_is_not_known_is_a_usage_error_that_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"smollm2-135m, qwen2\.5-0\.5b"):
+        bench_shapes.shape("gpt-9", home=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []

@@ -22,7 +22,7 @@ GOOD = Measured(
 EXPORT = ExportPart()
 
 
-@pytest.mark.parametrize("flavour", ["cpu-fp32", "cpu-int8", "cpu-int4"])
+@pytest.mark.parametrize("flavour", ["cpu-fp32", "cpu-w8a8", "cpu-int8", "cpu-int4"])
 def test_good_numbers_pass(flavour: str) -> None:
     assert judge(flavour, GOOD, EXPORT) == ()
 

@@ -15,6 +15,7 @@ from weir.contracts.errors import JobError, ReleaseError, UsageError
 from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.release.reader import newest_version, read_manifest
+from weir_training import bench_shapes
 from weir_training.bench_rounds import Ask, Figures, Plan, Sample, as_dicts, measure, parse_concurrencies, table
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 
@@ -30,6 +31,8 @@ Requests = Annotated[int, typer.Option("--requests", min=1, max=10_000, help="An
 
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _TIMEOUT_S: Final = 300.0
+app.command("shape")(bench_shapes.shape)
+
 _QUESTIONS: Final = ("怎么退货？", "How do I return an order?", "快递几天能到？", "When will it arrive?")
 
 

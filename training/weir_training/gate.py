@@ -38,8 +38,8 @@ def judge(flavour: str, measured: Measured, export: ExportPart) -> tuple[str, ..
     """
     if flavour == REFERENCE:
         return _same(measured, export)
-    bounds = export.int4 if flavour.endswith("int4") else export.int8
-    return _close(measured, bounds)
+    bounds = {"cpu-w8a8": export.w8a8, "cpu-int8": export.int8, "cpu-int4": export.int4}
+    return _close(measured, bounds[flavour])
 
 
 def parity(flavour: str, measured: Measured, export: ExportPart) -> Parity:

@@ -12,12 +12,14 @@ import gc
 import json
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 # What a flavour consists of; the builder's copies of tokenizer and template are the checkpoint's business.
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
+W8A8 = "w8a8"  # not the builder's: its fp32 graph, then our own pass
 
 
 def main() -> None:
@@ -45,6 +47,9 @@ def _load_builder() -> Any:
 def _build(builder: Any, checkpoint: str, job: dict[str, Any]) -> None:
     """Write the files of one flavour into `job["folder"]`, which exists."""
     folder = Path(job["folder"])
+    if job["precision"] == W8A8:
+        _build_w8a8(builder, checkpoint, job, folder)
+        return
     cache = str(folder / "cache")
     target = ("", checkpoint, str(folder), job["precision"], "cpu", cache)
     options = builder.parse_extra_options(*target, job["options"])
@@ -53,6 +58,15 @@ def _build(builder: Any, checkpoint: str, job: dict[str, Any]) -> None:
         if path.is_file() and path.name not in GRAPH_FILES:
             path.unlink()
     shutil.rmtree(cache, ignore_errors=True)
+
+
+def _build_w8a8(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:
+    from weir_training.w8a8 import quantise
+
+    with tempfile.TemporaryDirectory(prefix=".fp32-", dir=folder) as full:
+        _build(builder, checkpoint, {**job, "precision": "fp32", "folder": full})
+        quantise(Path(full) / "model.onnx", folder / "model.onnx")
+        shutil.copyfile(Path(full) / "genai_config.json", folder / "genai_config.json")
 
 
 if __name__ == "__main__":

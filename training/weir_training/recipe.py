@@ -102,11 +102,12 @@ class Int4GatePart(GatePart):
 class ExportPart(Strict):
     """Flavours to build. fp32 is always built: it is the reference."""
 
-    flavours: tuple[Literal["cpu-fp32", "cpu-int8", "cpu-int4"], ...] = ("cpu-fp32", "cpu-int8", "cpu-int4")
+    flavours: tuple[Literal["cpu-fp32", "cpu-w8a8", "cpu-int8", "cpu-int4"], ...] = ("cpu-fp32", "cpu-int8", "cpu-int4")
     block_size: Literal[32, 128] = 32
     fp32_max_abs: float = Field(default=1e-4, gt=0.0)
     greedy_tokens: int = Field(default=32, ge=1)
     golden_prompts: int = Field(default=3, ge=1, le=16)
+    w8a8: GatePart = GatePart()
     int8: GatePart = GatePart()
     int4: Int4GatePart = Int4GatePart()
 

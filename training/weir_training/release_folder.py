@@ -22,7 +22,7 @@ from weir_training.rundir import RunDirectory
 
 # What a CPU node loads unasked: the first of these that passed. int8 stays closest to the checkpoint; on the built-in
 # base it decodes faster than fp32 and int4 faster still, but within what other work on the machine changes.
-SERVE_ORDER: Final = ("cpu-int8", "cpu-int4", gate.REFERENCE)
+SERVE_ORDER: Final = ("cpu-int8", "cpu-w8a8", "cpu-int4", gate.REFERENCE)
 CARD: Final = "MODEL_CARD.md"
 
 

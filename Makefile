@@ -6,7 +6,7 @@ PINS   := deploy/constraints/dev.txt
 EXTRAS := gateway,node,train,export,dev
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(PINS)
 # Where PyTorch's CPU build lives, if your package index holds only the CUDA one (see README).
-TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--index-url $(WEIR_TORCH_INDEX))
+TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_INDEX))
 
 .PHONY: help up test unit lint fix e2e bench soak constraints install
 .DEFAULT_GOAL := help

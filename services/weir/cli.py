@@ -30,10 +30,11 @@ VERBS = {
     "node": Verb("weir.cpu_node.verbs", "node", "Serve a release on CPU (ONNX Runtime)"),
     "serve": Verb("weir.gateway.verbs", "gateway", "Run the gateway"),
     "generate": Verb("weir.gateway.verbs_client", "gateway", "Ask a running gateway"),
-    "bench": Verb("weir_training.bench", "export", "Measure tokens per second of an engine or a gateway"),
+    "bench": Verb("weir_training.bench", "export,gateway", "Measure tokens per second of an engine or a gateway"),
     "doctor": Verb("weir.supervisor.doctor", "gateway", "Say what this machine can do and what is missing"),
 }
 
+_INTERRUPTED = 130
 _HEADER = """\
 usage: weir VERB [OPTIONS]
 
@@ -77,7 +78,7 @@ def _call(name: str, verb: Verb, arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         return _fail(f"`weir {name}` needs {error.name}: pip install 'weir[{verb.extra}]'", 1)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from here", 130)
+        result = _INTERRUPTED
     except Exception as error:
         if full := disk_full(error):
             return _fail(str(full), full.exit_code)
@@ -87,6 +88,8 @@ def _call(name: str, verb: Verb, arguments: list[str]) -> int:
         if callable(show):  # a usage error, in click's own words
             show()
         return code
+    if result == _INTERRUPTED:  # typer makes Ctrl-C a return value
+        return _fail("interrupted; the same command goes on from here", _INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

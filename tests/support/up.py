@@ -54,6 +54,10 @@ class Up:
             time.sleep(0.1)
         raise AssertionError(f"weir up was not ready in {timeout_s} s:\n{self.text()}")
 
+    @property
+    def node_url(self) -> str:
+        return f"http://127.0.0.1:{self.node_port}"
+
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 

@@ -122,21 +122,19 @@ def _home() -> Path:
 
 def _exit_code() -> int:
     try:
-        app(standalone_mode=False)
+        return int(app(standalone_mode=False) or 0)  # Ctrl-C comes back as 130: typer makes it a return value
     except WeirError as error:
         known = disk_full(error) or error
         typer.echo(f"weir: {known}", err=True)
         return known.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("weir: interrupted; the same command goes on from here", err=True)
-        return _INTERRUPTED
+        return _INTERRUPTED  # whoever started this says so
     except Exception as error:
         full = disk_full(error, _home())
         if full is None:
             raise
         typer.echo(f"weir: {full}", err=True)
         return full.exit_code
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from weir_training.release_card import model_card
 from weir_training.release_model import TEMPLATE, copy_checkpoint
 from weir_training.rundir import RunDirectory
 
-# What a CPU node loads unasked: the first of these that passed. int8 stays closest to the checkpoint; on the built-in
-# base it decodes faster than fp32 and int4 faster still, but within what other work on the machine changes.
+# What a CPU node loads unasked: the first of these that passed, by how close they stay to the checkpoint. Which one is
+# fastest depends on shape and users (docs/benchmarks.md); nothing measured decides here (decision 5).
 SERVE_ORDER: Final = ("cpu-int8", "cpu-w8a8", "cpu-int4", gate.REFERENCE)
 CARD: Final = "MODEL_CARD.md"
 

@@ -220,17 +220,6 @@ def test_bad_rows_are_reported_by_line(tmp_path: Path) -> None:
     assert "bad.jsonl:3" in said
 
 
-def test_ctrl_c_before_anything_is_trained_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
-    running = Up(tmp_path, ("--no-serve",)).start()
-    deadline = time.monotonic() + 30
-    while "run  " not in running.text():
-        assert time.monotonic() < deadline, running.text()
-        time.sleep(0.02)
-    assert running.interrupt() == 130
-    assert "same command goes on" in running.text()
-    assert "Traceback" not in running.text()
-
-
 def test_ctrl_c_while_training_is_gone_on_from_by_the_same_command(tmp_path: Path) -> None:
     data = tmp_path / "few.jsonl"
     few = [{"prompt": question, "completion": answer} for question, answer in rows()[::24]]

@@ -64,7 +64,11 @@ class Up:
     def interrupt(self, timeout_s: float = 60) -> int:
         """Ctrl-C; return the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout_s)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(f"Ctrl-C did not end it within {timeout_s} s:\n{self.text()}") from None
 
     def stop(self) -> None:
         if self.process.poll() is None:

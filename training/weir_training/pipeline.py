@@ -4,11 +4,13 @@
 unchanged is skipped; interrupted anywhere, the same command goes on.
 """
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -18,7 +20,7 @@ from weir_training import narration
 from weir_training.atomic import write_json
 from weir_training.data import read_data
 from weir_training.options import DEFAULT_HOME, Base, DataFiles, HeldoutFile, Home, RecipeName, Sets, read_recipe
-from weir_training.progress import Progress, bar
+from weir_training.progress import Progress, Tick, bar
 from weir_training.publish import Publication, make_release
 from weir_training.recipe import Recipe
 from weir_training.report import write_report
@@ -82,6 +84,23 @@ def _prove(recipe: Recipe, run: RunDirectory, progress: Progress, say: narration
             note(line)
 
 
+class _CtrlC:
+    """Remembers a Ctrl-C that a library swallowed (some catch everything while they are imported)."""
+
+    def __init__(self) -> None:
+        self.was_pressed = False
+        signal.signal(signal.SIGINT, self._take)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.was_pressed = True
+        raise KeyboardInterrupt
+
+    def raise_if_pressed(self) -> None:
+        if self.was_pressed:
+            raise KeyboardInterrupt
+
+
 @contextmanager
 def _timed(say: narration.Say) -> Iterator[narration.Say]:
     """Collect a stage's lines; print them with its seconds when it ended well."""
@@ -106,8 +125,14 @@ def main(  # noqa: PLR0913 - a command line's options are its arguments
     """Run the chain and say what was measured."""
     loaded = read_recipe(recipe, data, heldout, base, sets)
     began = time.monotonic()
+    ctrl_c = _CtrlC()
+
+    def watched(tick: Tick) -> None:
+        ctrl_c.raise_if_pressed()
+        progress(tick)
+
     with bar() as progress:
-        made = run_all(loaded, home, progress, typer.echo)
+        made = run_all(loaded, home, watched, typer.echo)
     typer.echo(f"ready after {time.monotonic() - began:.1f} s: {made.root}")
     if result is not None:
         question = read_data(loaded.data).train[0].question[-1].content

@@ -70,9 +70,9 @@ class StopRequest:
     def _take(self, number: int, _: FrameType | None) -> None:
         kind = TerminatedRunError if number == signal.SIGTERM else InterruptedRunError
         error = kind("interrupted; the same command goes on from the last checkpoint")
-        if self.error is not None or not self.is_looping:
+        is_first, self.error = self.error is None, error  # noted first: a library may swallow what is raised into it
+        if not (is_first and self.is_looping):
             raise error
-        self.error = error
 
 
 def train(recipe: Recipe, home: Path = DEFAULT_HOME, progress: Progress = silent) -> RunDirectory:

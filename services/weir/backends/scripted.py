@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 
 from weir.contracts.errors import BackendTimeoutError
 from weir.contracts.events import GenerationEvent
@@ -63,7 +62,8 @@ class ScriptedBackend:
         return script(request) if callable(script) else script
 
     async def _wait(self, seconds: float, timeout_s: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.sleep(seconds), timeout_s)
-            return
-        raise BackendTimeoutError(f"{self._name} sent nothing for {timeout_s:g} s")
+        try:
+            async with asyncio.timeout(timeout_s):  # 3.11's wait_for may swallow a cancellation
+                await asyncio.sleep(seconds)
+        except TimeoutError:
+            raise BackendTimeoutError(f"{self._name} sent nothing for {timeout_s:g} s") from None

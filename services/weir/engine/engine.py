@@ -37,7 +37,7 @@ from weir.engine.speculation import Drafter, Speculation
 from weir.engine.speed import SpeedMeter
 from weir.engine.step import Model
 from weir.release.tokenizer import ReleaseTokenizer
-from weir.telemetry.step_report import StepReport
+from weir.telemetry.step_report import Stage, StepReport
 
 _INLINE_PROMPT_CHARS = 4_096  # encoding more than this would hold up the event loop for milliseconds
 _log = logging.getLogger("weir.engine")
@@ -61,7 +61,7 @@ class Engine:
     model that is not exact: as far as its kernels do not).
     """
 
-    def __init__(  # noqa: PLR0913  all that an engine is made of
+    def __init__(
         self,
         model: Model,
         tokenizer: ReleaseTokenizer,
@@ -348,7 +348,7 @@ def _scheduler(
 
 
 def _report(plan: StepPlan, result: StepResult) -> StepReport:
-    stage = "mixed" if plan.decode and plan.prefill else "decode" if plan.decode else "prefill"
+    stage: Stage = "mixed" if plan.decode and plan.prefill else "decode" if plan.decode else "prefill"
     return StepReport(
         stage,
         decoded=len(plan.decode),

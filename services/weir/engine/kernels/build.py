@@ -16,7 +16,16 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent
 LIBRARY = "libweir_ops.so"
-_COMMON = ("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra")
+_COMMON = (
+    "-std=gnu11",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+)
 _X86 = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mfma", "-mf16c", "-mavx2"),
     "avx2": ("-mavx2", "-mfma", "-mf16c"),
@@ -53,6 +62,6 @@ def _run(command: list[str | Path]) -> None:
 
 if __name__ == "__main__":
     try:
-        print(build(*(Path(argument) for argument in sys.argv[1:2])))
+        build(Path(sys.argv[1]) if sys.argv[1:] else SOURCES)
     except subprocess.CalledProcessError as error:
         sys.exit(error.stderr)

@@ -39,6 +39,8 @@ class DataHook(BuildHookInterface):  # type: ignore[type-arg]  # the plug-in nam
         try:
             return module.build()  # type: ignore[no-any-return]
         except Exception as error:
-            self.app.display_warning(f"no operators built ({error}); nodes will serve the flavours of plain onnxruntime")
+            self.app.display_warning(
+                f"no operators built ({error}); nodes will serve the flavours of plain onnxruntime"
+            )
             sys.stderr.write(getattr(error, "stderr", None) or "")
             return None

@@ -90,11 +90,12 @@ def _config(checkpoint: Path) -> Any:
 
 
 def _shape(config: Any) -> Shape:
+    if config.model_type not in _FAMILIES:
+        raise _uncovered(f"model type {config.model_type}")
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     faults = [
-        (config.model_type not in _FAMILIES, f"model type {config.model_type}"),
         (config.hidden_act != "silu", f"activation {config.hidden_act}"),
         (bool(windowed) or mixed, "sliding-window attention"),
         (head_size % 16 or head_size > 256, f"head size {head_size}"),
@@ -103,7 +104,7 @@ def _shape(config: Any) -> Shape:
         (getattr(config, "mlp_bias", False), "biases in the feed-forward layers"),
     ]
     if found := [words for fault, words in faults if fault]:
-        raise JobError(f"packed flavours do not cover {', '.join(found)}; cpu-int8 and cpu-int4 do")
+        raise _uncovered(", ".join(found))
     return Shape(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
@@ -114,6 +115,10 @@ def _shape(config: Any) -> Shape:
         epsilon=config.rms_norm_eps,
         tied=bool(config.tie_word_embeddings),
     )
+
+
+def _uncovered(what: str) -> JobError:
+    return JobError(f"packed flavours do not cover {what}; cpu-int8 and cpu-int4 do")
 
 
 def _rope_type(config: Any) -> str:

@@ -33,7 +33,8 @@ def lively_checkpoint() -> Path:
 def tiny_graph(precision: str = "fp32", *, pruned: bool = True) -> Path:
     """The folder with `model.onnx` of that checkpoint; read-only.
 
-    `precision` is fp32, w8a8, int8, int4, packed8 or packed4; a pruned graph gives the last position's logits only, as releases do.
+    `precision` is fp32, w8a8, int8, int4, packed8 or packed4. A pruned graph gives the last position's logits only, as
+    releases do; packed ones are not concerned.
     """
     name = f"graph-{precision}" if pruned else f"graph-{precision}-whole"
     return _cached(name, lambda folder: _export(lively_checkpoint(), folder, precision, pruned=pruned))

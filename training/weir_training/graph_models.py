@@ -27,3 +27,11 @@ def open_graph(folder: Path, *, rows: int, context_tokens: int, threads: int) ->
     from weir.engine.slot_model import SlotModel
 
     return SlotModel(GraphSession(Graph(folder / GRAPH, threads=threads), slots=rows, context_tokens=context_tokens))
+
+
+def output_tokens(model: "Model") -> frozenset[int] | None:
+    """Return the tokens that a graph with a cut output layer can say; None: all."""
+    from weir.engine.packed_model import PackedModel
+
+    kept = model.graph.kept if isinstance(model, PackedModel) else None
+    return None if kept is None else frozenset(kept.tolist())

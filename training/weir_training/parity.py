@@ -41,6 +41,7 @@ class Tally:
     agreed: int = 0
     max_abs: float = 0.0
     kl_sum: float = 0.0
+    lost_sum: float = 0.0
     answer_tokens: int = 0
     nll_sum: float = 0.0
     nll_reference_sum: float = 0.0
@@ -49,13 +50,22 @@ class Tally:
     exact_reference: int = 0
 
     def add(self, reference: "Logits", got: "Logits") -> None:
-        """Compare logits of shape (positions, vocabulary), float32. A not-a-number counts as infinitely far."""
+        """Compare logits of shape (positions, vocabulary), float32. A not-a-number counts as infinitely far.
+
+        Where `got` cannot say every token (logit -inf), the divergence KL(p || q) is infinite; it is taken in two steps.
+        Let p' be the reference p without those tokens, scaled up to 1 again by what was lost of it. Cutting costs
+        KL(p' || p) = -log(1 - lost), rounding KL(p' || q); `kl_sum` holds both. With nothing cut the first is 0 and
+        the second KL(p || q). `max_abs` is over tokens that can be said.
+        """
         for at in range(0, len(reference), _POSITIONS_AT_ONCE):
             one, other = reference[at : at + _POSITIONS_AT_ONCE], got[at : at + _POSITIONS_AT_ONCE]
-            far = float(np.abs(one - other).max())
+            cut = np.isneginf(other)
+            far = float(np.abs(one - np.where(cut, one, other)).max())
             self.max_abs = max(self.max_abs, far if np.isfinite(far) else np.inf)
             wanted, found = _log_softmax(one), _log_softmax(other)
-            self.kl_sum += float((np.exp(wanted) * (wanted - found)).sum())
+            lost = (np.exp(wanted) * cut).sum(axis=-1)
+            self.lost_sum += float(lost.sum())
+            self.kl_sum += float(_divergence(wanted, np.where(cut, 0.0, found), cut, lost).sum())
             self.agreed += int((one.argmax(-1) == other.argmax(-1)).sum())
             self.positions += len(one)
 
@@ -153,6 +163,15 @@ def _all(position: "PositionLogits") -> "Logits":
     if position.full is None:
         raise AssertionError("every logit was asked for")
     return position.full
+
+
+def _divergence(wanted: "Doubles", found: "Doubles", cut: "NDArray[np.bool_]", lost: "Doubles") -> "Doubles":
+    """Both steps of `Tally.add`, per position. Logarithms of probabilities; `lost` is a probability itself."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # where everything was lost
+        kept = np.log1p(-lost)
+        scaled = wanted - kept[:, None]
+        rounding = np.where(cut, 0.0, np.exp(scaled) * (scaled - found)).sum(axis=-1)
+        return np.where(lost < 1.0, rounding - kept, np.inf)
 
 
 def _log_softmax(logits: "Logits") -> "Doubles":

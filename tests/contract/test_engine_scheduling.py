@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_graph
 from tests.support.toy_model import ToyModel
 
-from weir.contracts.errors import BackendTimeoutError, ValidationError
+from weir.contracts.errors import DeadlineExceededError, ValidationError
 from weir.contracts.events import Finished
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.engine import Engine, EngineInfo
@@ -239,7 +239,7 @@ async def test_a_deadline_that_passes_in_the_queue_costs_no_work(start: Starter)
     running = asyncio.create_task(whole(engine, ask(count=60)))
     await until(lambda: engine.stats.running == 1)
     began = time.monotonic()
-    with pytest.raises(BackendTimeoutError, match="deadline"):
+    with pytest.raises(DeadlineExceededError, match="deadline"):
         await whole(engine, ask("the quick brown fox", deadline_s=0.05))
     assert 0.04 < time.monotonic() - began < 0.2
     assert (await running).usage.completion_tokens == 60
@@ -250,7 +250,7 @@ async def test_a_deadline_that_passes_in_the_queue_costs_no_work(start: Starter)
 async def test_a_deadline_that_passes_while_it_runs_gives_the_blocks_back(start: Starter) -> None:
     observer = Observer()
     engine = start(Slow(blocks=60, context_tokens=CONTEXT), observer=observer)
-    with pytest.raises(BackendTimeoutError):
+    with pytest.raises(DeadlineExceededError):
         await whole(engine, ask(count=90, deadline_s=0.08))
     assert observer.outcomes == ["expired"]
     assert 2 < observer.total("generated") < 40

@@ -1,8 +1,8 @@
 """LoRA adapters (Hu et al. 2021, arXiv:2106.09685) beside a packed graph: PEFT's own files, laid out for the products.
 
 An adapter becomes one vector. For every product of the graph, in order, it holds A, [rank][inner], then B times the
-adapter's scale, [columns/32][rank][32]. A product that stands for several modules (q, k, v; gate, up) has their A's below
-each other and B's that are zero in the others' columns, so its rank is a multiple of the adapter's.
+adapter's scale, [columns/32][rank][32]. A product that stands for several modules (q, k, v; gate, up) has their A's
+below each other and B's that are zero in the others' columns, so its rank is a multiple of the adapter's.
 """
 
 import json

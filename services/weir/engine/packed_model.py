@@ -14,9 +14,7 @@ from weir.engine.kernels.library import operators
 from weir.engine.step import Detail, Logits, PositionLogits, Row
 
 BLOCK_TOKENS = 16
-_INPUTS = frozenset(
-    {"input_ids", "cache", "sequences", "table", "wanted", "wants", "adapters", "adapter_of"}
-)
+_INPUTS = frozenset({"input_ids", "cache", "sequences", "table", "wanted", "wants", "adapters", "adapter_of"})
 _QUIET = 3  # errors only
 
 

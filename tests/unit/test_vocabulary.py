@@ -154,7 +154,7 @@ def test_a_tokenizer_that_falls_back_to_bytes_keeps_those(tmp_path: Path) -> Non
     )
     bpe.normalizer = normalizers.Replace(" ", "▁")
     bpe.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    fast = PreTrainedTokenizerFast(tokenizer_object=bpe, unk_token="<unk>", eos_token="</s>")  # noqa: S106
+    fast = PreTrainedTokenizerFast(tokenizer_object=bpe, unk_token="<unk>", eos_token="</s>")
     fast.chat_template = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
     fast.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": len(spelled) + 1}))

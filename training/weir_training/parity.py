@@ -52,7 +52,7 @@ class Tally:
     def add(self, reference: "Logits", got: "Logits") -> None:
         """Compare logits of shape (positions, vocabulary), float32. A not-a-number counts as infinitely far.
 
-        Where `got` cannot say every token (logit -inf), the divergence KL(p || q) is infinite; it is taken in two steps.
+        Where `got` cannot say a token (logit -inf), the divergence KL(p || q) is infinite; it is taken in two steps.
         Let p' be the reference p without those tokens, scaled up to 1 again by what was lost of it. Cutting costs
         KL(p' || p) = -log(1 - lost), rounding KL(p' || q); `kl_sum` holds both. With nothing cut the first is 0 and
         the second KL(p || q). `max_abs` is over tokens that can be said.

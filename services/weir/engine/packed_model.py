@@ -9,12 +9,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.errors import ReleaseError
+from weir.engine import output_tokens
+from weir.engine.adapters import Adapter, adapted_products, laid_out
 from weir.engine.kernels.library import operators
 from weir.engine.step import Detail, Logits, PositionLogits, Row
 
 BLOCK_TOKENS = 16
-KEPT, VOCABULARY = "weir.kept_tokens", "weir.vocabulary"  # metadata of a graph that keeps some tokens' output rows
-_INPUTS = frozenset({"input_ids", "cache", "sequences", "table", "wanted", "wants"})
+_INPUTS = frozenset({"input_ids", "cache", "sequences", "table", "wanted", "wants", "adapters", "adapter_of"})
 _QUIET = 3  # errors only
 
 
@@ -47,20 +48,9 @@ class PackedGraph:
         self.cache_shape: tuple[int, ...] = tuple(int(n) for n in inputs["cache"].shape[1:])
         self.outputs = int(outputs["logits"].shape[1])
         self.candidates = int(outputs["ids"].shape[1])
-        self.vocab_size, self.kept = self._vocabulary(path)
-
-    def _vocabulary(self, path: Path) -> tuple[int, NDArray[np.int32] | None]:
-        """Return the tokenizer's size, and the ascending ids of the tokens that have an output row; None: all have."""
-        words = self.session.get_modelmeta().custom_metadata_map
-        if KEPT not in words:
-            return self.outputs, None
-        try:
-            size, kept = int(words[VOCABULARY]), np.array(words[KEPT].split(), np.int32)
-        except (KeyError, ValueError, OverflowError) as error:
-            raise ReleaseError(f"{path.name}: its kept tokens cannot be read: {error!r}") from error
-        if len(kept) != self.outputs or (np.diff(kept) <= 0).any() or kept[0] < 0 or kept[-1] >= size:
-            raise ReleaseError(f"{path.name}: its kept tokens are not {self.outputs} ascending ids below {size}")
-        return size, kept
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.vocab_size, self.kept = output_tokens.read(metadata, self.outputs)
+        self.adapted = adapted_products(metadata)
 
     @property
     def block_bytes(self) -> int:
@@ -73,7 +63,9 @@ class PackedModel:
     Of a graph that keeps some tokens' output rows, the logits of all others are -inf.
     """
 
-    def __init__(self, graph: PackedGraph, *, blocks: int, context_tokens: int) -> None:
+    def __init__(
+        self, graph: PackedGraph, *, blocks: int, context_tokens: int, adapters: Sequence[Adapter] = ()
+    ) -> None:
         self.graph = graph
         self.blocks = blocks
         self.context_tokens = context_tokens
@@ -84,6 +76,8 @@ class PackedModel:
         self._scattered: Logits = np.zeros((0, graph.vocab_size), np.float32)  # columns of cut tokens stay -inf
         self._binding: Any = graph.session.io_binding()
         _bind(self._binding.bind_input, "cache", self._cache)
+        self._adapters = laid_out(adapters, graph.adapted)
+        _bind(self._binding.bind_input, "adapters", self._adapters)
 
     @property
     def block_tokens(self) -> int:
@@ -104,12 +98,14 @@ class PackedModel:
         firsts = np.cumsum([0, *counts[:-1]])
         sequences = np.array([firsts, counts, [row.past for row in rows]], np.int32).T.copy()
         wanted, wants = _wanted(rows, counts)
+        adapter_of = np.repeat(np.array([row.adapter for row in rows], np.int32), counts)
         bind = self._binding.bind_input
         table = _table(rows, counts)
         for name, array in (("input_ids", ids), ("sequences", sequences), ("table", table)):
             _bind(bind, name, array)
         _bind(bind, "wanted", wanted)
         _bind(bind, "wants", wants)
+        _bind(bind, "adapter_of", adapter_of)
         top = self._outputs(len(wanted), is_full=any(row.detail == Detail.FULL and row.wanted for row in rows))
         self.graph.session.run_with_iobinding(self._binding)
         return self._split(rows, *top)

@@ -170,7 +170,7 @@ def test_verify_says_how_many_tokens_are_left_and_what_the_others_weighed(
 
     assert cut.kept_tokens == counted["kept_tokens"] == sum(counted["kept_for"].values()) < 400
     assert 0.0 < cut.lost_mass < 1.0
-    assert cut.mean_kl >= -np.log1p(-cut.lost_mass)  # by Jensen, the mean of the logarithms is no less
+    assert cut.mean_kl >= -np.log1p(-cut.lost_mass) - 1e-9  # by Jensen, the mean of the logarithms is no less
     assert np.isfinite(cut.nll)
     assert cut.nll < 1e9
     assert cut.heldout_cut

@@ -23,7 +23,7 @@ from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training.atomic import new_folder
 from weir_training.data import read_data
-from weir_training.graph_builder import PACKED4, PACKED8, W8A8
+from weir_training.graph_builder import PACKED4, PACKED8, PACKED_FORMAT, W8A8
 from weir_training.leftovers import remove_leftovers
 from weir_training.options import (
     DEFAULT_HOME,
@@ -141,7 +141,7 @@ def _key(recipe: Recipe, checkpoint: Path) -> str:
     version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
-    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built]
+    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built, PACKED_FORMAT]
     if export.vocabulary.keep != "whole":
         parts += [RULE, export.vocabulary.model_dump(mode="json"), [sha256_file(Path(p)) for p in recipe.data.train]]
     return sha256_text(json.dumps(parts))

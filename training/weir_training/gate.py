@@ -17,8 +17,8 @@ class Measured:
     `max_abs` (logits), `argmax_agreement` and `mean_kl` (nats) are over every position, stepped through the past
     and read at once; `nll` (nats per token) and `exact_match` are over the answers. `greedy_equal` compares
     freely generated tokens. Of a flavour that cannot say every token: `kept_tokens` says how many it can,
-    `lost_mass` what share of the checkpoint's probability the others had (`mean_kl` holds its price, see
-    `weir_training.parity`), `heldout_cut` how many tokens of held-out answers are among them.
+    `lost_mass` what share of an answer's probability the others had (`mean_kl` holds its price, see
+    `weir_training.cut_cost`), `heldout_cut` how many tokens of held-out answers are among them.
     """
 
     max_abs: float

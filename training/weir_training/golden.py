@@ -35,7 +35,7 @@ def task_rows(rows: Iterable[Row], folder: Path, *, eos_ids: Sequence[int], cont
     fitting = {row.prompt: row for row in rendered if len(row.ids) <= context_tokens}
     if not fitting:
         raise CheckFailedError(f"no row of the data renders to a prompt and an answer within {context_tokens} tokens")
-    return _bounded(sorted(fitting.values(), key=lambda row: sha256_text(row.prompt)))
+    return bounded(sorted(fitting.values(), key=lambda row: sha256_text(row.prompt)))
 
 
 def rendered_rows(rows: Iterable[Row], folder: Path, *, eos_ids: Sequence[int]) -> list[TaskRow]:
@@ -63,7 +63,8 @@ def _rendered(row: Row, tokenizer: ReleaseTokenizer, template: ChatTemplate, eos
     return TaskRow(prompt, tuple(prompt_ids), tuple(answer[: end + 1]))
 
 
-def _bounded(rows: list[TaskRow]) -> list[TaskRow]:
+def bounded(rows: Sequence[TaskRow]) -> list[TaskRow]:
+    """Return the first `MAX_ROWS`, and no more than make about `MAX_TOKENS` tokens."""
     kept: list[TaskRow] = []
     tokens = 0
     for row in rows[:MAX_ROWS]:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,9 +13,18 @@ from weir.contracts.manifest import GoldenPrompt, Parity
 from weir.release.hashing import sha256_text, sha256_tree
 from weir_training import gate
 from weir_training.atomic import write_json
+from weir_training.cut_cost import CutCost, cut_cost
 from weir_training.data import Row, read_data
 from weir_training.export import exported, folder_bytes
-from weir_training.golden import FURTHER_PROMPTS, golden_prompts, pick_prompts, rendered_rows, task_rows, until_end
+from weir_training.golden import (
+    FURTHER_PROMPTS,
+    bounded,
+    golden_prompts,
+    pick_prompts,
+    rendered_rows,
+    task_rows,
+    until_end,
+)
 from weir_training.graph_models import open_graph, output_tokens
 from weir_training.options import (
     DEFAULT_HOME,
@@ -37,6 +45,9 @@ from weir_training.recipe import Recipe
 from weir_training.rundir import RunDirectory, open_run
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from weir.engine.step import Model
     from weir_training.checkpoint import Checkpoint
 
@@ -44,7 +55,7 @@ app = typer.Typer(add_completion=False)
 
 STAGE: Final = "verify"
 _ONE_THREAD_BYTES = 64 << 20
-_METHOD = 2  # raise it when what is measured changes: old reports are then not taken for new ones
+_METHOD = 3  # raise it when what is measured changes: old reports are then not taken for new ones
 
 
 def verify(
@@ -109,10 +120,9 @@ def _measure(
     models = _models(recipe, run, sample)
     tallies = compare(checkpoint, models, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
     golden = _golden(recipe, checkpoint, sample)
-    heldout = rendered_rows(unseen, run.merged, eos_ids=checkpoint.eos_ids)
-    words = Counter(token for row in heldout for token in row.answer_ids)
+    cut = _Cutting(checkpoint, sample, rendered_rows(unseen, run.merged, eos_ids=checkpoint.eos_ids))
     flavours = {
-        name: _flavour_report(recipe, run, name, _Found(tallies[name], model, words, checkpoint.eos_ids), golden)
+        name: _flavour_report(recipe, run, name, _Found(tallies[name], model, cut, checkpoint.eos_ids), golden)
         for name, model in models.items()
     }
     return ParityReport(
@@ -162,13 +172,35 @@ def _answers(model: "Model", golden: Sequence[GoldenPrompt], eos_ids: Sequence[i
     )
 
 
+class _Cutting:
+    """What it costs that a flavour says some tokens only; the same for all that say the same ones."""
+
+    def __init__(self, checkpoint: "Checkpoint", rows: Sequence[TaskRow], heldout: Sequence[TaskRow]) -> None:
+        self._checkpoint = checkpoint
+        self._groups = rows, [row for row in heldout if len(row.ids) <= checkpoint.context_tokens]
+        self._known: dict[bytes, CutCost] = {}
+
+    def cost(self, kept: "NDArray[np.int32]") -> CutCost:
+        """The worse of trained and held-out answers."""
+        key = kept.tobytes()
+        if key not in self._known:
+            costs = [cut_cost(self._checkpoint, bounded(rows), kept) for rows in self._groups]
+            self._known[key] = max(costs, key=lambda cost: cost.nats)
+        return self._known[key]
+
+    def heldout_cut(self, kept: "NDArray[np.int32]") -> int:
+        """How many tokens of held-out answers cannot be said."""
+        sayable = set(kept.tolist())
+        return sum(token not in sayable for row in self._groups[1] for token in row.answer_ids)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A flavour and how it did; `unseen` counts the tokens of held-out answers, where some may be cut."""
+    """A flavour and how it did."""
 
     tally: FlavourTally
     model: "Model"
-    unseen: Counter[int]
+    cutting: _Cutting
     eos_ids: Sequence[int]
 
 
@@ -192,19 +224,20 @@ def _measured(found: _Found, *, greedy_equal: bool, size_bytes: int) -> gate.Mea
     stepped, at_once = found.tally.stepped, found.tally.at_once
     positions = stepped.positions + at_once.positions
     kept = output_tokens(found.model)
+    cost = CutCost() if kept is None else found.cutting.cost(kept)
     return gate.Measured(
         max_abs=max(stepped.max_abs, at_once.max_abs),
         argmax_agreement=(stepped.agreed + at_once.agreed) / positions,
-        mean_kl=(stepped.kl_sum + at_once.kl_sum) / positions,
+        mean_kl=(stepped.kl_sum + at_once.kl_sum) / positions + cost.nats,
         nll=stepped.nll_sum / stepped.answer_tokens,
         nll_reference=stepped.nll_reference_sum / stepped.answer_tokens,
         greedy_equal=greedy_equal,
         exact_match=stepped.exact / stepped.rows,
         exact_match_reference=stepped.exact_reference / stepped.rows,
         bytes=size_bytes,
-        lost_mass=(stepped.lost_sum + at_once.lost_sum) / positions,
+        lost_mass=cost.mass,
         kept_tokens=None if kept is None else len(kept),
-        heldout_cut=None if kept is None else sum(n for token, n in found.unseen.items() if token not in kept),
+        heldout_cut=None if kept is None else found.cutting.heldout_cut(kept),
     )
 
 
@@ -257,7 +290,7 @@ def in_words(report: ParityReport) -> str:
         )
         if p.kept_tokens is not None:
             lines.append(
-                f"{'':<9} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; the others had {p.lost_mass:.1e} of "
-                f"the probability, and are {p.heldout_cut} tokens of held-out answers"
+                f"{'':<9} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; of an answer the others had {p.lost_mass:.1e} "
+                f"of the probability; {p.heldout_cut} tokens of held-out answers are among them"
             )
     return "\n".join(lines)

@@ -51,21 +51,24 @@ def prove_adapters(
     if adapters and not flavours:
         raise JobError("adapters are served by packed flavours, and none of this run passed")
     texts = [golden.prompt_ids + golden.greedy_ids for golden in report.golden]
-    return tuple(_prove(recipe, run, name, folder, flavours, texts) for name, folder in adapters.items())
+    graphs = {name: run.onnx(name) for name in flavours}
+    entries = []
+    for name, folder in adapters.items():
+        references = _reference(run.merged, folder, texts)
+        entries.append(_prove(recipe, name, folder, graphs, (texts, references)))
+    return tuple(entries)
 
 
 def _prove(
     recipe: Recipe,
-    run: RunDirectory,
     name: str,
     folder: Path,
-    flavours: Sequence[str],
-    texts: Sequence[tuple[int, ...]],
+    graphs: Mapping[str, Path],
+    wanted: "tuple[Sequence[tuple[int, ...]], Sequence[Logits]]",
 ) -> AdapterEntry:
     from weir.engine.adapters import read_adapter
 
     adapter = read_adapter(folder)
-    references = _reference(run.merged, folder, texts)
     worst = AdapterEntry(name=name, rank=adapter.rank, mean_kl=0.0, argmax_agreement=1.0)
     for flavour, graph in graphs.items():
         tally = _measured(graph, adapter, *wanted)
@@ -89,10 +92,15 @@ def _measured(
     graph: Path, adapter: "Adapter", texts: Sequence[tuple[int, ...]], references: "Sequence[Logits]"
 ) -> Tally:
     from weir.engine.step import Detail, Row
-    from weir_training.graph_models import open_graph
+    from weir_training.graph_models import open_graph, output_tokens
 
     longest = max(map(len, texts))
     model = open_graph(graph, rows=ROWS_AT_ONCE, context_tokens=longest, threads=1, adapters=(adapter,))
+    if output_tokens(model) is not None:
+        raise JobError(
+            f"adapter {adapter.name}: it may answer with tokens that were cut from this release's vocabulary; "
+            "export with export.vocabulary.keep: whole"
+        )
     blocks = range(-(-longest // model.block_tokens))
     tally = Tally()
     for ids, reference in zip(texts, references, strict=True):

@@ -21,9 +21,10 @@ from weir.contracts.errors import JobError
 from weir.contracts.manifest import is_packed
 from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
+from weir_training import vocabulary
 from weir_training.atomic import new_folder
 from weir_training.data import read_data
-from weir_training.graph_builder import PACKED4, PACKED8, PACKED_FORMAT, W8A8
+from weir_training.graph_builder import PACKED4, PACKED8, W8A8
 from weir_training.leftovers import remove_leftovers
 from weir_training.options import (
     DEFAULT_HOME,
@@ -39,7 +40,7 @@ from weir_training.options import (
 from weir_training.progress import Progress, Tick, bar, silent
 from weir_training.recipe import ExportPart, Recipe
 from weir_training.rundir import RunDirectory, open_run
-from weir_training.vocabulary import RULE, KeptTokens, kept_tokens
+from weir_training.vocabulary import KeptTokens, kept_tokens
 
 app = typer.Typer(add_completion=False)
 
@@ -47,6 +48,7 @@ STAGE: Final = "export"
 _log = logging.getLogger("weir.export")
 _LOG = "export.log"
 _TAIL_LINES = 12
+_OWN_PASSES = ("packed_graph.py", "packing.py", "w8a8.py")  # a graph of yesterday's code is built again
 _PRECISION = {
     "cpu-fp32": "fp32",
     "cpu-w8a8": W8A8,
@@ -141,9 +143,11 @@ def _key(recipe: Recipe, checkpoint: Path) -> str:
     version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
-    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built, PACKED_FORMAT]
+    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
+    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built, passes]
     if export.vocabulary.keep != "whole":
-        parts += [RULE, export.vocabulary.model_dump(mode="json"), [sha256_file(Path(p)) for p in recipe.data.train]]
+        data = [sha256_file(Path(path)) for path in recipe.data.train]
+        parts += [export.vocabulary.model_dump(mode="json"), data, sha256_file(Path(vocabulary.__file__))]
     return sha256_text(json.dumps(parts))
 
 

@@ -21,7 +21,6 @@ from typing import Any
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
 W8A8 = "w8a8"  # not the builder's: its fp32 graph, then our own pass
 PACKED8, PACKED4 = "packed8", "packed4"  # our own graphs
-PACKED_FORMAT = 2  # raise it when packed graphs change, so that runs do not keep their old ones
 
 
 def main() -> None:

@@ -290,7 +290,7 @@ def in_words(report: ParityReport) -> str:
         )
         if p.kept_tokens is not None:
             lines.append(
-                f"{'':<9} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; of an answer the others had {p.lost_mass:.1e} "
-                f"of the probability; {p.heldout_cut} tokens of held-out answers are among them"
+                f"{'':<9} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; in answers the others had "
+                f"{p.lost_mass:.1e} of the probability, and are {p.heldout_cut} tokens of held-out ones"
             )
     return "\n".join(lines)

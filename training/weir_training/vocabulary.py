@@ -26,8 +26,6 @@ from weir.release.tokenizer import ReleaseTokenizer
 from weir_training.data import Row
 from weir_training.recipe import Language, VocabularyPart
 
-RULE: Final = 1  # raise it when other tokens are kept for the same recipe and data
-
 # Beginnings of Unicode character names, which name the script.
 _LATIN, _HAN = ("LATIN",), ("CJK", "IDEOGRAPHIC", "BOPOMOFO")
 _SCRIPTS: Final[dict[Language, tuple[str, ...]]] = {

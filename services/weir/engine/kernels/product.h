@@ -99,9 +99,11 @@ INLINE __m512i dot4(__m512i sum, __m512i w, const int8_t *a) {
 /* T tiles of 8-bit weights by M rows. */
 INLINE void tiles8(const int M, const int T, const Product *p, const uint8_t *w, const int8_t *a, const int32_t *starts,
                   const float *scales, const float *column_scales, float (*out)[PAIR]) {
-  __m512i sum[T][M];
+  __m512i sum[2][ROWS]; /* fixed: the compiler keeps no variable-length array in registers */
   const uint8_t *second = w + p->inner * TILE;
+#pragma GCC unroll 16
   for (int m = 0; m < M; m++)
+#pragma GCC unroll 2
     for (int t = 0; t < T; t++) sum[t][m] = _mm512_set1_epi32(starts[m]);
   for (int64_t k = 0; k < p->inner / 4; k++) {
     __m512i w0 = _mm512_loadu_si512(w + k * 64), w1 = _mm512_loadu_si512((T == 2 ? second : w) + k * 64);
@@ -111,7 +113,9 @@ INLINE void tiles8(const int M, const int T, const Product *p, const uint8_t *w,
       if (T == 2) sum[1][m] = dot4(sum[1][m], w1, a + (k * M + m) * 4);
     }
   }
+#pragma GCC unroll 16
   for (int m = 0; m < M; m++)
+#pragma GCC unroll 2
     for (int t = 0; t < T; t++)
       store16(out[m] + t * TILE, float16((i16x)sum[t][m]) * (load16(column_scales + t * TILE) * all16(scales[m])));
 }
@@ -133,10 +137,12 @@ INLINE void pair8(const int M, const Product *p, const uint8_t *w, const int8_t 
 INLINE void tile4(const int M, const Product *p, const uint8_t *w, const int8_t *a, const int32_t *starts,
                   const float *scales, const uint16_t *group_scales, float (*out)[PAIR]) {
   const __m512i low = _mm512_set1_epi8(15);
-  v16 total[M];
+  v16 total[ROWS4];
+#pragma GCC unroll 12
   for (int m = 0; m < M; m++) total[m] = all16(0.0f);
   for (int64_t g = 0; g < p->inner / p->group; g++) {
-    __m512i sum[M];
+    __m512i sum[ROWS4];
+#pragma GCC unroll 12
     for (int m = 0; m < M; m++) sum[m] = _mm512_set1_epi32(starts[g * M + m]);
     for (int part = 0; part < p->group / 32; part++, w += 256, a += M * 32) {
 #pragma GCC unroll 4
@@ -154,6 +160,7 @@ INLINE void tile4(const int M, const Product *p, const uint8_t *w, const int8_t 
 #pragma GCC unroll 12
     for (int m = 0; m < M; m++) total[m] = fma16(float16((i16x)sum[m]), scale * all16(scales[g * M + m]), total[m]);
   }
+#pragma GCC unroll 12
   for (int m = 0; m < M; m++) store16(out[m], total[m]);
 }
 #else
@@ -208,7 +215,7 @@ INLINE void pair_of(const int M, const ProductJob *job, size_t pair, size_t star
   const int8_t *a = job->a.bytes + start * p->inner;
   const int32_t *starts = job->a.starts + start * job->a.groups;
   const float *scales = job->a.scales + start * job->a.groups;
-  if (p->bits == 8) {
+  if (p->bits == 8 || M > ROWS4) {
     pair8(M, p, p->weights + pair * PAIR * p->inner, a, starts, scales, (const float *)p->scales + pair * PAIR, out);
     return;
   }

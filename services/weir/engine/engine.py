@@ -21,6 +21,7 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
+from weir.engine.constraints import Constraint, Constraints
 from weir.engine.generation import Generation, Vocabulary
 from weir.engine.observer import EngineObserver, EngineStats, SilentObserver
 from weir.engine.outbox import Outbox, wake
@@ -30,6 +31,7 @@ from weir.engine.sequence import new_sequence
 from weir.engine.session import GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.speed import SpeedMeter
+from weir.engine.step import PositionLogits
 from weir.release.tokenizer import ReleaseTokenizer
 
 _INLINE_PROMPT_CHARS = 4_096  # encoding more than this would hold up the event loop for milliseconds
@@ -68,6 +70,7 @@ class Engine:
         self._settings = settings
         self._observer = observer or SilentObserver()
         self._vocabulary = Vocabulary(tokenizer, session.graph.vocab_size, frozenset(info.eos_ids))
+        self._constraints = Constraints(tokenizer, vocab_size=session.graph.vocab_size, eos_ids=info.eos_ids)
         self._scheduler = Scheduler(slots=session.slots, chunk_tokens=settings.prefill_chunk_tokens)
         self._speed = SpeedMeter()
         self._ids = itertools.count()
@@ -125,6 +128,7 @@ class Engine:
         """Let nobody in, wait up to `drain_s` seconds for those inside, fail the rest, end the thread."""
         self._accepting = False
         await asyncio.to_thread(self._end_thread, drain_s)
+        self._constraints.close()
         self._fail_all(BackendUnavailableError("the engine was stopped"))
 
     def _end_thread(self, drain_s: float) -> None:
@@ -141,12 +145,14 @@ class Engine:
         Several tokens come as one chunk when the consumer is behind; the first is always alone.
 
         Raises:
-            ValidationError: prompt and `max_new_tokens` do not fit into the context.
+            ValidationError: prompt and `max_new_tokens` do not fit into the context, or the grammar cannot be followed.
             OverloadedError: the queue is full; `retry_after_s` is computed from the speed measured so far.
             BackendUnavailableError: the engine is stopping.
             BackendError: the engine failed.
         """
-        generation = self._let_in(request, await self._encoded(request.prompt))
+        grammar = request.sampling.grammar
+        constraint = None if grammar is None else await self._constraints.start(grammar)
+        generation = self._let_in(request, await self._encoded(request.prompt), constraint)
         try:
             while True:
                 for event in await generation.outbox.take():
@@ -161,14 +167,14 @@ class Engine:
             return self._tokenizer.encode(prompt)
         return await asyncio.to_thread(self._tokenizer.encode, prompt)
 
-    def _let_in(self, request: GenerateRequest, prompt: list[int]) -> Generation:
+    def _let_in(self, request: GenerateRequest, prompt: list[int], constraint: Constraint | None) -> Generation:
         generation = Generation(
             new_sequence(next(self._ids), prompt),
-            request.sampling,
+            request,
             self._vocabulary,
             Outbox(asyncio.get_running_loop()),
             max_new_tokens=self._max_new_tokens(request, len(prompt)),
-            return_tokens=request.return_tokens,
+            constraint=constraint,
         )
         with self._news:
             if self._failure is not None:
@@ -251,7 +257,8 @@ class Engine:
         self._observer.stepped(part.stage, read=part.tokens, generated=len(part.rows), seconds=part.seconds)
         generations = [self._live[sequence.id] for sequence, _ in part.rows]
         for generation, (sequence, logits) in zip(generations, part.rows, strict=True):
-            tokens[sequence.id] = generation.accept(logits)
+            token = generation.accept(PositionLogits(int(logits.argmax()), full=logits))
+            tokens[sequence.id] = -1 if token is None else token  # none: it ended with an error
         with self._news:
             self._generated_tokens += len(generations)
             self._prompt_tokens += part.tokens if part.stage == "prefill" else 0

@@ -151,7 +151,7 @@ def _answers(
     from weir.engine.runner import greedy_ids
     from weir.engine.settings import EngineSettings
 
-    chunk = EngineSettings().prefill_chunk_tokens
+    chunk = EngineSettings().fixed_chunk_tokens
     return tuple(
         until_end(greedy_ids(session, list(g.prompt_ids), len(g.greedy_ids), chunk_tokens=chunk), eos_ids)
         for g in golden

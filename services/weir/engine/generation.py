@@ -70,6 +70,7 @@ class Generation:
         self._ready = ""  # certain to be visible, not put yet
         self._unreported = 0
         self._tokens: deque[Token] = deque()
+        self._scores_prompt = params.prompt_logprobs is not None
         self._prompt: list[PromptToken] = []
 
     @property
@@ -81,17 +82,14 @@ class Generation:
         """How much of the next position's logits `accept` needs to be likely to choose; `FULL` makes it certain."""
         return self._sampler.detail
 
-    @property
-    def wants_prompt(self) -> bool:
-        """Whether `read_prompt` must be shown every position of the prompt, in `Detail.FULL`."""
-        return self._params.prompt_logprobs is not None
-
     def read_prompt(self, start: int, positions: Iterable[PositionLogits]) -> None:
-        """Note how likely the prompt's own tokens are.
+        """Note how likely the prompt's own tokens are, if `prompt_logprobs` asks for that.
 
-        `positions` are the logits after the prompt's tokens `start`, `start + 1`, ...: each tells of the next one. They
-        come in order; what was noted before (the prompt is read again after a preemption) is skipped.
+        `positions`, in `Detail.FULL`, are the logits after the prompt's tokens `start`, `start + 1`, ...: each tells of
+        the next one. They come in order; what was noted before (after a preemption it is read again) is skipped.
         """
+        if not self._scores_prompt:
+            return
         ids = self.sequence.tokens[: self.prompt_tokens]
         if not self._prompt:
             self._prompt.append(PromptToken(ids[0], self._text_of(ids[0]), None))
@@ -142,8 +140,8 @@ class Generation:
         self.outbox.end(error)
 
     def _check_prompt(self) -> None:
-        if self.wants_prompt and self.generated == 0 and len(self._prompt) < self.prompt_tokens:
-            raise ValidationError("prompt_logprobs: this model does not give them", "prompt_logprobs")
+        if self._scores_prompt and len(self._prompt) < self.prompt_tokens:
+            raise RuntimeError("the whole prompt is to be read before the first token is chosen")
 
     def _prompt_token(self, token: int, position: PositionLogits) -> PromptToken:
         found = scored(position, token, self._params.prompt_logprobs or 0)
@@ -174,7 +172,7 @@ class Generation:
         chunk = self._token_chunk() if self._return_tokens else self._text_chunk()
         if chunk is not None:
             self.outbox.put(replace(chunk, prompt=tuple(self._prompt)) if self._prompt else chunk)
-            self._prompt = []
+            self._scores_prompt, self._prompt = False, []
         if isinstance(self.finished, FinishReason):
             self.outbox.end(Finished(self.finished, Usage(self.prompt_tokens, self.generated)))
 

@@ -4,12 +4,15 @@ from pathlib import Path
 
 from weir.contracts.errors import ReleaseError
 from weir.contracts.manifest import Format, ReleaseManifest
+from weir.engine.cpus import this_machine
 from weir.engine.engine import Engine, EngineInfo
 from weir.engine.observer import EngineObserver
 from weir.engine.runner import greedy_ids
 from weir.engine.session import CacheShape, Graph, GraphSession
-from weir.engine.settings import EngineSettings, available_cpus
-from weir.release.reader import open_release
+from weir.engine.settings import EngineSettings
+from weir.engine.slot_model import SlotModel
+from weir.engine.step import Model
+from weir.release.reader import Release, open_release
 from weir.release.tokenizer import ReleaseTokenizer
 
 
@@ -22,12 +25,12 @@ class GoldenMismatchError(ReleaseError):
 def load_engine(
     root: Path, flavour: str | None, settings: EngineSettings, *, observer: EngineObserver | None = None
 ) -> Engine:
-    """Check every file of the release at `root`, build the session, ask the golden prompts; return an engine to start.
+    """Check every file of the release at `root`, build the model, ask the golden prompts; return an engine to start.
 
     Args:
         root: `releases/<model>/<version>`.
         flavour: e.g. `cpu-int8`; none: the manifest's `serve_flavour`.
-        settings: bounds; the number of slots follows from `kv_budget_bytes` and `max_running`.
+        settings: bounds; the number of blocks follows from `kv_budget_bytes`.
         observer: told of every step and request.
 
     Raises:
@@ -37,16 +40,25 @@ def load_engine(
     """
     release = open_release(root)
     chosen = release.format(flavour)
-    threads = settings.threads or available_cpus()
-    graph = Graph(release.graph(chosen.flavour), threads=threads)
-    context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
-    session = GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context)
+    threads = settings.threads or this_machine().threads
+    model = open_model(release, chosen, settings, threads=threads)
     if settings.check_golden:
-        _check_golden(session, release.manifest, chosen, settings)
+        _check_golden(model, release.manifest, chosen, settings)
     tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
     manifest = release.manifest
     info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids)
-    return Engine(session, tokenizer, info, settings=settings, observer=observer)
+    return Engine(model, tokenizer, info, settings=settings, observer=observer)
+
+
+def open_model(release: Release, chosen: Format, settings: EngineSettings, *, threads: int) -> Model:
+    """Load one flavour's graph, with keys and values within the budget.
+
+    Raises:
+        ReleaseError: the graph does not load, or not even one sequence fits into the budget.
+    """
+    context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
+    graph = Graph(release.graph(chosen.flavour), threads=threads)
+    return SlotModel(GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context))
 
 
 def _slots(cache: CacheShape, context_tokens: int, settings: EngineSettings) -> int:
@@ -60,15 +72,15 @@ def _slots(cache: CacheShape, context_tokens: int, settings: EngineSettings) -> 
     return slots
 
 
-def _check_golden(session: GraphSession, manifest: ReleaseManifest, chosen: Format, settings: EngineSettings) -> None:
+def _check_golden(model: Model, manifest: ReleaseManifest, chosen: Format, settings: EngineSettings) -> None:
     if len(chosen.golden_greedy_ids) != len(manifest.golden):
         raise ReleaseError(f"{chosen.flavour}: not every golden prompt has recorded answers")
+    chunk = settings.prefill_chunk_tokens if model.is_exact else settings.fixed_chunk_tokens
     for number, (golden, expected) in enumerate(zip(manifest.golden, chosen.golden_greedy_ids, strict=True)):
         prompt = list(golden.prompt_ids)
-        if len(prompt) + len(expected) > session.context_tokens:
+        if len(prompt) + len(expected) > model.context_tokens:
             continue  # the operator has cut the context below this prompt
-        got = greedy_ids(session, prompt, len(expected), chunk_tokens=settings.prefill_chunk_tokens)
-        if got != list(expected):
+        if greedy_ids(model, prompt, len(expected), chunk_tokens=chunk) != list(expected):
             raise GoldenMismatchError(
                 f"{chosen.flavour}: golden prompt {number} is not answered as it was when released"
             )

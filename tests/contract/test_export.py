@@ -24,8 +24,9 @@ from weir_training import export as export_module
 from weir_training.checkpoint import Checkpoint
 from weir_training.export import export_flavours
 from weir_training.golden import pick_prompts
+from weir_training.graph_models import open_graph
 from weir_training.linking import check_node_url, default_repository, tell_node
-from weir_training.parity import TaskRow, compare, open_session
+from weir_training.parity import TaskRow, compare
 from weir_training.publish import make_release
 from weir_training.recipe import Recipe, load_recipe
 from weir_training.rundir import RunDirectory, open_run
@@ -173,7 +174,7 @@ def test_exact_match_is_what_greedy_generation_would_give(finished: Path) -> Non
     prompts = [golden.prompt_ids for golden in verified(recipe, run).golden]
     right = [TaskRow("", ids, tuple(checkpoint.greedy(ids, 6))) for ids in prompts]
     wrong = [TaskRow("", row.prompt_ids, (*row.answer_ids[:-1], row.answer_ids[-1] ^ 1)) for row in right]
-    session = open_session(run.onnx("cpu-fp32") / "model.onnx", context_tokens=128, threads=1)
+    session = open_graph(run.onnx("cpu-fp32"), rows=16, context_tokens=128, threads=1)
     done: list[int] = []
     tally = compare(checkpoint, {"cpu-fp32": session}, [*right, *wrong], done.append)["cpu-fp32"].stepped
 

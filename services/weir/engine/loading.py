@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from weir.contracts.errors import ReleaseError
-from weir.contracts.manifest import Format, ReleaseManifest
+from weir.contracts.manifest import Format, ReleaseManifest, is_packed
 from weir.engine.cpus import this_machine
 from weir.engine.engine import Engine, EngineInfo
+from weir.engine.kernels.library import operators
 from weir.engine.observer import EngineObserver
+from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
 from weir.engine.runner import greedy_ids
 from weir.engine.session import CacheShape, Graph, GraphSession
 from weir.engine.settings import EngineSettings
@@ -14,6 +16,9 @@ from weir.engine.slot_model import SlotModel
 from weir.engine.step import Model
 from weir.release.reader import Release, open_release
 from weir.release.tokenizer import ReleaseTokenizer
+
+_PLAIN_ORDER = ("cpu-int8", "cpu-w8a8", "cpu-int4", "cpu-fp32")
+_SPARE = 2  # as many blocks again may keep prefixes of sequences that ended
 
 
 class GoldenMismatchError(ReleaseError):
@@ -29,7 +34,7 @@ def load_engine(
 
     Args:
         root: `releases/<model>/<version>`.
-        flavour: e.g. `cpu-int8`; none: the manifest's `serve_flavour`.
+        flavour: e.g. `cpu-int8`; none: the manifest's `serve_flavour`, or the next one where that cannot run.
         settings: bounds; the number of blocks follows from `kv_budget_bytes`.
         observer: told of every step and request.
 
@@ -39,7 +44,7 @@ def load_engine(
             fits into the budget.
     """
     release = open_release(root)
-    chosen = release.format(flavour)
+    chosen = release.format(flavour or _servable(release.manifest))
     threads = settings.threads or this_machine().threads
     model = open_model(release, chosen, settings, threads=threads)
     if settings.check_golden:
@@ -50,6 +55,13 @@ def load_engine(
     return Engine(model, tokenizer, info, settings=settings, observer=observer)
 
 
+def _servable(manifest: ReleaseManifest) -> str:
+    """A machine without the operators serves the first flavour that plain onnxruntime runs."""
+    if not is_packed(manifest.serve_flavour) or operators() is not None:
+        return manifest.serve_flavour
+    return next((name for name in _PLAIN_ORDER if manifest.format_of(name)), manifest.serve_flavour)
+
+
 def open_model(release: Release, chosen: Format, settings: EngineSettings, *, threads: int) -> Model:
     """Load one flavour's graph, with keys and values within the budget.
 
@@ -57,18 +69,34 @@ def open_model(release: Release, chosen: Format, settings: EngineSettings, *, th
         ReleaseError: the graph does not load, or not even one sequence fits into the budget.
     """
     context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
-    graph = Graph(release.graph(chosen.flavour), threads=threads)
+    path = release.graph(chosen.flavour)
+    if is_packed(chosen.flavour):
+        return _packed_model(PackedGraph(path, threads=threads), context, settings)
+    graph = Graph(path, threads=threads)
     return SlotModel(GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context))
+
+
+def _packed_model(graph: PackedGraph, context_tokens: int, settings: EngineSettings) -> PackedModel:
+    """Take no more blocks than the most sequences can fill: memory that nobody will use is not asked for."""
+    needed = -(-context_tokens // BLOCK_TOKENS)
+    blocks = min(settings.kv_budget_bytes // graph.block_bytes, needed * settings.max_running * _SPARE)
+    if blocks < needed:
+        raise ReleaseError(_too_small(context_tokens, needed * graph.block_bytes, settings))
+    return PackedModel(graph, blocks=blocks, context_tokens=context_tokens)
+
+
+def _too_small(context_tokens: int, each: int, settings: EngineSettings) -> str:
+    return (
+        f"one sequence of {context_tokens} tokens needs {each >> 20} MiB of keys and values; "
+        f"the budget is {settings.kv_budget_bytes >> 20} MiB: raise it or lower the context"
+    )
 
 
 def _slots(cache: CacheShape, context_tokens: int, settings: EngineSettings) -> int:
     each = cache.bytes_per_slot(context_tokens)
     slots = min(settings.kv_budget_bytes // each, settings.max_running)
     if slots < 1:
-        raise ReleaseError(
-            f"one sequence of {context_tokens} tokens needs {each >> 20} MiB of keys and values; "
-            f"the budget is {settings.kv_budget_bytes >> 20} MiB: raise it or lower the context"
-        )
+        raise ReleaseError(_too_small(context_tokens, each, settings))
     return slots
 
 

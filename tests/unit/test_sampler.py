@@ -180,6 +180,12 @@ def test_penalties_and_bias_are_those_that_openai_defines(frequency, presence, r
         said.append(token)
 
 
+def test_a_penalty_remembers_every_token_of_a_long_answer() -> None:
+    size = 300
+    sampler = Sampler(SamplingParams(presence_penalty=2.0), [], vocab_size=size)
+    assert [choose(sampler, np.zeros(size, np.float32)).token for _ in range(size)] == list(range(size))
+
+
 def test_a_banned_token_never_comes_however_hot() -> None:
     logits = np.array([50.0, 0.0, 0.0], np.float32)
     sampler = Sampler(SamplingParams(temperature=100.0, logit_bias={0: -100.0}, seed=1), [], vocab_size=3)

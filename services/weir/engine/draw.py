@@ -22,6 +22,8 @@ OWN_CANDIDATES = 128  # kept where the model gives logits alone
 _SLACK = 1e-4  # relative; far more than a kernel's float32 sum is off
 _MASK = (1 << 64) - 1
 _BLOCK = 64
+_NEVER = np.float32(-1e4)  # a scaled logit that weighs nothing
+_BINS, _NEVER_NEAR = 8_192, 64.0  # tokens are sorted by distance within one bin only
 
 
 def uniform(seed: int, position: int) -> float:
@@ -182,17 +184,20 @@ def _draw_other(shortlist: Shortlist, scores: Logits, temperature: float, number
     others = _other_weights(shortlist, scores, temperature)
     candidates = float(np.cumsum(_weights(shortlist.logits, temperature))[-1])
     total = float(others.sum(dtype=np.float64))
-    target = max(number * (candidates + total) - candidates, 0.0)
-    starts = np.arange(0, len(others), _BLOCK)
-    sums = np.add.reduceat(others, starts, dtype=np.float64)
+    return _at(others, number * (candidates + total) - candidates)
+
+
+def _at(weights: NDArray[np.float32], target: float) -> int:
+    """Return the index at which the running sum of weights exceeds `target`; never one of weight 0."""
+    starts = np.arange(0, len(weights), _BLOCK)
+    sums = np.add.reduceat(weights, starts, dtype=np.float64)
     edges = np.cumsum(sums)
-    block = int(np.searchsorted(edges, target, side="right"))
+    block = int(np.searchsorted(edges, max(target, 0.0), side="right"))
     if block == len(edges):  # rounding
-        return int(np.flatnonzero(others)[-1])
-    inside = np.cumsum(others[starts[block] : starts[block] + _BLOCK], dtype=np.float64)
-    at = int(np.searchsorted(inside, target - (edges[block] - sums[block]), side="right"))
-    drawable = np.flatnonzero(others[starts[block] : starts[block] + _BLOCK])
-    return int(starts[block] + min(at, int(drawable[-1])))
+        return int(np.flatnonzero(weights)[-1])
+    inside = weights[starts[block] : starts[block] + _BLOCK]
+    at = int(np.searchsorted(np.cumsum(inside, dtype=np.float64), target - (edges[block] - sums[block]), side="right"))
+    return int(starts[block] + min(at, int(np.flatnonzero(inside)[-1])))
 
 
 def _bounds(shortlist: Shortlist, temperature: float) -> tuple[float, float]:
@@ -223,48 +228,62 @@ def _powers(mass: float, n: int, power: float, span: float) -> tuple[float, floa
     return math.exp(min(one, 700.0)), math.exp(min(other, 700.0))
 
 
-def allowed(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.integer], Weights]:
-    """Return every id that top-k, top-p and min-p leave, and exp(logit / T) of each."""
-    if not _cuts(params):
-        ids = np.flatnonzero(scores > -np.inf)
-        scaled = (scores[ids] - scores.max()).astype(np.float64)
-        return ids, np.exp(scaled / params.temperature)
-    count = params.top_k or OWN_CANDIDATES
-    while True:
-        shortlist = shortlist_of(scores, count)
-        weights = _weights(shortlist.logits, params.temperature)
-        rest = 0.0 if params.top_k else _weight_of_others(shortlist, scores, params.temperature)
-        least, most = _mass(weights, np.cumsum(weights), params, rest)
-        if least == most or rest == 0.0:
-            kept = int(np.searchsorted(np.cumsum(weights), most, side="left")) + 1
-            return shortlist.ids[:kept], weights[:kept]
-        count *= 8
-
-
 def distribution(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.integer], Weights]:
-    """Return every id that may be drawn, and its probability; slow where nothing is cut."""
-    ids, weights = allowed(scores, params)
-    probabilities = weights / weights.sum()
-    return (ids, probabilities) if params.typical_p == 1.0 else _typical(ids, probabilities, params.typical_p)
-
-
-def _typical(ids: NDArray[np.integer], probabilities: Weights, mass: float) -> tuple[NDArray[np.integer], Weights]:
-    """Keep the tokens whose surprise is nearest to the expected one: Meister et al. 2022, arXiv:2202.00666."""
-    surprise = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    nearness = -np.abs(surprise - probabilities @ surprise).astype(np.float32)
-    count, kept = OWN_CANDIDATES, 0
-    while True:
-        order = top_ids(nearness, count)
-        edges = np.cumsum(probabilities[order])
-        kept = int(np.searchsorted(edges, mass, side="left")) + 1
-        if kept <= len(edges) or len(order) == len(ids):
-            break
-        count *= 8
-    order, edges = order[:kept], edges[:kept]
-    return ids[order], probabilities[order] / edges[-1]
+    """Return every id that may be drawn, and its probability."""
+    ids, weights = _allowed(scores, params)
+    kept = np.flatnonzero(weights)
+    probabilities = weights[kept].astype(np.float64)
+    return ids[kept], probabilities / probabilities.sum()
 
 
 def _draw_typical(scores: Logits, params: SamplingParams, number: float) -> int:
-    ids, probabilities = distribution(scores, params)
-    edges = np.cumsum(probabilities)
-    return int(ids[int(np.searchsorted(edges, number * edges[-1], side="right"))])
+    ids, weights = _allowed(scores, params)
+    return int(ids[_at(weights, number * float(weights.sum(dtype=np.float64)))])
+
+
+def _allowed(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+    """Return ids, among them all that may be drawn, and what each weighs, 0 if it may not."""
+    if _cuts(params):
+        cut = _cut(scores, params)
+        ids, logits = cut.ids, cut.logits
+    else:
+        ids, logits = np.arange(len(scores)), scores
+    scaled = (logits - logits.max()) * np.float32(1.0 / params.temperature)
+    weights = np.exp(scaled)
+    if params.typical_p < 1.0:
+        _keep_typical(scaled, weights, params.typical_p)
+    return ids, weights
+
+
+def _cut(scores: Logits, params: SamplingParams) -> Shortlist:
+    """Return what top-k, top-p and min-p leave."""
+    count = params.top_k or OWN_CANDIDATES
+    while True:
+        shortlist = shortlist_of(scores, count)
+        edges = np.cumsum(_weights(shortlist.logits, params.temperature))
+        rest = 0.0 if params.top_k else _weight_of_others(shortlist, scores, params.temperature)
+        least, most = _mass(_weights(shortlist.logits, params.temperature), edges, params, rest)
+        if least == most or rest == 0.0:
+            kept = int(np.searchsorted(edges, most, side="left")) + 1
+            return Shortlist(shortlist.ids[:kept], shortlist.logits[:kept], min(kept, len(edges)))
+        count *= 8
+
+
+def _keep_typical(scaled: Logits, weights: NDArray[np.float32], mass: float) -> None:
+    """Give weight 0, in place, to all but the tokens whose surprise is nearest to the expected one, `mass` of them.
+
+    Surprise less its expectation is the expected scaled logit less the token's own. Those level with the last stay.
+    Source: Meister et al. 2022, "Locally typical sampling", arXiv:2202.00666.
+    """
+    total = float(weights.sum(dtype=np.float64))
+    finite = np.maximum(scaled, _NEVER)
+    expected = float((weights * finite).sum(dtype=np.float64)) / total  # no dot: BLAS would start threads of its own
+    distance = np.abs(finite - np.float32(expected))
+    bins = np.minimum(distance * np.float32(_BINS / _NEVER_NEAR), _BINS - 1).astype(np.int32)
+    edges = np.cumsum(np.bincount(bins, weights, minlength=_BINS))
+    last = min(int(np.searchsorted(edges, mass * total, side="left")), _BINS - 1)
+    inside = np.flatnonzero(bins == last)
+    order = inside[np.argsort(distance[inside], kind="stable")]
+    before = float(edges[last - 1]) if last else 0.0
+    at = int(np.searchsorted(before + np.cumsum(weights[order], dtype=np.float64), mass * total, side="left"))
+    weights[distance > distance[order[min(at, len(order) - 1)]]] = 0.0

@@ -58,7 +58,8 @@ class Penalties:
 
     def said(self, token: int) -> None:
         if self._remembers:
-            self._said[self._place(token)] += 1
+            place = self._place(token)  # first: it may make the arrays longer
+            self._said[place] += 1
 
     def _place(self, token: int) -> int:
         place = self._places.setdefault(token, len(self._places))

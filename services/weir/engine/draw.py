@@ -233,26 +233,25 @@ def distribution(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.int
     ids, weights = _allowed(scores, params)
     kept = np.flatnonzero(weights)
     probabilities = weights[kept].astype(np.float64)
-    return ids[kept], probabilities / probabilities.sum()
+    return kept if ids is None else ids[kept], probabilities / probabilities.sum()
 
 
 def _draw_typical(scores: Logits, params: SamplingParams, number: float) -> int:
     ids, weights = _allowed(scores, params)
-    return int(ids[_at(weights, number * float(weights.sum(dtype=np.float64)))])
+    at = _at(weights, number * float(weights.sum(dtype=np.float64)))
+    return at if ids is None else int(ids[at])
 
 
-def _allowed(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
-    """Return ids, among them all that may be drawn, and what each weighs, 0 if it may not."""
-    if _cuts(params):
-        cut = _cut(scores, params)
-        ids, logits = cut.ids, cut.logits
-    else:
-        ids, logits = np.arange(len(scores)), scores
-    scaled = (logits - logits.max()) * np.float32(1.0 / params.temperature)
+def _allowed(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.integer] | None, NDArray[np.float32]]:
+    """Return ids (None: all, in order), among them all that may be drawn, and what each weighs, 0 if it may not."""
+    cut = _cut(scores, params) if _cuts(params) else None
+    logits = scores if cut is None else cut.logits
+    scaled = logits - logits.max()
+    scaled *= np.float32(1.0 / params.temperature)
     weights = np.exp(scaled)
     if params.typical_p < 1.0:
         _keep_typical(scaled, weights, params.typical_p)
-    return ids, weights
+    return None if cut is None else cut.ids, weights
 
 
 def _cut(scores: Logits, params: SamplingParams) -> Shortlist:
@@ -272,14 +271,16 @@ def _cut(scores: Logits, params: SamplingParams) -> Shortlist:
 def _keep_typical(scaled: Logits, weights: NDArray[np.float32], mass: float) -> None:
     """Give weight 0, in place, to all but the tokens whose surprise is nearest to the expected one, `mass` of them.
 
-    Surprise less its expectation is the expected scaled logit less the token's own. Those level with the last stay.
-    Source: Meister et al. 2022, "Locally typical sampling", arXiv:2202.00666.
+    `scaled` is written over. Surprise less its expectation is the expected scaled logit less the token's own. Those
+    level with the last stay. Source: Meister et al. 2022, "Locally typical sampling", arXiv:2202.00666.
     """
     total = float(weights.sum(dtype=np.float64))
-    finite = np.maximum(scaled, _NEVER)
-    expected = float((weights * finite).sum(dtype=np.float64)) / total  # no dot: BLAS would start threads of its own
-    distance = np.abs(finite - np.float32(expected))
-    bins = np.minimum(distance * np.float32(_BINS / _NEVER_NEAR), _BINS - 1).astype(np.int32)
+    np.maximum(scaled, _NEVER, out=scaled)
+    distance = weights * scaled  # at first another use of the memory: fresh pages cost more than the sums
+    expected = float(distance.sum(dtype=np.float64)) / total
+    np.abs(np.subtract(scaled, np.float32(expected), out=distance), out=distance)
+    np.minimum(np.multiply(distance, np.float32(_BINS / _NEVER_NEAR), out=scaled), _BINS - 1, out=scaled)
+    bins = scaled.astype(np.intp)
     edges = np.cumsum(np.bincount(bins, weights, minlength=_BINS))
     last = min(int(np.searchsorted(edges, mass * total, side="left")), _BINS - 1)
     inside = np.flatnonzero(bins == last)

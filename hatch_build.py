@@ -38,7 +38,9 @@ class DataHook(BuildHookInterface):  # type: ignore[type-arg]  # the plug-in nam
         spec.loader.exec_module(module)
         try:
             return module.build()  # type: ignore[no-any-return]
-        except Exception as error:
-            self.app.display_warning(f"no operators built ({error}); nodes will serve the flavours of plain onnxruntime")
+        except Exception as error:  # noqa: BLE001 - no compiler, or one that fails: neither is a reason not to install
+            self.app.display_warning(
+                f"no operators built ({error}); nodes will serve the flavours of plain onnxruntime"
+            )
             sys.stderr.write(getattr(error, "stderr", None) or "")
             return None

@@ -3,12 +3,13 @@
 Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stream": bool, ...}`. Every key but
 `text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
 Unknown keys are ignored. Defaults differ from vLLM where those surprise: greedy, no token limit but the context,
-the input is not repeated, finish reason and counts are given unless switched off.
+the input is not repeated, finish reason and counts are given unless switched off. Weir's own: `return_tokens`,
+`priority` (higher goes first), `deadline_s` and `cache_salt` (see `GenerateRequest`).
 
 Sampling parameters have vLLM's names: `SamplingParams` with `max_tokens` for `max_new_tokens`, `min_tokens` for
 `min_new_tokens`, and `structured_outputs` for the grammar: an object with one of `json` (a schema, as an object or its
 text), `regex`, `choice` (a list of texts) and `json_object` (true). vLLM's older `guided_json`, `guided_regex` and
-`guided_choice` mean the same. `priority`, `deadline_s` and `cache_salt` stand beside `text_input`.
+`guided_choice` mean the same.
 
 Answer, streamed: one event per chunk (`model_name`, `model_version`, `text_output`: the new text, `num_output_tokens`,
 and `tokens` if they or `logprobs` were asked for), then an event of its own with `"text_output": ""`, `finish_reason`
@@ -34,7 +35,7 @@ from weir.cpu_node.grammar import read_grammar
 _OURS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 _THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
 _SAMPLING = tuple(_THEIRS.get(name, name) for name in SamplingParams.model_fields if name != "grammar")
-_REQUEST = ("priority", "deadline_s", "cache_salt")
+_SCHEDULING = ("priority", "deadline_s", "cache_salt")
 _PROMPT_TOKENS_PER_EVENT = 64
 
 
@@ -114,7 +115,7 @@ def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRe
             prompt=text,
             sampling=sampling,
             return_tokens=fields.flag("return_tokens") or False,
-            **{name: value for name in _REQUEST if (value := fields.get(name)) is not None},
+            **{name: value for name in _SCHEDULING if (value := fields.get(name)) is not None},
         )
     except PydanticError as error:
         raise _first_error(error, "") from error

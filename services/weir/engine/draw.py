@@ -106,12 +106,8 @@ def draw(shortlist: Shortlist, params: SamplingParams, number: float) -> int | N
     if params.top_k > len(shortlist.ids):
         shortlist = shortlist_of(scores, params.top_k)
     rest = 0.0 if params.top_k else _weight_of_others(shortlist, scores, params.temperature)
-    while (token := _attempt(shortlist, params, number, (rest, rest))) is None:
-        if not _cuts(params):
-            return _draw_other(shortlist, scores, params.temperature, number)
-        shortlist = shortlist_of(scores, len(shortlist.ids) * 8)
-        rest = _weight_of_others(shortlist, scores, params.temperature)
-    return token
+    token = _attempt(shortlist, params, number, (rest, rest))
+    return _draw_of_all(shortlist, scores, params, number) if token is None else token
 
 
 def _cuts(params: SamplingParams) -> bool:
@@ -172,19 +168,30 @@ def _weight_of_others(shortlist: Shortlist, scores: Logits, temperature: float) 
 
 def _other_weights(shortlist: Shortlist, scores: Logits, temperature: float) -> NDArray[np.float32]:
     """Return exp(logit / T) by id, 0 at the candidates; their likeliest would be at 1."""
-    others: Logits = scores - shortlist.logits[0]
-    others *= np.float32(1.0 / temperature)
+    others = _scaled(scores, shortlist.logits[0], temperature)
     np.exp(others, out=others)
     others[shortlist.ids] = 0.0
     return others
 
 
-def _draw_other(shortlist: Shortlist, scores: Logits, temperature: float, number: float) -> int:
-    """Draw a token that is no candidate; `number` is known to fall on one."""
-    others = _other_weights(shortlist, scores, temperature)
-    candidates = float(np.cumsum(_weights(shortlist.logits, temperature))[-1])
-    total = float(others.sum(dtype=np.float64))
-    return _at(others, number * (candidates + total) - candidates)
+def _scaled(logits: Logits, likeliest: np.float32, temperature: float) -> Logits:
+    scaled: Logits = logits - likeliest
+    scaled *= np.float32(1.0 / temperature)
+    return scaled
+
+
+def _draw_of_all(shortlist: Shortlist, scores: Logits, params: SamplingParams, number: float) -> int:
+    """Draw where more may come than the candidates; no top-k is left to keep."""
+    others = _other_weights(shortlist, scores, params.temperature)
+    edges = np.cumsum(_weights(shortlist.logits, params.temperature))
+    if params.top_p < 1.0:
+        missing = params.top_p * (float(edges[-1]) + float(others.sum(dtype=np.float64))) - float(edges[-1])
+        _keep_nearest(-_scaled(scores, shortlist.logits[0], params.temperature), others, missing)
+    if params.min_p > 0.0:
+        others[others < params.min_p] = 0.0
+    target = number * (float(edges[-1]) + float(others.sum(dtype=np.float64)))
+    at = int(np.searchsorted(edges, target, side="right"))
+    return int(shortlist.ids[at]) if at < len(edges) else _at(others, target - float(edges[-1]))
 
 
 def _at(weights: NDArray[np.float32], target: float) -> int:
@@ -246,8 +253,7 @@ def _allowed(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.integer
     """Return ids (None: all, in order), among them all that may be drawn, and what each weighs, 0 if it may not."""
     cut = _cut(scores, params) if _cuts(params) else None
     logits = scores if cut is None else cut.logits
-    scaled = logits - logits.max()
-    scaled *= np.float32(1.0 / params.temperature)
+    scaled = _scaled(logits, logits.max(), params.temperature)
     weights = np.exp(scaled)
     if params.typical_p < 1.0:
         _keep_typical(scaled, weights, params.typical_p)
@@ -271,20 +277,28 @@ def _cut(scores: Logits, params: SamplingParams) -> Shortlist:
 def _keep_typical(scaled: Logits, weights: NDArray[np.float32], mass: float) -> None:
     """Give weight 0, in place, to all but the tokens whose surprise is nearest to the expected one, `mass` of them.
 
-    `scaled` is written over. Surprise less its expectation is the expected scaled logit less the token's own. Those
-    level with the last stay. Source: Meister et al. 2022, "Locally typical sampling", arXiv:2202.00666.
+    `scaled` is written over. Surprise less its expectation is the expected scaled logit less the token's own.
+    Source: Meister et al. 2022, "Locally typical sampling", arXiv:2202.00666.
     """
     total = float(weights.sum(dtype=np.float64))
     np.maximum(scaled, _NEVER, out=scaled)
     distance = weights * scaled  # at first another use of the memory: fresh pages cost more than the sums
-    expected = float(distance.sum(dtype=np.float64)) / total
+    expected = float(distance.sum(dtype=np.float64)) / total  # no dot: BLAS would start threads of its own
     np.abs(np.subtract(scaled, np.float32(expected), out=distance), out=distance)
-    np.minimum(np.multiply(distance, np.float32(_BINS / _NEVER_NEAR), out=scaled), _BINS - 1, out=scaled)
-    bins = scaled.astype(np.intp)
+    _keep_nearest(distance, weights, mass * total)
+
+
+def _keep_nearest(distance: Logits, weights: NDArray[np.float32], mass: float) -> None:
+    """Give weight 0, in place, to all but the nearest, so many that they weigh `mass`; ascending among equals.
+
+    Sorted is only within the bin in which the last of them lies.
+    """
+    bins = np.minimum(distance * np.float32(_BINS / _NEVER_NEAR), _BINS - 1).astype(np.int32)
     edges = np.cumsum(np.bincount(bins, weights, minlength=_BINS))
-    last = min(int(np.searchsorted(edges, mass * total, side="left")), _BINS - 1)
+    last = min(int(np.searchsorted(edges, mass, side="left")), _BINS - 1)
     inside = np.flatnonzero(bins == last)
     order = inside[np.argsort(distance[inside], kind="stable")]
     before = float(edges[last - 1]) if last else 0.0
-    at = int(np.searchsorted(before + np.cumsum(weights[order], dtype=np.float64), mass * total, side="left"))
-    weights[distance > distance[order[min(at, len(order) - 1)]]] = 0.0
+    kept = int(np.searchsorted(before + np.cumsum(weights[order], dtype=np.float64), mass, side="left")) + 1
+    weights[bins > last] = 0.0
+    weights[order[kept:]] = 0.0

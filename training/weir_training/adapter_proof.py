@@ -51,21 +51,24 @@ def prove_adapters(
     if adapters and not flavours:
         raise JobError("adapters are served by packed flavours, and none of this run passed")
     texts = [golden.prompt_ids + golden.greedy_ids for golden in report.golden]
-    return tuple(_prove(recipe, run, name, folder, flavours, texts) for name, folder in adapters.items())
+    graphs = {name: run.onnx(name) for name in flavours}
+    entries = []
+    for name, folder in adapters.items():
+        references = _reference(run.merged, folder, texts)
+        entries.append(_prove(recipe, name, folder, graphs, (texts, references)))
+    return tuple(entries)
 
 
 def _prove(
     recipe: Recipe,
-    run: RunDirectory,
     name: str,
     folder: Path,
-    flavours: Sequence[str],
-    texts: Sequence[tuple[int, ...]],
+    graphs: Mapping[str, Path],
+    wanted: "tuple[Sequence[tuple[int, ...]], Sequence[Logits]]",
 ) -> AdapterEntry:
     from weir.engine.adapters import read_adapter
 
     adapter = read_adapter(folder)
-    references = _reference(run.merged, folder, texts)
     worst = AdapterEntry(name=name, rank=adapter.rank, mean_kl=0.0, argmax_agreement=1.0)
     for flavour, graph in graphs.items():
         tally = _measured(graph, adapter, *wanted)

@@ -13,12 +13,14 @@ from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_gra
 from tests.support.tiny_release import PROMPTS
 from tests.support.toy_model import ToyModel
 
-from weir.contracts.errors import ValidationError
+from weir.contracts.errors import BackendUnavailableError, ValidationError
 from weir.contracts.events import Finished, FinishReason, PromptToken, Token, TokenChunk
 from weir.contracts.grammar import JsonSchema, OneOf, Regex
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.engine import Engine, EngineInfo
+from weir.engine.kernels.library import operators
 from weir.engine.logprobs import log_sum_exp
+from weir.engine.packed_model import PackedGraph, PackedModel
 from weir.engine.session import Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
@@ -136,19 +138,31 @@ def random_asks(seed: int, count: int) -> list[GenerateRequest]:
     return asks
 
 
-async def test_seeded_answers_are_the_same_alone_and_with_company_guesses_and_preemption(start: Starter) -> None:
-    asks = random_asks(1, 40)
-    lone = start(ToyModel(blocks=64), running=1)
+async def answers_alone_and_together(start: Starter, make: Callable[[int], Model], seed: int) -> Observer:
+    """Check that random requests are answered alike by a roomy engine one by one, and by a tight one all at once."""
+    asks = random_asks(seed, 40)
+    lone = start(make(64), running=1)
     alone = [await answer(lone, request) for request in asks]
     known = [tokenizer().encode(r.prompt) + a.ids for r, a in zip(asks, alone, strict=True)]
     observer = Observer()
-    crowd = start(ToyModel(blocks=24), observer=observer, make_drafter=lambda: Oracle(known), running=6)
+    crowd = start(make(24), observer=observer, make_drafter=lambda: Oracle(known), running=6)
     together = await asyncio.gather(*(answer(crowd, request) for request in asks))
     for one, other in zip(alone, together, strict=True):
         assert one.tokens == other.tokens
         assert (one.text, one.reason, one.prompt) == (other.text, other.reason, other.prompt)
+    return observer
+
+
+async def test_seeded_answers_are_the_same_alone_and_with_company_guesses_and_preemption(start: Starter) -> None:
+    observer = await answers_alone_and_together(start, lambda blocks: ToyModel(blocks=blocks), 1)
     assert sum(report.preempted for report in observer.reports) > 0
     assert sum(report.accepted for report in observer.reports) > 0
+
+
+@pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
+async def test_on_a_packed_graph_too_to_the_last_bit_of_a_log_probability(start: Starter) -> None:
+    graph = PackedGraph(tiny_graph("packed8") / "model.onnx", threads=2)
+    await answers_alone_and_together(start, lambda n: PackedModel(graph, blocks=n // 3, context_tokens=64), 2)
 
 
 class Showing(ToyModel):
@@ -269,6 +283,13 @@ async def test_a_bad_grammar_is_refused_and_a_dead_end_ends_in_words_while_other
     assert sorted(observer.outcomes) == ["error", "length"]
     assert engine.stats.running == engine.stats.queued == 0
     assert engine.stats.kv_used_ratio == 0
+
+
+async def test_an_engine_that_stops_compiles_no_grammar(start: Starter) -> None:
+    engine = start(ToyModel(blocks=8))
+    await engine.stop()
+    with pytest.raises(BackendUnavailableError):
+        await answer(engine, ask(grammar=Regex(pattern="a")))
 
 
 async def test_a_stop_token_ends_it_like_a_stop_string_and_is_not_shown(start: Starter) -> None:

@@ -120,7 +120,8 @@ class Constraints:
             raise ValidationError("grammar: it took too long to compile", "grammar") from None
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Compile nothing more; what was asked for before is still answered."""
+        self._thread.shutdown(wait=False)
 
     # From here on: the thread of compilations.
 

@@ -170,8 +170,7 @@ class Engine:
             BackendUnavailableError: the engine is stopping.
             BackendError: the engine failed.
         """
-        grammar = request.sampling.grammar
-        constraint = None if grammar is None else await self._constraints.start(grammar)
+        constraint = await self._constraint(request)
         generation = self._let_in(request, await self._encoded(request.prompt), constraint)
         try:
             while True:
@@ -181,6 +180,13 @@ class Engine:
                         return
         finally:
             self._leave(generation)
+
+    async def _constraint(self, request: GenerateRequest) -> Constraint | None:
+        if request.sampling.grammar is None:
+            return None
+        if not self._accepting:
+            raise BackendUnavailableError("the engine is stopping")
+        return await self._constraints.start(request.sampling.grammar)
 
     async def _encoded(self, prompt: str) -> list[int]:
         if len(prompt) <= _INLINE_PROMPT_CHARS:

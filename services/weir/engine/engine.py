@@ -298,6 +298,7 @@ class Engine:
         plan = self._scheduler.plan()
         if plan.is_empty:
             return
+        reads = plan.reads
         result = run_step(self._model, plan, self._live)
         generations = [self._live[sequence_id] for sequence_id in result.chosen]
         done = [g for g in generations if g.finished is not None]
@@ -310,7 +311,7 @@ class Engine:
         wake(g.outbox for g in generations)
         seconds = time.perf_counter() - began
         self._speed.stepped(report.generated, seconds)
-        self._times.observe(report.read + report.decoded + report.drafted, seconds)
+        self._times.observe(report.read + report.decoded + report.drafted, reads, seconds)
 
     def _forget(self, generations: list[Generation], outcome: str) -> None:
         with self._news:

@@ -10,7 +10,7 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 
 from weir.engine.blocks import BlockPool
-from weir.engine.chunking import Chunking
+from weir.engine.chunking import Chunking, positions_read
 from weir.engine.prefix import PrefixCache
 from weir.engine.sequence import Sequence
 from weir.engine.speculation import Speculation
@@ -73,6 +73,11 @@ class StepPlan:
     def is_empty(self) -> bool:
         return not self.decode and not self.prefill
 
+    @property
+    def reads(self) -> int:
+        """Positions that attention looks at; before `commit`."""
+        return sum(positions_read(row.size + len(row.drafts), row.sequence.cached) for row in self.rows)
+
 
 class Scheduler:
     """First come, first served within a priority; nobody overtakes a sequence that waits for blocks.
@@ -127,9 +132,10 @@ class Scheduler:
         self._queried = self._hit = 0
         preempted = self._grow()
         decoding = [s for s in self._running if s.is_decoding]
-        prefill = tuple(self._chunks(self._chunking.budget(len(decoding))))
+        reads = sum(len(s.tokens) for s in decoding)
+        prefill = tuple(self._chunks(self._chunking.budget(len(decoding), reads)))
         drafts = not prefill and self._speculation is not None
-        decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding)) if drafts else ()) for s in decoding)
+        decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding), reads) if drafts else ()) for s in decoding)
         return StepPlan(decode, prefill, preempted, self._queried, self._hit)
 
     def commit(self, plan: StepPlan, chosen: Mapping[int, Tokens[int]], *, done: Collection[int]) -> None:
@@ -174,30 +180,31 @@ class Scheduler:
         self._pool.release(sequence.blocks)
         sequence.blocks, sequence.published = [], 0
 
-    def _chunks(self, budget: int) -> Iterator[PlannedRow]:
+    def _chunks(self, budget: float) -> Iterator[PlannedRow]:
         """Go on with prompts that are half read, then start waiting sequences, while the budget lasts."""
         scored = SCORED_TOKENS
         for sequence in self._running:
-            if budget and not sequence.is_decoding:
+            if budget > 0 and not sequence.is_decoding:
                 self._hit += 0 if sequence.scores_prompt else self._prefix.skip(sequence)
                 size = self._size(sequence, sequence.cached, budget, scored)
-                budget -= size
+                budget -= self._chunking.cost(size, sequence.cached)
                 scored -= size if sequence.scores_prompt else 0
                 if size:
                     yield PlannedRow(sequence, size)
-        while budget and self._waiting and len(self._running) < self._max_running:
+        while budget > 0 and self._waiting and len(self._running) < self._max_running:
             size = self._start(self._waiting[0], budget, scored)
             if not size:
                 break
-            budget -= size
-            scored -= size if self._waiting[0].scores_prompt else 0
-            yield PlannedRow(self._waiting.pop(0), size)
+            sequence = self._waiting.pop(0)
+            budget -= self._chunking.cost(size, sequence.cached)
+            scored -= size if sequence.scores_prompt else 0
+            yield PlannedRow(sequence, size)
 
-    def _size(self, sequence: Sequence, cached: int, budget: int, scored: int) -> int:
+    def _size(self, sequence: Sequence, cached: int, budget: float, scored: int) -> int:
         size = self._chunking.size(sequence, cached, budget)
         return min(size, scored) if sequence.scores_prompt else size
 
-    def _start(self, sequence: Sequence, budget: int, scored: int) -> int:
+    def _start(self, sequence: Sequence, budget: float, scored: int) -> int:
         """Give a waiting sequence its blocks, if they are there; return how many tokens to read at once, else 0."""
         found = [] if sequence.scores_prompt else self._prefix.match(sequence)
         cached = len(found) * self._pool.block_tokens
@@ -219,13 +226,13 @@ class Scheduler:
         """A block for every running sequence that will need one more: starting one only to preempt it is waste."""
         return sum(1 for s in self._running if len(s.blocks) * self._pool.block_tokens < s.room)
 
-    def _drafts(self, sequence: Sequence, rows: int) -> Tokens[int]:
+    def _drafts(self, sequence: Sequence, rows: int, reads: int) -> Tokens[int]:
         """Guesses for one stream; what they need beyond its blocks is taken only from free ones."""
         if self._speculation is None:
             return ()
         spare = (len(sequence.blocks) + self._pool.free) * self._pool.block_tokens - sequence.cached - 1
         limit = min(sequence.room - len(sequence.tokens) - 1, spare)
-        drafts = self._speculation.draft(sequence, rows=rows, limit=limit) if limit > 0 else ()
+        drafts = self._speculation.draft(sequence, rows=rows, reads=reads, limit=limit) if limit > 0 else ()
         while len(sequence.blocks) < self._pool.needed(len(sequence.tokens) + len(drafts)):
             sequence.blocks.append(self._pool.take())
         return drafts

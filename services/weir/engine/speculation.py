@@ -6,6 +6,7 @@ A guess is accepted only if it is what the request's own sampler chooses there, 
 
 from collections.abc import Callable
 from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
 from typing import Protocol
 
 from weir.engine.chunking import StepTimes
@@ -48,15 +49,24 @@ class Acceptance:
         self._tries = self._tries * _MEMORY + tries
 
 
-def worthwhile(probability: float, times: StepTimes, *, rows: int, limit: int) -> int:
-    """How many guesses to add to one row of a step that decodes `rows` rows.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that only decodes, without guesses: `rows` streams that look at `reads` positions."""
 
-    The j-th guess adds `probability ** j` expected tokens for `times.per_token` seconds; it pays while that is a
-    better rate than the step's own, `rows / times.seconds(rows)`.
+    rows: int
+    reads: int
+
+
+def worthwhile(probability: float, times: StepTimes, step: Step, *, past: int, limit: int) -> int:
+    """How many guesses to add to one row, `past` tokens long, of a step.
+
+    The j-th guess adds `probability ** j` expected tokens for what one more token costs; it pays while that is a
+    better rate than the step's own.
     """
-    if not times.is_known or times.seconds(rows) <= 0:
+    seconds = times.seconds(step.rows, step.reads)
+    if not times.is_known or seconds <= 0:
         return 0
-    break_even = _MARGIN * times.per_token * rows / times.seconds(rows)
+    break_even = _MARGIN * (times.per_token + times.per_read * past) * step.rows / seconds
     count, expected = 0, probability
     while count < limit and expected > break_even:
         count += 1
@@ -72,8 +82,8 @@ class _Guesser:
         self.acceptance = Acceptance(prior)
         self.abstained = 0
 
-    def length(self, times: StepTimes, *, rows: int, limit: int) -> int:
-        count = worthwhile(self.acceptance.probability, times, rows=rows, limit=limit)
+    def length(self, times: StepTimes, step: Step, *, past: int, limit: int) -> int:
+        count = worthwhile(self.acceptance.probability, times, step, past=past, limit=limit)
         self.abstained = 0 if count else self.abstained + 1
         return count if self.abstained % _PROBE_EVERY or not self.abstained else min(limit, 1)
 
@@ -87,10 +97,18 @@ class Speculation:
         self._limit = limit
         self._overall = Acceptance()
 
-    def draft(self, sequence: Sequence, *, rows: int, limit: int) -> Tokens[int]:
-        """Return guesses for what follows the sequence's tokens, at most `limit`, in a step of `rows` rows."""
+    def draft(self, sequence: Sequence, *, rows: int, reads: int, limit: int) -> Tokens[int]:
+        """Return guesses for what follows the sequence's tokens, at most `limit`.
+
+        Args:
+            sequence: one of the step's `rows` streams.
+            rows: how many streams decode.
+            reads: how many positions they look at, all together.
+            limit: most guesses that there is room for.
+        """
         guesser = self._guesser(sequence)
-        count = guesser.length(self._times, rows=rows, limit=min(limit, self._limit))
+        step, most = Step(rows, reads), min(limit, self._limit)
+        count = guesser.length(self._times, step, past=len(sequence.tokens), limit=most)
         return guesser.drafter.propose(sequence.tokens, count)[:count] if count else ()
 
     def observe(self, sequence: Sequence, *, accepted: int, proposed: int) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 from weir.contracts.manifest import is_packed
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from weir.engine.adapters import Adapter
     from weir.engine.step import Model
 
@@ -31,3 +34,10 @@ def open_graph(
     from weir.engine.slot_model import SlotModel
 
     return SlotModel(GraphSession(Graph(folder / GRAPH, threads=threads), slots=rows, context_tokens=context_tokens))
+
+
+def output_tokens(model: "Model") -> "NDArray[np.int32] | None":
+    """Return the tokens that a graph with a cut output layer can say, ascending; None: all."""
+    from weir.engine.packed_model import PackedModel
+
+    return model.graph.kept if isinstance(model, PackedModel) else None

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.errors import ReleaseError
+from weir.engine import output_tokens
 from weir.engine.adapters import Adapter, adapted_products, laid_out
 from weir.engine.kernels.library import operators
 from weir.engine.step import Detail, Logits, PositionLogits, Row
@@ -45,9 +46,11 @@ class PackedGraph:
         if set(inputs) != _INPUTS:
             raise ReleaseError(f"{path.name}: not a packed decoder graph (inputs: {sorted(inputs)})")
         self.cache_shape: tuple[int, ...] = tuple(int(n) for n in inputs["cache"].shape[1:])
-        self.vocab_size = int(outputs["logits"].shape[1])
+        self.outputs = int(outputs["logits"].shape[1])
         self.candidates = int(outputs["ids"].shape[1])
-        self.adapted = adapted_products(self.session.get_modelmeta().custom_metadata_map)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.vocab_size, self.kept = output_tokens.read(metadata, self.outputs)
+        self.adapted = adapted_products(metadata)
 
     @property
     def block_bytes(self) -> int:
@@ -55,7 +58,10 @@ class PackedGraph:
 
 
 class PackedModel:
-    """Implements `weir.engine.step.Model`. Keys and values are float16, 16 positions of all layers in a block."""
+    """Implements `weir.engine.step.Model`. Keys and values are float16, 16 positions of all layers in a block.
+
+    Of a graph that keeps some tokens' output rows, the logits of all others are -inf.
+    """
 
     def __init__(
         self, graph: PackedGraph, *, blocks: int, context_tokens: int, adapters: Sequence[Adapter] = ()
@@ -66,7 +72,8 @@ class PackedModel:
         self.vocab_size = graph.vocab_size
         self.candidates = graph.candidates
         self._cache = np.zeros((blocks, *graph.cache_shape), np.float16)  # the system gives pages when they are used
-        self._full: Logits = np.zeros((0, graph.vocab_size), np.float32)
+        self._full: Logits = np.zeros((0, graph.outputs), np.float32)
+        self._scattered: Logits = np.zeros((0, graph.vocab_size), np.float32)  # columns of cut tokens stay -inf
         self._binding: Any = graph.session.io_binding()
         _bind(self._binding.bind_input, "cache", self._cache)
         self._adapters = laid_out(adapters, graph.adapted)
@@ -111,30 +118,40 @@ class PackedModel:
             _bind(self._binding.bind_output, name, array)
         if is_full:
             if len(self._full) < count:
-                self._full = np.empty((count, self.vocab_size), np.float32)
+                self._full = np.empty((count, self.graph.outputs), np.float32)
             _bind(self._binding.bind_output, "logits", self._full[:count])
         return ids, values, logsumexp
 
     def _split(
         self, rows: Sequence[Row], ids: NDArray[np.int32], values: Logits, logsumexp: Logits
     ) -> list[list[PositionLogits]]:
+        is_detailed = any(row.detail > Detail.GREEDY for row in rows)
+        ids = self._as_tokens(ids if is_detailed else ids[:, :1])
         best, at, result = ids[:, 0].tolist(), 0, []
         for row in rows:
             span = range(at, at + row.wanted)
             if row.detail == Detail.GREEDY:
                 result.append([PositionLogits(best[i]) for i in span])
             else:
-                full = self._full if row.detail == Detail.FULL else None
+                full = self._wide(at, row.wanted) if row.detail == Detail.FULL else [None] * row.wanted
                 result.append(
-                    [
-                        PositionLogits(
-                            best[i], ids[i], values[i], float(logsumexp[i]), None if full is None else full[i]
-                        )
-                        for i in span
-                    ]
+                    [PositionLogits(best[i], ids[i], values[i], float(logsumexp[i]), full[i - at]) for i in span]
                 )
             at += row.wanted
         return result
+
+    def _as_tokens(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        return ids if self.graph.kept is None else self.graph.kept[ids]
+
+    def _wide(self, at: int, count: int) -> Logits:
+        """Return `count` rows of logits from the `at`-th, shape (count, vocabulary)."""
+        found = self._full[at : at + count]
+        if self.graph.kept is None:
+            return found
+        if len(self._scattered) < at + count:
+            self._scattered = np.full((len(self._full), self.vocab_size), -np.inf, np.float32)
+        self._scattered[at : at + count, self.graph.kept] = found
+        return self._scattered[at : at + count]
 
 
 def _table(rows: Sequence[Row], counts: Sequence[int]) -> NDArray[np.int32]:

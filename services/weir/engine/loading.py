@@ -10,7 +10,8 @@ from weir.engine.cpus import this_machine
 from weir.engine.engine import Engine, EngineInfo
 from weir.engine.kernels.library import operators
 from weir.engine.observer import EngineObserver
-from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
+from weir.engine.packed_call import BLOCK_TOKENS
+from weir.engine.packed_model import PackedGraph, PackedModel
 from weir.engine.runner import greedy_ids
 from weir.engine.session import CacheShape, Graph, GraphSession
 from weir.engine.settings import EngineSettings

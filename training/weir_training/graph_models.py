@@ -25,7 +25,8 @@ def open_graph(
         ReleaseError: the graph does not load.
     """
     if is_packed(folder.name):
-        from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
+        from weir.engine.packed_call import BLOCK_TOKENS
+        from weir.engine.packed_model import PackedGraph, PackedModel
 
         packed = PackedGraph(folder / GRAPH, threads=threads)
         blocks = rows * -(-context_tokens // BLOCK_TOKENS)

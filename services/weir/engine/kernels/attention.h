@@ -77,11 +77,13 @@ typedef struct Heads {
 /* Scores of N queries against the keys of B blocks. */
 INLINE void score_blocks(const int N, const int B, const Attention *at, Heads *heads, int from,
                          const uint16_t *const *keys, int column) {
-  v16 sum[N][B];
+  v16 sum[6][4]; /* fixed: the compiler keeps no variable-length array in registers */
+#pragma GCC unroll 6
   for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
     for (int b = 0; b < B; b++) sum[n][b] = all16(0.0f);
   for (int64_t d = 0; d < at->size; d++) {
-    v16 key[B];
+    v16 key[4];
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++) key[b] = half_load16(keys[b] + d * BLOCK_TOKENS);
 #pragma GCC unroll 6
@@ -91,7 +93,9 @@ INLINE void score_blocks(const int N, const int B, const Attention *at, Heads *h
       for (int b = 0; b < B; b++) sum[n][b] = fma16(q, key[b], sum[n][b]);
     }
   }
+#pragma GCC unroll 6
   for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
     for (int b = 0; b < B; b++) store16(heads->score[from + n] + column + b * BLOCK_TOKENS, sum[n][b]);
 }
 
@@ -108,19 +112,24 @@ INLINE void score_some(const int B, const Attention *at, Heads *heads, const uin
 /* Add the probability-weighted values of `count` positions to N queries, V times 16 dimensions from `d` on. */
 INLINE void add_values(const int N, const int V, const Attention *at, Heads *heads, int from,
                        const uint16_t *const *blocks, int count, int64_t d) {
-  v16 sum[N][V];
+  v16 sum[6][4];
+#pragma GCC unroll 6
   for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) sum[n][v] = load16(heads->y[from + n] + d + v * 16);
   for (int i = 0; i < count; i++) {
     const uint16_t *values = blocks[i / BLOCK_TOKENS] + (i % BLOCK_TOKENS) * at->size + d;
-    v16 value[V];
+    v16 value[4];
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) value[v] = half_load16(values + v * 16);
 #pragma GCC unroll 6
     for (int n = 0; n < N; n++)
 #pragma GCC unroll 4
       for (int v = 0; v < V; v++) sum[n][v] = fma16(all16(heads->score[from + n][i]), value[v], sum[n][v]);
   }
+#pragma GCC unroll 6
   for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) store16(heads->y[from + n] + d + v * 16, sum[n][v]);
 }
 
@@ -168,6 +177,14 @@ INLINE void weigh(const Attention *at, Heads *heads, int n, int64_t base) {
   heads->most[n] = peak;
 }
 
+/* Ask for the keys (or values) of positions base..base+63: blocks lie far apart, where the hardware does not look. */
+INLINE void fetch_span(const Attention *at, const int32_t *table, int64_t head, int64_t base, int64_t end, int is_value) {
+  for (int64_t position = base; position < end && position < base + SPAN; position += BLOCK_TOKENS) {
+    const uint16_t *from = cached(at, table[position / BLOCK_TOKENS], is_value, head);
+    for (int64_t i = 0; i < BLOCK_TOKENS * at->size; i += 32) __builtin_prefetch(from + i, 0, 2);
+  }
+}
+
 static void attend(const Attention *at, Heads *heads, const int32_t *table, int64_t head, int64_t end) {
   for (int64_t base = 0; base < end; base += SPAN) {
     const uint16_t *keys[SPAN / BLOCK_TOKENS], *values[SPAN / BLOCK_TOKENS];
@@ -176,10 +193,12 @@ static void attend(const Attention *at, Heads *heads, const int32_t *table, int6
       keys[b] = cached(at, table[base / BLOCK_TOKENS + b], 0, head);
       values[b] = cached(at, table[base / BLOCK_TOKENS + b], 1, head);
     }
+    fetch_span(at, table, head, base + SPAN, end, 0);
     if (blocks == 4)
       score_some(4, at, heads, keys, 0);
     else
       for (int b = 0; b < blocks; b++) score_some(1, at, heads, keys + b, b * BLOCK_TOKENS);
+    fetch_span(at, table, head, base + SPAN, end, 1);
     for (int n = 0; n < heads->count; n++) weigh(at, heads, n, base);
     int n = 0;
     for (; n + 6 <= heads->count; n += 6) add_all_values(6, at, heads, n, values, count);
@@ -197,6 +216,13 @@ static void attention_item(void *argument, size_t item) {
   const int32_t *it = job->items + item * 3, *seq = at->sequence + it[0] * 3;
   int64_t each = at->heads / at->kv_heads, first = it[2];
   int64_t last = first + (int64_t)job->tile < seq[1] ? first + (int64_t)job->tile : seq[1];
+  if (item + 1 < job->count) { /* the first of what comes next */
+    const int32_t *next = it + 3;
+    const int32_t *table = at->table + next[0] * at->table_width;
+    int64_t end = at->sequence[next[0] * 3 + 2];
+    fetch_span(at, table, next[1], 0, end, 0);
+    fetch_span(at, table, next[1], 0, end, 1);
+  }
   if (seq[1] <= (int64_t)job->tile) place_head(job, it[0], it[1]);
   Heads heads;
   heads.count = 0;

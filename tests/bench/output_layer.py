@@ -30,7 +30,7 @@ def main(
     rounds: int = 7,
     threads: int = 2,
 ) -> None:
-    """Print Markdown: tokens per second, medians of interleaved rounds."""
+    """Print Markdown: tokens per second, medians of interleaved rounds; in brackets the median ratio to the first."""
     counts = [int(word) for word in users.split(",")]
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
         models = {
@@ -44,8 +44,14 @@ def main(
                     seen.setdefault((rows, count), []).append(_decode(model, count))
     print("| output rows | MB | " + " | ".join(map(str, counts)) + " |\n" + "|---" * (2 + len(counts)) + "|")
     for rows in models:
-        speeds = " | ".join(f"{statistics.median(seen[rows, count]):.1f}" for count in counts)
-        print(f"| {int(rows):,} | {sizes[rows] / 1e6:.1f} | {speeds} |")
+        cells = [_cell(seen[rows, count], seen[next(iter(models)), count]) for count in counts]
+        print(f"| {int(rows):,} | {sizes[rows] / 1e6:.1f} | {' | '.join(cells)} |")
+
+
+def _cell(speeds: list[float], first: list[float]) -> str:
+    """Ratios are taken round by round: they bear a machine whose other users come and go."""
+    ratio = statistics.median(one / other for one, other in zip(speeds, first, strict=True))
+    return f"{statistics.median(speeds):.0f} ({ratio:.2f})"
 
 
 def _model(checkpoint: Path, folder: Path, rows: int, bits: int, threads: int, most: int) -> PackedModel:

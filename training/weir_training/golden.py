@@ -1,7 +1,7 @@
 """The rows and prompts that a release is proven with: chosen by content, so the same data gives the same ones."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,15 +31,25 @@ def task_rows(rows: Iterable[Row], folder: Path, *, eos_ids: Sequence[int], cont
     Raises:
         CheckFailedError: no row is left.
     """
+    rendered = rendered_rows(rows, folder, eos_ids=eos_ids)
+    fitting = {row.prompt: row for row in rendered if len(row.ids) <= context_tokens}
+    if not fitting:
+        raise CheckFailedError(f"no row of the data renders to a prompt and an answer within {context_tokens} tokens")
+    return _bounded(sorted(fitting.values(), key=lambda row: sha256_text(row.prompt)))
+
+
+def rendered_rows(rows: Iterable[Row], folder: Path, *, eos_ids: Sequence[int]) -> Iterator[TaskRow]:
+    """Render rows with the tokenizer and template of a checkpoint folder; rows whose answer never ends are left out.
+
+    Raises:
+        CheckFailedError: the folder has no chat template.
+    """
     tokenizer = ReleaseTokenizer(folder / "tokenizer.json")
     template = load_chat_template(folder, tokenizer)
     if template is None:
         raise CheckFailedError(f"{folder.name}: the checkpoint has no chat template")
     rendered = (_rendered(row, tokenizer, template, frozenset(eos_ids)) for row in rows)
-    fitting = {row.prompt: row for row in rendered if row is not None and len(row.ids) <= context_tokens}
-    if not fitting:
-        raise CheckFailedError(f"no row of the data renders to a prompt and an answer within {context_tokens} tokens")
-    return _bounded(sorted(fitting.values(), key=lambda row: sha256_text(row.prompt)))
+    return (row for row in rendered if row is not None)
 
 
 def _rendered(row: Row, tokenizer: ReleaseTokenizer, template: ChatTemplate, eos: frozenset[int]) -> TaskRow | None:

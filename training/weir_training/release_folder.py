@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from weir.contracts.manifest import FileEntry, Format, ReleaseManifest
+from weir.release.drafts import FILE as DRAFTS
+from weir.release.drafts import write_drafts
 from weir.release.hashing import sha256_file
 from weir.release.reader import COMPLETE, MANIFEST
 from weir_training import gate
 from weir_training.atomic import write_json, write_text
+from weir_training.draft_corpus import draft_examples
 from weir_training.evaluation import evaluation_of, reports_of
 from weir_training.graph_builder import GRAPH_FILES
 from weir_training.lineage import lineage_of
@@ -43,6 +46,8 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
     copy_checkpoint(run.merged, folder / "model")
     for name in contents.flavours:
         _copy_graph(run.onnx(name), folder / "onnx" / name)
+    if contents.recipe.export.drafts:
+        write_drafts(draft_examples(contents.recipe, run.merged, contents.report.eos_ids), folder / DRAFTS)
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
     write_text(folder / "reports" / CARD, model_card(draft))

@@ -136,6 +136,8 @@ class Scheduler:
             self._prefix.publish(sequence)
             if sequence.id in done:
                 self._stop(sequence)
+                if self._speculation is not None:
+                    self._speculation.ended(sequence)
 
     def _grow(self) -> int:
         """Give every decoding sequence the block that its next token needs; return how many were preempted for it."""

@@ -2,9 +2,9 @@
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +15,7 @@ from weir.contracts.manifest import ReleaseManifest
 from weir.release.hashing import sha256_tree
 from weir.release.reader import newest_version, open_release
 from weir_training import gate
+from weir_training.adapter_proof import parse_adapters, prove_adapters
 from weir_training.atomic import new_folder
 from weir_training.leftovers import remove_leftovers
 from weir_training.linking import NodeAnswer, check_node_url, default_repository, link_release, tell_node
@@ -65,13 +66,14 @@ def publish(
     return make_release(recipe, run, home, repository=repository, allow_fp32_only=allow_fp32_only).root
 
 
-def make_release(
+def make_release(  # noqa: PLR0913 - each is a decision of its own
     recipe: Recipe,
     run: RunDirectory,
     home: Path,
     *,
     repository: Path | None = None,
     allow_fp32_only: bool = False,
+    adapters: Mapping[str, Path] | None = None,
     progress: Progress = silent,
 ) -> Publication:
     """Write `<home>/releases/<model>/<next version>` and link it into the model repository.
@@ -84,6 +86,7 @@ def make_release(
         home: where releases live.
         repository: where the link goes; by default see `default_repository`.
         allow_fp32_only: publish although every quantised flavour failed.
+        adapters: folders of PEFT's by the names that requests will use; each is proven first.
         progress: told what is being done.
 
     Raises:
@@ -91,10 +94,11 @@ def make_release(
         JobError: not verified, changed since, or the disk is full.
     """
     report = read_report(run)
-    contents = Contents(recipe, run, report, _passed(report), is_exception=_is_exception(report))
+    contents = Contents(recipe, run, report, _passed(report), _is_exception(report), adapters or {})
     if contents.is_exception and not allow_fp32_only:
         raise CheckFailedError(f"no quantised flavour passed its gate:\n{_reasons(report)}")
     _refuse_changed(contents)
+    contents = replace(contents, proven=prove_adapters(recipe, run, report, contents.adapters))
     progress(Tick(STAGE, 0, 3, "copying"))
     model_dir = home / "releases" / recipe.name
     try:
@@ -186,15 +190,25 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     allow_fp32_only: Annotated[
         bool, typer.Option("--allow-fp32-only", help="Publish although every quantised flavour failed its gate.")
     ] = False,
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", metavar="NAME=FOLDER", help="A LoRA adapter to serve beside it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a release of a verified run, link it into the model repository, tell running nodes."""
     urls = [check_node_url(url) for url in node or ()]
+    adapters = parse_adapters(adapter or ())
     loaded = read_recipe(recipe, data, heldout, base, sets)
     run = open_run(home, loaded)
     with bar() as progress:
         made = make_release(
-            loaded, run, home, repository=repository, allow_fp32_only=allow_fp32_only, progress=progress
+            loaded,
+            run,
+            home,
+            repository=repository,
+            allow_fp32_only=allow_fp32_only,
+            adapters=adapters,
+            progress=progress,
         )
     answers = [tell_node(url, made.manifest.model, made.manifest.version) for url in urls]
     typer.echo(_as_json(made, answers) if as_json else _in_words(made, answers))

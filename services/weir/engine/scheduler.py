@@ -113,8 +113,9 @@ class Scheduler:
         self._queried = self._hit = 0
         preempted = self._grow()
         decoding = [s for s in self._running if s.is_decoding]
-        prefill = tuple(self._chunks(self._chunking.budget(len(decoding))))
-        drafts = not prefill and self._speculation is not None
+        budget = self._chunking.budget(len(decoding))
+        prefill = tuple(self._chunks(budget))
+        drafts = budget > sum(row.size for row in prefill)  # a prompt that is cut needs the step for itself
         decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding)) if drafts else ()) for s in decoding)
         return StepPlan(decode, prefill, preempted, self._queried, self._hit)
 

@@ -21,6 +21,7 @@ from weir.engine.runner import greedy_ids
 from weir.engine.session import Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
+from weir.engine.speculation import Draft
 from weir.engine.step import Model, PositionLogits, Row
 from weir.release.tokenizer import ReleaseTokenizer
 from weir.telemetry.step_report import StepReport
@@ -61,12 +62,14 @@ class Observer:
 class Guesser:
     """Guesses what the model says, save every fourth token."""
 
-    def propose(self, tokens: Sequence[int], limit: int) -> Sequence[int]:
+    def propose(self, tokens: Sequence[int], limit: int) -> Draft:
         said = greedy_ids(toy(), list(tokens), limit, chunk_tokens=CONTEXT)
-        return [t if (len(tokens) + i) % 4 else 0 for i, t in enumerate(said)]
+        return Draft([t if (len(tokens) + i) % 4 else 0 for i, t in enumerate(said)])
 
     def observe(self, accepted: int, proposed: int) -> None:
         assert 0 <= accepted <= proposed
+
+    def ended(self) -> None: ...
 
 
 Starter = Callable[..., Engine]

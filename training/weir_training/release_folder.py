@@ -15,7 +15,7 @@ from weir.release.reader import COMPLETE, MANIFEST
 from weir_training import gate
 from weir_training.adapter_proof import FILES
 from weir_training.atomic import write_json, write_text
-from weir_training.draft_corpus import draft_examples
+from weir_training.draft_corpus import trained_drafts
 from weir_training.evaluation import evaluation_of, reports_of
 from weir_training.graph_builder import GRAPH_FILES
 from weir_training.lineage import lineage_of
@@ -51,7 +51,7 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
     for name in contents.flavours:
         _copy_graph(run.onnx(name), folder / "onnx" / name)
     if contents.recipe.export.drafts:
-        write_drafts(draft_examples(contents.recipe, run.merged, contents.report.eos_ids), folder / DRAFTS)
+        write_drafts(trained_drafts(contents.recipe, run.merged, contents.report.eos_ids), folder / DRAFTS)
     for name, source in contents.adapters.items():
         (folder / "adapters" / name).mkdir(parents=True)
         for file in FILES:

@@ -3,7 +3,6 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 from typing import Final
@@ -11,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weir.release.drafts import CONTEXT_TOKENS, Example
+from weir.release.drafts import CONTEXT_TOKENS, Drafts, digest_of
 
-BORDER: Final = -1  # between examples; no token
+BORDER: Final = -1  # between answers; no token
 _VOTES = 16  # most places that are asked how a text goes on
 
 
@@ -33,17 +32,28 @@ class Corpus:
     text, cut at a depth of `CONTEXT_TOKENS`).
     """
 
-    def __init__(self, examples: Iterable[Example]) -> None:
+    def __init__(self, drafts: Drafts) -> None:
         self.tokens: list[int] = [BORDER]
-        answers: list[range] = []
-        for example in examples:
-            start = len(self.tokens) + len(example.question)
-            answers.append(range(start, start + len(example.answer)))
-            self.tokens += [*example.question, *example.answer, BORDER]
+        starts: list[int] = []
+        for answer in drafts.answers:
+            starts.append(len(self.tokens) + len(drafts.opening))
+            self.tokens += [*drafts.opening, *answer, BORDER]
         self._reversed = self.tokens[::-1]
-        places = np.array([place for answer in answers for place in answer], np.int64)
+        self._replies = {(q.length, q.digest): starts[q.answer] for q in reversed(drafts.questions)}
+        self._lengths = sorted({question.length for question in drafts.questions}, reverse=True)
+        spans = zip(starts, drafts.answers, strict=True)
+        places = np.array([place for start, answer in spans for place in range(start, start + len(answer))], np.int64)
         ranks = _ranks_of_contexts(np.array(self.tokens, np.int64))
         self._order = array("q", places[np.argsort(ranks[places], kind="stable")].tolist())
+
+    def reply(self, prompt: Tokens[int]) -> int | None:
+        """Return where the answer to a trained question begins, if `prompt` ends in one."""
+        for length in self._lengths:
+            if length <= len(prompt):
+                place = self._replies.get((length, digest_of(prompt[len(prompt) - length :])))
+                if place is not None:
+                    return place
+        return None
 
     def find(self, tokens: Tokens[int]) -> Places:
         """Return where the longest end of `tokens` leads to; nowhere when not even the last one occurs."""

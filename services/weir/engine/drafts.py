@@ -116,7 +116,7 @@ class LookupDrafter:
         self._recent = recent
         self._own = OwnText()
         self._read = sequence.prompt_len
-        self._trail = self._remembered()
+        self._trail = self._remembered(sequence.tokens[: sequence.prompt_len])
 
     def propose(self, tokens: Tokens[int], limit: int) -> Draft:
         """As `Drafter.propose`."""
@@ -134,9 +134,14 @@ class LookupDrafter:
         """Remember the answer for prompts that end alike."""
         self._recent.add(self._sequence)
 
-    def _remembered(self) -> _Trail | None:
-        answer = self._recent.find(self._sequence)
-        return _Trail(answer, 0, CONTEXT_TOKENS, "recent") if answer else None
+    def _remembered(self, prompt: list[int]) -> _Trail | None:
+        """The answer that was given lately, else the one that was trained."""
+        if answer := self._recent.find(self._sequence):
+            return _Trail(answer, 0, CONTEXT_TOKENS, "recent")
+        place = None if self._corpus is None else self._corpus.reply(prompt)
+        if self._corpus is None or place is None:
+            return None
+        return _Trail(self._corpus.tokens, place, CONTEXT_TOKENS, "trained")
 
     def _followed(self, tokens: Tokens[int]) -> _Trail | None:
         """Return the trail moved over what is new, if that is what it said."""

@@ -55,7 +55,7 @@ def load_engine(
     tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
     manifest = release.manifest
     info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids)
-    drafters = Drafters(Corpus(read_drafts(root))) if model.is_exact and settings.max_draft_tokens else None
+    drafters = Drafters(Corpus(read_drafts(release))) if model.is_exact and settings.max_draft_tokens else None
     return Engine(model, tokenizer, info, settings=settings, observer=observer, make_drafter=drafters)
 
 

@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -45,6 +45,7 @@ class Side:
     engine: Engine
     counter: Counter
     speeds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
 
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--flavours", default="cpu-packed8,cpu-packed4")
     parser.add_argument("--users", default="1,4,16")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as this process may use.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--requests", type=int, default=48, help="Per round, taken in turn from the data.")
@@ -70,7 +72,7 @@ async def _flavour(options: argparse.Namespace, flavour: str) -> None:
     users = [int(number) for number in options.users.split(",")]
     for data in options.data:
         requests = _requests(options.release, data, options.temperature)
-        sides = [_side(options.release, flavour, drafts) for drafts in (0, None)]
+        sides = [_side(options, flavour, drafts) for drafts in (0, None)]
         for number in users:
             await _compare(sides, requests, number, options)
             print(f"| {data.stem} | {flavour} | {number} | {_row(sides)} |", flush=True)
@@ -78,10 +80,11 @@ async def _flavour(options: argparse.Namespace, flavour: str) -> None:
             await side.engine.stop()
 
 
-def _side(release: Path, flavour: str, drafts: int | None) -> Side:
-    settings = EngineSettings() if drafts is None else EngineSettings(max_draft_tokens=drafts)
+def _side(options: argparse.Namespace, flavour: str, drafts: int | None) -> Side:
+    settings = EngineSettings(threads=options.threads)
+    settings = settings if drafts is None else replace(settings, max_draft_tokens=drafts)
     counter = Counter()
-    engine = load_engine(release, flavour, settings, observer=counter)
+    engine = load_engine(options.release, flavour, settings, observer=counter)
     engine.start()
     return Side(engine, counter)
 
@@ -97,8 +100,8 @@ async def _compare(
     sides: Sequence[Side], requests: Sequence[GenerateRequest], users: int, options: argparse.Namespace
 ) -> None:
     for side in sides:
-        side.speeds, side.firsts = [], []
         await _round(side, requests[:users], users)
+        side.speeds, side.cpu, side.firsts = [], [], []
         side.counter.steps = side.counter.drafted = side.counter.accepted = 0
     for number in range(options.rounds):
         turn = [requests[(number * options.requests + i) % len(requests)] for i in range(options.requests)]
@@ -123,15 +126,17 @@ async def _round(side: Side, requests: Sequence[GenerateRequest], users: int) ->
                     answers[number] += event.text
             side.firsts.append(first)
 
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     await asyncio.gather(*(client() for _ in range(users)))
     side.speeds.append(tokens / (time.perf_counter() - began))
+    side.cpu.append((time.process_time() - used) / tokens)
     return answers
 
 
 def _row(sides: Sequence[Side]) -> str:
     without, with_ = sides
     ratio = median(b / a for a, b in zip(without.speeds, with_.speeds, strict=True))
+    cpu = " | ".join(f"{median(side.cpu) * 1e6:.0f}" for side in sides)
     firsts = " | ".join(f"{median(side.firsts) * 1e3:.2f}" for side in sides)
     steps = f"{without.counter.steps} → {with_.counter.steps}"
     share = with_.counter.accepted / max(with_.counter.drafted, 1)

@@ -21,6 +21,11 @@ from weir.release.prompts import load_prompt_builder
 from weir.telemetry.step_report import StepReport
 from weir_training.data import read_rows
 
+_COLUMNS = (
+    *("data", "flavour", "users", "tokens/s without", "with", "ratio", "CPU µs/token without", "with"),
+    *("TTFT p50 ms without", "with", "steps", "accepted"),
+)
+
 
 @dataclass
 class Counter:
@@ -60,10 +65,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--requests", type=int, default=48, help="Per round, taken in turn from the data.")
     options = parser.parse_args()
-    print(
-        "| data | flavour | users | tokens/s without | with | ratio | TTFT p50 ms without | with | steps | accepted |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| " + " | ".join(_COLUMNS) + " |\n" + "|---" * len(_COLUMNS) + "|")
     for flavour in options.flavours.split(","):
         asyncio.run(_flavour(options, flavour))
 
@@ -141,7 +143,8 @@ def _row(sides: Sequence[Side]) -> str:
     steps = f"{without.counter.steps} → {with_.counter.steps}"
     share = with_.counter.accepted / max(with_.counter.drafted, 1)
     accepted = f"{with_.counter.accepted} of {with_.counter.drafted} ({share:.0%})"
-    return f"{median(without.speeds):.0f} | {median(with_.speeds):.0f} | {ratio:.2f} | {firsts} | {steps} | {accepted}"
+    speeds = f"{median(without.speeds):.0f} | {median(with_.speeds):.0f} | {ratio:.2f}"
+    return f"{speeds} | {cpu} | {firsts} | {steps} | {accepted}"
 
 
 if __name__ == "__main__":

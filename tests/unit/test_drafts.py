@@ -213,5 +213,5 @@ def test_a_file_that_does_not_fit_together_is_refused(tmp_path, change: str) -> 
     np.savez(path, **found)
     if change == "text":
         path.write_text("no archive")
-    with pytest.raises(ReleaseError, match="answers.npz does not hold drafts"):
+    with pytest.raises(ReleaseError, match=r"answers\.npz does not hold drafts"):
         read_drafts(release(tmp_path))

@@ -73,8 +73,8 @@ class Machine:
         self.model = ToyModel(blocks=self.blocks, block_tokens=BLOCK, context_tokens=CONTEXT)
         self.pool = BlockPool(self.blocks, block_tokens=BLOCK)
         times = StepTimes()
-        times.observe(1, 1.0)
-        times.observe(100, 1.1)  # so cheap is a token that every guess pays
+        times.observe(1, 1, 1.0)
+        times.observe(100, 100, 1.1)  # so cheap is a token that every guess pays
         chunking = FixedChunks(CHUNK) if self.fixed else AdaptiveChunks(StepTimes(), ceiling=CHUNK)
         speculation = Speculation(lambda _: self.drafter, times, limit=4) if self.drafter else None
         self.scheduler = Scheduler(

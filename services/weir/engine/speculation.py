@@ -64,15 +64,24 @@ class Acceptance:
         self._tries = self._tries * _MEMORY + tries
 
 
-def worthwhile(probability: float, times: StepTimes, *, rows: int, limit: int) -> int:
-    """How many guesses to add to one row of a step that decodes `rows` rows.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that only decodes, without guesses: `rows` streams that look at `reads` positions."""
 
-    The j-th guess adds `probability ** j` expected tokens for `times.per_token` seconds; it pays while that is a
-    better rate than the step's own, `rows / times.seconds(rows)`.
+    rows: int
+    reads: int
+
+
+def worthwhile(probability: float, times: StepTimes, step: Step, *, past: int, limit: int) -> int:
+    """How many guesses to add to one row, `past` tokens long, of a step.
+
+    The j-th guess adds `probability ** j` expected tokens for what one more token costs; it pays while that is a
+    better rate than the step's own.
     """
-    if not times.is_known or times.seconds(rows) <= 0:
+    seconds = times.seconds(step.rows, step.reads)
+    if not times.is_known or seconds <= 0:
         return 0
-    break_even = _MARGIN * times.per_token * rows / times.seconds(rows)
+    break_even = _MARGIN * (times.per_token + times.per_read * past) * step.rows / seconds
     count, expected = 0, probability
     while count < limit and expected > break_even:
         count += 1
@@ -123,15 +132,22 @@ class Speculation:
         self._limit = limit
         self._bases: dict[str, _Basis] = defaultdict(_Basis)
 
-    def draft(self, sequence: Sequence, *, rows: int, limit: int) -> Tokens[int]:
-        """Return guesses for what follows the sequence's tokens, at most `limit`, in a step of `rows` rows."""
+    def draft(self, sequence: Sequence, *, rows: int, reads: int, limit: int) -> Tokens[int]:
+        """Return guesses for what follows the sequence's tokens, at most `limit`.
+
+        Args:
+            sequence: one of the step's `rows` streams.
+            rows: how many streams decode.
+            reads: how many positions they look at, all together.
+            limit: most guesses that there is room for.
+        """
         most = min(limit, self._limit)
         guesser = self._guesser(sequence)
         if most <= 0 or not self._times.is_known or guesser.rests:
             return ()
         draft = guesser.drafter.propose(sequence.tokens, most)
         guesser.basis = draft.basis
-        count = self._length(guesser, rows=rows, limit=min(most, len(draft.tokens)))
+        count = self._length(guesser, sequence, Step(rows, reads), min(most, len(draft.tokens)))
         guesser.asked(in_vain=not count)
         return draft.tokens[: count or (self._bases[draft.basis].probe() if draft.tokens else 0)]
 
@@ -145,10 +161,11 @@ class Speculation:
         """Tell the drafter that the sequence is whole."""
         self._guesser(sequence).drafter.ended()
 
-    def _length(self, guesser: _Guesser, *, rows: int, limit: int) -> int:
+    def _length(self, guesser: _Guesser, sequence: Sequence, step: Step, limit: int) -> int:
         if not limit:
             return 0
-        return worthwhile(self._acceptance(guesser).probability, self._times, rows=rows, limit=limit)
+        probability = self._acceptance(guesser).probability
+        return worthwhile(probability, self._times, step, past=len(sequence.tokens), limit=limit)
 
     def _acceptance(self, guesser: _Guesser) -> Acceptance:
         """What this sequence showed; it starts from what all sequences showed on the same basis."""

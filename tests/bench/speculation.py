@@ -75,8 +75,8 @@ async def _flavour(options: argparse.Namespace, flavour: str) -> None:
     for data in options.data:
         requests = _requests(options.release, data, options.temperature)
         sides = [_side(options, flavour, drafts) for drafts in (0, None)]
-        for number in users:
-            await _compare(sides, requests, number, options)
+        for turn, number in enumerate(users):
+            await _compare(sides, requests, number, turn * options.rounds * options.requests, options)
             print(f"| {data.stem} | {flavour} | {number} | {_row(sides)} |", flush=True)
         for side in sides:
             await side.engine.stop()
@@ -98,15 +98,21 @@ def _requests(release: Path, data: Path, temperature: float) -> list[GenerateReq
     return [GenerateRequest(id=str(n), prompt=prompt, sampling=sampling) for n, prompt in enumerate(prompts)]
 
 
+def _turn(requests: Sequence[GenerateRequest], start: int, count: int) -> list[GenerateRequest]:
+    """The next ones; each time that all were asked, another tenant asks: answers given lately would flatter."""
+    places = range(start, start + count)
+    return [requests[n % len(requests)].model_copy(update={"cache_salt": str(n // len(requests))}) for n in places]
+
+
 async def _compare(
-    sides: Sequence[Side], requests: Sequence[GenerateRequest], users: int, options: argparse.Namespace
+    sides: Sequence[Side], requests: Sequence[GenerateRequest], users: int, asked: int, options: argparse.Namespace
 ) -> None:
     for side in sides:
-        await _round(side, requests[:users], users)
+        await _round(side, [r.model_copy(update={"cache_salt": "warm-up"}) for r in requests[:users]], users)
         side.speeds, side.cpu, side.firsts = [], [], []
         side.counter.steps = side.counter.drafted = side.counter.accepted = 0
     for number in range(options.rounds):
-        turn = [requests[(number * options.requests + i) % len(requests)] for i in range(options.requests)]
+        turn = _turn(requests, asked + number * options.requests, options.requests)
         order = sides if number % 2 else sides[::-1]
         said = {id(side): await _round(side, turn, users) for side in order}
         assert len({tuple(answers) for answers in said.values()}) == 1, "guessing changed an answer"

@@ -58,7 +58,7 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
             shutil.copyfile(source / file, folder / "adapters" / name / file)
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
-    write_text(folder / "reports" / CARD, model_card(draft))
+    write_text(folder / "reports" / CARD, model_card(draft, with_answers=contents.recipe.export.drafts))
     manifest = draft.model_copy(update={"files": _entries(folder)})
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     write_text(folder / COMPLETE, sha256_file(folder / MANIFEST) + "\n")

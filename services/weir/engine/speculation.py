@@ -16,8 +16,8 @@ from weir.engine.sequence import Sequence
 _PRIOR = 0.5
 _PRIOR_WEIGHT = 4.0
 _MEMORY = 0.9  # what an older guess weighs beside the next one
-_PATIENCE = 4  # times in a row that a sequence is asked in vain before it is let rest for a step, then for more
-_LONGEST_REST = 8
+_PATIENCE = 3  # times in a row that a sequence is asked in vain before it is let rest: 1 step, 2, 4, ...
+_LONGEST_REST = 16
 _PROBE_EVERY = 12  # drafts of one basis that do not pay, then one guess of it is tried: traffic changes
 _MARGIN = 1.1
 
@@ -119,8 +119,8 @@ class _Guesser:
         return self._rest >= 0
 
     def asked(self, *, in_vain: bool) -> None:
-        self._in_vain = self._in_vain + 1 if in_vain else 0
-        self._rest = min(self._in_vain // _PATIENCE, _LONGEST_REST)
+        self._in_vain = min(self._in_vain + 1, 2 * _PATIENCE + 1) if in_vain else 0
+        self._rest = min(1 << self._in_vain >> _PATIENCE, _LONGEST_REST)
 
 
 class Speculation:

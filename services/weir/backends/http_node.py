@@ -122,6 +122,7 @@ def _request_body(request: GenerateRequest) -> bytes:
             "return_num_output_tokens": True,
             "return_tokens": request.return_tokens,
             **request.model_dump(include={"priority", "deadline_s", "cache_salt"}, exclude_defaults=True),
+            **({"lora_name": request.adapter} if request.adapter else {}),
         }
     )
 

@@ -96,6 +96,9 @@ class GenerateRequest(BaseModel):
     deadline_s: float | None = Field(
         default=None, gt=0, le=86_400, description="seconds from arrival at the engine; then it is given up"
     )
+    adapter: str | None = Field(
+        default=None, pattern=MODEL_NAME, description="one of the release's LoRA adapters; none: the model alone"
+    )
     cache_salt: str | None = Field(
         default=None,
         max_length=128,

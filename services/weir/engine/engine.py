@@ -46,13 +46,14 @@ _log = logging.getLogger("weir.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine was made from; `threads` is what onnxruntime was given."""
+    """What an engine was made from; `threads` is what onnxruntime was given, `adapters` are in the model's order."""
 
     model: str
     version: int
     flavour: str
     threads: int
     eos_ids: tuple[int, ...]
+    adapters: tuple[str, ...] = ()
 
 
 class Engine:
@@ -211,6 +212,7 @@ class Engine:
         max_new_tokens = self._max_new_tokens(request, len(prompt))
         sequence = new_sequence(next(self._ids), prompt, room=len(prompt) + max_new_tokens)
         sequence.priority, sequence.salt = request.priority, request.cache_salt
+        sequence.adapter = self._adapter(request.adapter)
         sequence.scores_prompt = request.sampling.prompt_logprobs is not None
         if request.deadline_s is not None:
             sequence.deadline = time.monotonic() + request.deadline_s
@@ -222,6 +224,14 @@ class Engine:
             max_new_tokens=max_new_tokens,
             constraint=constraint,
         )
+
+    def _adapter(self, name: str | None) -> int:
+        if name is None:
+            return -1
+        if name not in self.info.adapters:
+            known = ", ".join(self.info.adapters) or "none"
+            raise ValidationError(f"no adapter of this name (this release serves: {known})", "adapter")
+        return self.info.adapters.index(name)
 
     def _max_new_tokens(self, request: GenerateRequest, prompt_tokens: int) -> int:
         room = self._most_tokens - prompt_tokens

@@ -23,6 +23,7 @@ from weir.engine.runner import greedy_ids
 from weir.engine.session import Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
+from weir.engine.speculation import Draft
 from weir.engine.step import Model, PositionLogits, Row
 from weir.release.tokenizer import ReleaseTokenizer
 from weir.telemetry.step_report import StepReport
@@ -73,22 +74,26 @@ class Observer:
 class Guesser:
     """Guesses what the model says, save every fourth token."""
 
-    def propose(self, tokens: Sequence[int], limit: int) -> Sequence[int]:
+    def propose(self, tokens: Sequence[int], limit: int) -> Draft:
         said = greedy_ids(toy(), list(tokens), limit, chunk_tokens=CONTEXT)
-        return [t if (len(tokens) + i) % 4 else 0 for i, t in enumerate(said)]
+        return Draft([t if (len(tokens) + i) % 4 else 0 for i, t in enumerate(said)])
 
     def observe(self, accepted: int, proposed: int) -> None:
         assert 0 <= accepted <= proposed
+
+    def ended(self) -> None: ...
 
 
 class Echo:
     """Guesses that what came a few tokens ago comes again."""
 
-    def propose(self, tokens: Sequence[int], limit: int) -> Sequence[int]:
-        return list(tokens[-3:])[:limit]
+    def propose(self, tokens: Sequence[int], limit: int) -> Draft:
+        return Draft(list(tokens[-3:])[:limit])
 
     def observe(self, accepted: int, proposed: int) -> None:
         assert 0 <= accepted <= proposed
+
+    def ended(self) -> None: ...
 
 
 Starter = Callable[..., Engine]
@@ -192,7 +197,7 @@ async def check_together(engine: Engine, alone: Engine, wanted: list[Call]) -> N
 @pytest.mark.parametrize("seed", range(6))
 async def test_with_little_memory_each_still_gets_what_it_gets_alone(start: Starter, seed: int, guessing: bool) -> None:
     observer, wanted = Observer(), calls(seed, 40)
-    engine = start(tight(wanted), observer=observer, make_drafter=Guesser if guessing else None)
+    engine = start(tight(wanted), observer=observer, make_drafter=(lambda _: Guesser()) if guessing else None)
     await check_together(engine, start(toy(), prefix_cache=False), wanted)
     assert observer.total("preempted") > 0
     assert 0 < observer.total("prefix_hit") < observer.total("prefix_queried")
@@ -216,7 +221,7 @@ async def test_on_a_packed_graph_memory_guesses_and_company_change_no_answer(
 ) -> None:
     wanted = calls(seed, 14, most_tokens=40)
     observer = Observer()
-    engine = start(packed(precision, most_tokens(wanted)), observer=observer, make_drafter=Echo)
+    engine = start(packed(precision, most_tokens(wanted)), observer=observer, make_drafter=lambda _: Echo())
     await check_together(engine, start(packed(precision, CONTEXT_TOKENS), prefix_cache=False, max_running=1), wanted)
     assert observer.total("preempted") > 0
     assert observer.total("prefix_hit") > 0

@@ -24,6 +24,7 @@ from weir.engine.packed_model import PackedGraph, PackedModel
 from weir.engine.session import Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
+from weir.engine.speculation import Draft
 from weir.engine.step import Detail, Model, Row
 from weir.release.tokenizer import ReleaseTokenizer
 from weir.telemetry.step_report import StepReport
@@ -107,14 +108,16 @@ class Oracle:
     def __init__(self, known: Sequence[list[int]]) -> None:
         self._known = known
 
-    def propose(self, tokens: Sequence[int], limit: int) -> Sequence[int]:
+    def propose(self, tokens: Sequence[int], limit: int) -> Draft:
         for line in self._known:
             if line[: len(tokens)] == list(tokens):
                 guesses = line[len(tokens) : len(tokens) + limit]
-                return [7 if (len(tokens) + i) % 5 == 0 else guess for i, guess in enumerate(guesses)]
-        return ()
+                return Draft([7 if (len(tokens) + i) % 5 == 0 else guess for i, guess in enumerate(guesses)])
+        return Draft(())
 
     def observe(self, accepted: int, proposed: int) -> None: ...
+
+    def ended(self) -> None: ...
 
 
 def random_asks(seed: int, count: int) -> list[GenerateRequest]:
@@ -145,7 +148,7 @@ async def answers_alone_and_together(start: Starter, make: Callable[[int], Model
     alone = [await answer(lone, request) for request in asks]
     known = [tokenizer().encode(r.prompt) + a.ids for r, a in zip(asks, alone, strict=True)]
     observer = Observer()
-    crowd = start(make(24), observer=observer, make_drafter=lambda: Oracle(known), running=6)
+    crowd = start(make(24), observer=observer, make_drafter=lambda _: Oracle(known), running=6)
     together = await asyncio.gather(*(answer(crowd, request) for request in asks))
     for one, other in zip(alone, together, strict=True):
         assert one.tokens == other.tokens

@@ -133,6 +133,9 @@ class ExportPart(Strict):
     fp32_max_abs: float = Field(default=1e-4, gt=0.0)
     greedy_tokens: int = Field(default=32, ge=1)
     golden_prompts: int = Field(default=3, ge=1, le=16)
+    drafts: bool = Field(
+        default=True, description="put the trained answers into the release, for its engine to guess from"
+    )
     w8a8: GatePart = GatePart()
     int8: GatePart = GatePart()
     int4: Int4GatePart = Int4GatePart()

@@ -32,7 +32,7 @@ from weir.engine.outbox import Outbox, wake
 from weir.engine.prefix import PrefixCache
 from weir.engine.runner import StepResult, run_step
 from weir.engine.scheduler import Scheduler, StepPlan
-from weir.engine.sequence import new_sequence
+from weir.engine.sequence import Sequence, new_sequence
 from weir.engine.settings import EngineSettings
 from weir.engine.speculation import Drafter, Speculation
 from weir.engine.speed import SpeedMeter
@@ -71,7 +71,7 @@ class Engine:
         *,
         settings: EngineSettings,
         observer: EngineObserver | None = None,
-        make_drafter: Callable[[], Drafter] | None = None,
+        make_drafter: Callable[[Sequence], Drafter] | None = None,
     ) -> None:
         self.info = info
         self._model = model
@@ -357,7 +357,7 @@ def _scheduler(
     pool: BlockPool,
     times: StepTimes,
     settings: EngineSettings,
-    make_drafter: Callable[[], Drafter] | None,
+    make_drafter: Callable[[Sequence], Drafter] | None,
 ) -> Scheduler:
     """Share, cut freely and guess only where that cannot change an answer."""
     prefix = PrefixCache(
@@ -366,7 +366,8 @@ def _scheduler(
     running = min(settings.max_running, model.blocks)
     if not model.is_exact:
         return Scheduler(pool, prefix, FixedChunks(settings.fixed_chunk_tokens), max_running=running)
-    speculation = None if make_drafter is None else Speculation(make_drafter, times, limit=settings.max_draft_tokens)
+    limit = settings.max_draft_tokens
+    speculation = Speculation(make_drafter, times, limit=limit) if make_drafter is not None and limit else None
     chunks = AdaptiveChunks(times, ceiling=settings.prefill_chunk_tokens)
     return Scheduler(pool, prefix, chunks, max_running=running, speculation=speculation)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from weir.contracts.errors import ReleaseError
 from weir.contracts.manifest import Format, ReleaseManifest, is_packed
 from weir.engine.adapters import Adapter, read_adapter
+from weir.engine.corpus import Corpus
 from weir.engine.cpus import this_machine
+from weir.engine.drafts import Drafters
 from weir.engine.engine import Engine, EngineInfo
 from weir.engine.kernels.library import operators
 from weir.engine.observer import EngineObserver
@@ -17,6 +19,7 @@ from weir.engine.session import CacheShape, Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
 from weir.engine.step import Model
+from weir.release.drafts import read_drafts
 from weir.release.reader import Release, open_release
 from weir.release.tokenizer import ReleaseTokenizer
 
@@ -56,7 +59,8 @@ def load_engine(
     manifest = release.manifest
     names = tuple(entry.name for entry in manifest.adapters) if is_packed(chosen.flavour) else ()
     info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids, names)
-    return Engine(model, tokenizer, info, settings=settings, observer=observer)
+    drafters = Drafters(Corpus(read_drafts(release))) if model.is_exact and settings.max_draft_tokens else None
+    return Engine(model, tokenizer, info, settings=settings, observer=observer, make_drafter=drafters)
 
 
 def _servable(manifest: ReleaseManifest) -> str:

@@ -133,8 +133,9 @@ class Scheduler:
         preempted = self._grow()
         decoding = [s for s in self._running if s.is_decoding]
         reads = sum(len(s.tokens) for s in decoding)
-        prefill = tuple(self._chunks(self._chunking.budget(len(decoding), reads)))
-        drafts = not prefill and self._speculation is not None
+        budget = self._chunking.budget(len(decoding), reads)
+        prefill = tuple(self._chunks(budget))
+        drafts = budget > sum(row.size for row in prefill)  # a prompt that is cut needs the step for itself
         decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding), reads) if drafts else ()) for s in decoding)
         return StepPlan(decode, prefill, preempted, self._queried, self._hit)
 
@@ -156,6 +157,8 @@ class Scheduler:
             self._prefix.publish(sequence)
             if sequence.id in done:
                 self._stop(sequence)
+                if self._speculation is not None:
+                    self._speculation.ended(sequence)
 
     def _grow(self) -> int:
         """Give every decoding sequence the block that its next token needs; return how many were preempted for it."""

@@ -13,7 +13,10 @@ NEVER: Final = -9999.0  # JSON has no infinity; OpenAI's API says it so
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A token's natural log-probability (`NEVER` for one that the graph cannot say) and those of the likeliest tokens of its place, likeliest first."""
+    """A token's natural log-probability and those of the likeliest tokens of its place, likeliest first.
+
+    `NEVER` is that of a token which the graph cannot say.
+    """
 
     logprob: float
     top: tuple[tuple[int, float], ...]

@@ -18,6 +18,8 @@ def main() -> None:
     from conversion.base import TextModel  # type: ignore[import-not-found]
 
     known = TextModel.get_vocab_base_pre
+    if not (Path(checkpoint) / "tokenizer.model").is_file():
+        TextModel._set_vocab_sentencepiece = _not_found  # noqa: SLF001  it would ask for a package to find that out
 
     def name_of(self: Any, tokenizer: Any) -> str:
         try:
@@ -28,6 +30,10 @@ def main() -> None:
     TextModel.get_vocab_base_pre = name_of
     sys.argv = ["convert_hf_to_gguf.py", checkpoint, "--outfile", outfile, "--outtype", "f32"]
     convert_hf_to_gguf.main()
+
+
+def _not_found(self: Any) -> None:
+    raise FileNotFoundError("tokenizer.model")
 
 
 if __name__ == "__main__":

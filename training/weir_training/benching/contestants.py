@@ -14,19 +14,28 @@ _ASK_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """How many numbers a checkpoint has: all (tied ones once), between embedding and output layer, and in the latter."""
+
+    all: int
+    body: int
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
-    """`bytes` of the weight files; `weights` of the checkpoint, tied ones once; `kl` against fp32, where known."""
+    """`bytes` of the weight files; `weights` of the checkpoint; `kl` against fp32, where known."""
 
     name: str
     engine: str
     precision: str
     bytes: int
-    weights: int
+    weights: Weights
     kl: float | None = None
 
     @property
     def bytes_per_weight(self) -> float:
-        return self.bytes / self.weights
+        return self.bytes / self.weights.all
 
 
 class Speed(NamedTuple):

@@ -1,7 +1,7 @@
 """Interleaved rounds over all contestants: a machine that slows down slows them all."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,9 +51,16 @@ def middle(values: Sequence[float]) -> Middle:
 
 
 def measure(
-    contestants: Iterable[Contestant | Missing], prompts: PromptMaker, plan: Plan, progress: Progress
+    contestants: Iterable[Contestant | Missing],
+    prompts: PromptMaker,
+    plan: Plan,
+    progress: Progress,
+    on_round: Callable[[], None],
 ) -> tuple[list[Seen], list[Missing]]:
-    """Load everyone, then take turns; return what was seen, and who could not be had or failed before any figure."""
+    """Load everyone, then take turns; return what was seen, and who could not be had or failed before any figure.
+
+    `on_round` is called before every round that counts.
+    """
     missing: list[Missing] = []
     opened: list[tuple[Contestant, Seen]] = []
     try:
@@ -62,7 +69,7 @@ def measure(
                 missing.append(one)
             else:
                 _open(one, opened, missing, progress)
-        _rounds(opened, _prompts(prompts, plan), plan, progress)
+        _rounds(opened, _prompts(prompts, plan), plan, progress, on_round)
     finally:
         for one, _ in opened:
             one.close()
@@ -86,12 +93,18 @@ def _prompts(maker: PromptMaker, plan: Plan) -> list[Prompt]:
 
 
 def _rounds(
-    opened: Sequence[tuple[Contestant, Seen]], prompts: Sequence[Prompt], plan: Plan, progress: Progress
+    opened: Sequence[tuple[Contestant, Seen]],
+    prompts: Sequence[Prompt],
+    plan: Plan,
+    progress: Progress,
+    on_round: Callable[[], None],
 ) -> None:
     turns = (PREFILL, *plan.users)
     total = (plan.rounds + 1) * len(turns) * len(opened)
     done = 0
     for number in range(plan.rounds + 1):  # round 0 warms up: it is not counted, and takes few steps
+        if number:
+            on_round()
         for users in turns:
             for one, seen in opened:
                 progress(Tick("rounds", done, total, f"{one.label.name} @{users or 'prefill'}"))

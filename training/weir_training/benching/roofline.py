@@ -6,10 +6,12 @@ Roofline (Williams et al. 2009): a step cannot take less than the longer of read
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 import numpy as np
+
+from weir_training.benching.contestants import Weights
 
 _READ_BYTES: Final = 512 << 20  # far beyond any cache
 _REPEATS: Final = 15
@@ -18,21 +20,31 @@ _ROWS, _INNER, _OUTER = 256, 896, 4864
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """`int8_per_s` and `fp32_per_s` count a multiplication and an addition as two."""
+    """`int8_per_s` and `fp32_per_s` count a multiplication and an addition as two.
+
+    The compute limit is int8's, the fastest that was measured, whatever a contestant computes in.
+    """
 
     read_bytes_per_s: float
     int8_per_s: float
     fp32_per_s: float
 
-    def tokens_per_s(self, users: int, *, weights: int, weight_bytes: int) -> float:
-        """Most tokens/s of a step in which `users` rows pass all weights: one of each user, or one prompt's.
-
-        The compute limit is int8's, the fastest that was measured, whatever a contestant computes in. Attention and the
-        output layer's being left out for all but a prompt's last token do not count.
-        """
+    def decode(self, users: int, weights: Weights, weight_bytes: int) -> float:
+        """Most tokens/s when one token of each user passes all weights in a step; attention is left out."""
         reading = weight_bytes / self.read_bytes_per_s
-        computing = 2 * weights * users / self.int8_per_s
+        computing = 2 * (weights.body + weights.head) * users / self.int8_per_s
         return users / max(reading, computing)
+
+    def prefill(self, tokens: int, weights: Weights, weight_bytes: int) -> float:
+        """Most tokens/s when a prompt is read at once; the output layer is needed for its last token only."""
+        reading = weight_bytes / self.read_bytes_per_s
+        computing = 2 * (weights.body * tokens + weights.head) / self.int8_per_s
+        return tokens / max(reading, computing)
+
+    def best_of(self, other: "Roofline") -> "Roofline":
+        """A limit is what was reached once, whoever else was busy meanwhile."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Roofline(*(max(pair) for pair in pairs))
 
 
 def measured_roofline(threads: int) -> Roofline:

@@ -8,25 +8,27 @@ from weir_training.benching.measure import PREFILL, PROMPT_TOKENS, Plan, Seen, m
 from weir_training.benching.peers.entry import Missing
 from weir_training.benching.roofline import Roofline
 
-_NAME: Final = 30
+NAME_WIDTH: Final = 30
 _REASON_CHARS: Final = 160
 
 
 def table(seen: Sequence[Seen], missing: Sequence[Missing], plan: Plan, roofline: Roofline) -> str:
     """One line per contestant: medians with their spread, then shares of the roofline."""
     turns = (PREFILL, *plan.users)
-    head = f"{'tokens/s':<{_NAME}}{'B/weight':>9}{'RSS MB':>8}{'KL':>9}" + "".join(f"{_head(t):>13}" for t in turns)
+    head = f"{'tokens/s':<{NAME_WIDTH}}{'B/weight':>9}{'RSS MB':>8}{'KL':>9}" + "".join(
+        f"{_head(t):>13}" for t in turns
+    )
     lines = [head]
     for one in seen:
         lines.append(_line(one, turns))
-        lines += [f"    failed: {_short(one.failed)}"] if one.failed else []
+        lines += [f"    failed: {short(one.failed)}"] if one.failed else []
     lines += [
         "",
         _machine(roofline),
-        "share of the roofline" + " " * (_NAME + 5) + "".join(f"{_head(t):>13}" for t in turns),
+        "share of the roofline" + " " * (NAME_WIDTH + 5) + "".join(f"{_head(t):>13}" for t in turns),
     ]
-    lines += [f"{one.label.name:<{_NAME}}{'':26}" + _shares(one, turns, roofline) for one in seen]
-    lines += [f"{one.name}: unavailable: {_short(one.reason)}" for one in missing]
+    lines += [f"{one.label.name:<{NAME_WIDTH}}{'':26}" + _shares(one, turns, roofline) for one in seen]
+    lines += [f"{one.name}: unavailable: {short(one.reason)}" for one in missing]
     return "\n".join(lines)
 
 
@@ -56,8 +58,11 @@ def _contestant(one: Seen, roofline: Roofline) -> dict[str, Any]:
 
 def share(one: Seen, turn: int, roofline: Roofline) -> float:
     """Median over the most that the machine allows for weights of this size."""
-    rows = PROMPT_TOKENS if turn == PREFILL else turn
-    limit = roofline.tokens_per_s(rows, weights=one.label.weights, weight_bytes=one.label.bytes)
+    label = one.label
+    if turn == PREFILL:
+        limit = roofline.prefill(PROMPT_TOKENS, label.weights, label.bytes)
+    else:
+        limit = roofline.decode(turn, label.weights, label.bytes)
     return middle(one.speeds[turn]).median / limit
 
 
@@ -68,7 +73,7 @@ def _head(turn: int) -> str:
 def _line(one: Seen, turns: Sequence[int]) -> str:
     label = one.label
     kl = "-" if label.kl is None else f"{label.kl:.1e}"
-    start = f"{label.name:<{_NAME}}{label.bytes_per_weight:>9.2f}{one.rss_bytes / 1e6:>8.0f}{kl:>9}"
+    start = f"{label.name:<{NAME_WIDTH}}{label.bytes_per_weight:>9.2f}{one.rss_bytes / 1e6:>8.0f}{kl:>9}"
     return start + "".join(f"{_cell(one, turn):>13}" for turn in turns)
 
 
@@ -87,10 +92,10 @@ def _shares(one: Seen, turns: Sequence[int], roofline: Roofline) -> str:
 def _machine(roofline: Roofline) -> str:
     return (
         f"machine: reads {roofline.read_bytes_per_s / 1e9:.1f} GB/s, int8 {roofline.int8_per_s / 1e9:.0f} GOP/s, "
-        f"fp32 {roofline.fp32_per_s / 1e9:.0f} GFLOP/s (measured before the rounds)"
+        f"fp32 {roofline.fp32_per_s / 1e9:.0f} GFLOP/s (best of all rounds; each round measures it anew)"
     )
 
 
-def _short(reason: str) -> str:
-    flat = " ".join(reason.split())
+def short(reason: str | None) -> str:
+    flat = " ".join((reason or "").split())
     return flat if len(flat) <= _REASON_CHARS else flat[:_REASON_CHARS] + "…"

@@ -2,18 +2,23 @@
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from weir.contracts.errors import ReleaseError, UsageError
 from weir.contracts.manifest import ReleaseManifest
 from weir.release.reader import newest_version, read_manifest
 from weir_training.benching.bench_release import release_of_shape
+from weir_training.benching.contestants import Weights
 from weir_training.benching.prompts import PromptMaker, TaskPrompts, WordPrompts, tokenizer_of
 from weir_training.benching.shapes import CONTEXT_TOKENS, SHAPES, checkpoint_of
 from weir_training.progress import Progress
+
+_TABLES: Final = ("embed_tokens", "lm_head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Target:
     checkpoint: Path
     release: Path
     manifest: ReleaseManifest
-    weights: int
+    weights: Weights
     context_tokens: int
     prompts: PromptMaker
 
@@ -85,20 +90,14 @@ def find_release(name: str, home: Path) -> Path:
         ) from error
 
 
-def count_weights(checkpoint: Path) -> int:
-    """Numbers in the safetensors of a folder, from their headers (safetensors format, 8 bytes of length, then JSON)."""
-    total = 0
+def count_weights(checkpoint: Path) -> Weights:
+    """Read them off the headers of the safetensors (8 bytes of length, then JSON)."""
+    sizes: dict[str, int] = {}
     for path in sorted(checkpoint.glob("*.safetensors")):
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        total += sum(_product(shape) for shape in shapes)
-    return total
-
-
-def _product(shape: Sequence[int]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
+        sizes |= {name: math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    tables = {name: size for name, size in sizes.items() if name.split(".")[-2] in _TABLES}
+    total = sum(sizes.values())
+    return Weights(total, total - sum(tables.values()), max(tables.values(), default=0))

@@ -100,8 +100,9 @@ def llama_bench(target: Target, precision: str, setup: Setup, peers: Path, progr
     return LlamaBench(label_of(target, precision, model), source / "build/bin/llama-batched-bench", model, setup)
 
 
-def label_of(target: Target, precision: str, model: Path) -> Label:
-    return Label(f"llama.cpp {precision}", "llama-cpp", precision, model.stat().st_size, target.weights)
+def label_of(target: Target, precision: str, model: Path, how: str = "") -> Label:
+    name = f"llama.cpp {precision}" + (f" ({how})" if how else "")
+    return Label(name, "llama-cpp", precision, model.stat().st_size, target.weights)
 
 
 def convert(target: Target, precision: str, source: Path, progress: Progress) -> Path:

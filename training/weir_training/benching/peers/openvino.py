@@ -1,7 +1,7 @@
 """OpenVINO GenAI: continuous batching; int8 and int4 (groups of 32, symmetric; output layer and embedding int8)."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from weir_training.atomic import new_folder
 from weir_training.benching.children import finish, spawn
@@ -30,17 +30,11 @@ def openvino(
     """
     python = environment("openvino", peers, progress)
     folder = convert(target, precision, python, peers, progress)
-    load = {
-        "folder": str(folder),
-        "threads": setup.threads,
-        "slots": setup.users,
-        "cache_gb": CACHE_GB,
-        "prefix_caching": prefix_caching,
-        "batch_tokens": BATCH_TOKENS,
-    }
+    load = load_of(folder, setup, prefix_caching=prefix_caching)
     log = target.folder / "logs" / f"openvino-{precision}.log"
+    label = label_of(target, precision, folder, "prefix cache" if prefix_caching else "")
     command = WorkerCommand(python, "openvino", log, code_path(peers))
-    return PipeContestant(_label(target, precision, folder, prefix_caching), command, load, most=setup.decode_tokens)
+    return PipeContestant(label, command, load, most=setup.decode_tokens)
 
 
 def convert(target: Target, precision: str, python: Path, peers: Path, progress: Progress) -> Path:
@@ -59,7 +53,19 @@ def convert(target: Target, precision: str, python: Path, peers: Path, progress:
     return folder
 
 
-def _label(target: Target, precision: str, folder: Path, prefix_caching: bool) -> Label:
-    name = f"openvino {precision}" + (" (prefix cache)" if prefix_caching else "")
+def load_of(folder: Path, setup: Setup, *, prefix_caching: bool) -> dict[str, Any]:
+    """What the pipeline is told; `workers.openvino` reads it."""
+    return {
+        "folder": str(folder.resolve()),
+        "threads": setup.threads,
+        "slots": setup.users,
+        "cache_gb": CACHE_GB,
+        "prefix_caching": prefix_caching,
+        "batch_tokens": BATCH_TOKENS,
+    }
+
+
+def label_of(target: Target, precision: str, folder: Path, how: str = "") -> Label:
+    name = f"openvino {precision}" + (f" ({how})" if how else "")
     size = (folder / "openvino_model.bin").stat().st_size
     return Label(name, "openvino", precision, size, target.weights)

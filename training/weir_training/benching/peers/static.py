@@ -32,7 +32,7 @@ def genai(target: Target, precision: str, setup: Setup, peers: Path, progress: P
 def transformers(target: Target, precision: str, setup: Setup, peers: Path, progress: Progress) -> PipeContestant:
     """Return transformers on the checkpoint itself, in `bfloat16` or `float32`."""
     python = environment("transformers", peers, progress)
-    size = _BYTES[precision] * target.weights
+    size = _BYTES[precision] * target.weights.all
     label = Label(f"transformers {precision} (static)", "transformers", precision, size, target.weights)
     log = target.folder / "logs" / f"transformers-{precision}.log"
     load = {"folder": str(target.checkpoint.resolve()), "threads": setup.threads, "dtype": precision}

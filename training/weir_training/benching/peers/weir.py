@@ -6,7 +6,8 @@ from weir_training.benching.contestants import THIS_PYTHON, Label, PipeContestan
 from weir_training.benching.target import Target
 from weir_training.export import folder_bytes
 
-_KV_BYTES: Final = 4 << 30
+KV_BYTES: Final = 4 << 30
+MAX_WAITING: Final = 1024
 LEVELS: Final = ("model", "engine")
 
 
@@ -23,8 +24,8 @@ def weir(target: Target, flavour: str, level: str, setup: Setup) -> PipeContesta
         "flavour": flavour,
         "threads": setup.threads,
         "max_running": setup.users,
-        "max_waiting": 1024,
-        "kv_budget_bytes": _KV_BYTES,
+        "max_waiting": MAX_WAITING,
+        "kv_budget_bytes": KV_BYTES,
         "max_context_tokens": setup.context_tokens,
     }
     return PipeContestant(label, command, load, most=setup.decode_tokens, as_text=True)

@@ -32,7 +32,7 @@ def main() -> None:
     convert_hf_to_gguf.main()
 
 
-def _not_found(self: Any) -> None:
+def _not_found(_: Any) -> None:
     raise FileNotFoundError("tokenizer.model")
 
 

@@ -81,7 +81,7 @@ def trace(pipeline: Pipeline, requests: list[dict[str, Any]], at_once: int | Non
     waiting = sorted(range(len(requests)), key=lambda n: requests[n]["arrival_s"])
     began = time.perf_counter()
     live: dict[int, Any] = {}
-    since, answers = [0.0] * len(requests), [[0.0, 0.0, 0] for _ in requests]
+    since, answers = [0.0] * len(requests), [[0.0, 0.0, 0, 0.0] for _ in requests]
     while waiting or live:
         while waiting and _is_due(requests[waiting[0]], time.perf_counter() - began, len(live), at_once):
             number = waiting.pop(0)
@@ -89,7 +89,7 @@ def trace(pipeline: Pipeline, requests: list[dict[str, Any]], at_once: int | Non
             live[number] = pipeline.add(requests[number]["ids"], requests[number]["new_tokens"])
         if not pipeline.step():
             time.sleep(0.001)
-        _collect(live, since, answers, requests)
+        _collect(live, since, answers, [r["new_tokens"] for r in requests], began)
     return {"answers": answers}
 
 
@@ -98,14 +98,15 @@ def _is_due(request: dict[str, Any], now: float, running: int, at_once: int | No
 
 
 def _collect(
-    live: dict[int, Any], since: list[float], answers: list[list[Any]], requests: list[dict[str, Any]]
+    live: dict[int, Any], since: list[float], answers: list[list[Any]], wanted: list[int], began: float
 ) -> None:
+    """Note what the last step brought; forget those that have all their tokens."""
     now = time.perf_counter()
     for number in list(live):
         if got := read(live[number]):
-            first, _, tokens = answers[number]
-            answers[number] = [first or now - since[number], now - since[number], tokens + got]
-        if answers[number][2] >= requests[number]["new_tokens"]:
+            first, _, tokens, _ = answers[number]
+            answers[number] = [first or now - since[number], now - since[number], tokens + got, now - began]
+        if answers[number][2] >= wanted[number]:
             del live[number]
 
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """Seconds from arrival to the first and to the last token, and how many there were."""
+    """Seconds from arrival to the first and to the last token, how many there were; the end since the load began."""
 
     first_s: float
     total_s: float
     tokens: int
+    ended_s: float = 0.0
 
 
 async def at_their_times(
@@ -31,6 +32,6 @@ async def at_their_times(
         async with room:
             late = 0.0 if at_once else max(0.0, time.perf_counter() - arrival)
             answer = await ask(request)
-        return Answer(answer.first_s + late, answer.total_s + late, answer.tokens)
+        return Answer(answer.first_s + late, answer.total_s + late, answer.tokens, time.perf_counter() - began)
 
     return list(await asyncio.gather(*(one(request) for request in requests)))

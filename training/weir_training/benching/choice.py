@@ -27,7 +27,7 @@ class Choice:
 
 
 def scores(options: Sequence[Option]) -> dict[str, float]:
-    """Return per flavour the geometric mean over all loads of its speed, relative to the fastest (1: always fastest)."""
+    """Return per flavour the geometric mean over all loads of its speed, relative to the fastest (1: always it)."""
     loads = set.intersection(*(set(option.speeds) for option in options)) if options else set()
     best = {load: max(option.speeds[load] for option in options) for load in loads}
     return {

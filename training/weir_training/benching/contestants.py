@@ -15,7 +15,7 @@ _ASK_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How many numbers a checkpoint has: all (tied ones once), between embedding and output layer, and in the latter."""
+    """Numbers in a checkpoint: all (tied ones once), those between embedding and output layer, and in the latter."""
 
     all: int
     body: int

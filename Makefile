@@ -8,6 +8,9 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(
 # Where PyTorch's CPU build lives, if your package index holds only the CUDA one (see README).
 TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_INDEX))
 
+# The engine's operators are built by the installation (hatch_build.py).
+KERNELS := $(wildcard services/weir/engine/kernels/*.c services/weir/engine/kernels/*.h services/weir/engine/kernels/build.py)
+
 .PHONY: help up test unit lint fix e2e bench soak constraints install
 .DEFAULT_GOAL := help
 
@@ -16,7 +19,7 @@ help:  ## Show this list
 
 install: $(VENV)/.installed  ## Make the environment (.venv)
 
-$(VENV)/.installed: pyproject.toml $(PINS)
+$(VENV)/.installed: pyproject.toml hatch_build.py $(PINS) $(KERNELS)
 	@echo "making $(VENV) (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) $(TORCH)

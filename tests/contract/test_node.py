@@ -254,13 +254,13 @@ async def test_a_client_that_leaves_frees_its_slot_within_200_ms(node: Node, pat
 
 
 def slow_down(engine: Engine, step_s: float = 0.01) -> None:
-    run = engine._session.run
+    run = engine._model.run
 
     def slow(*args, **kwargs):
         time.sleep(step_s)
         return run(*args, **kwargs)
 
-    engine._session.run = slow
+    engine._model.run = slow
 
 
 # health, metadata, metrics
@@ -287,8 +287,8 @@ async def test_health_metadata_and_metrics(node: Node) -> None:
 async def test_a_node_that_makes_no_progress_is_not_live(releases: Path) -> None:
     async with serve(releases, stall_s=0.1) as node:
         go_on = threading.Event()
-        run = node.engine._session.run
-        node.engine._session.run = lambda *args, **kwargs: (go_on.wait(20), run(*args, **kwargs))[1]
+        run = node.engine._model.run
+        node.engine._model.run = lambda *args, **kwargs: (go_on.wait(20), run(*args, **kwargs))[1]
         client = asyncio.create_task(node.events(body()))
         await until(lambda: not node.host.live)
         assert await node.status("/v2/health/live") == 503
@@ -298,7 +298,7 @@ async def test_a_node_that_makes_no_progress_is_not_live(releases: Path) -> None
 
 
 async def test_a_failed_engine_is_neither_live_nor_ready(node: Node) -> None:
-    node.engine._session.run = None
+    node.engine._model.run = None
     async with node.post("/v2/models/tiny/generate", body()) as response:
         assert response.status == 502
         assert (await response.json())["code"] == "backend_error"

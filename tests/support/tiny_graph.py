@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.support import tiny_checkpoint
-from weir_training import w8a8
+from weir_training import packed_graph, packing, w8a8
 from weir_training.base import tokenizer
 
 CACHE = Path(__file__).parents[2] / ".weir" / "test-cache"
@@ -33,7 +33,8 @@ def lively_checkpoint() -> Path:
 def tiny_graph(precision: str = "fp32", *, pruned: bool = True) -> Path:
     """The folder with `model.onnx` of that checkpoint; read-only.
 
-    `precision` is fp32, w8a8, int8 or int4; a pruned graph gives the last position's logits only, as releases do.
+    `precision` is fp32, w8a8, int8, int4, packed8 or packed4. A pruned graph gives the last position's logits only, as
+    releases do; packed ones are not concerned.
     """
     name = f"graph-{precision}" if pruned else f"graph-{precision}-whole"
     return _cached(name, lambda folder: _export(lively_checkpoint(), folder, precision, pruned=pruned))
@@ -55,7 +56,9 @@ def _cached(name: str, make) -> Path:
 
 @cache
 def _key() -> str:
-    sources = [Path(module.__file__).read_bytes() for module in (tiny_checkpoint, tokenizer, w8a8)]
+    sources = [
+        Path(module.__file__).read_bytes() for module in (tiny_checkpoint, tokenizer, w8a8, packed_graph, packing)
+    ]
     sources.append(Path(__file__).read_bytes())
     sources += [version(name).encode() for name in ("onnxruntime-genai", "transformers", "torch")]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
@@ -71,6 +74,9 @@ def _make_checkpoint(folder: Path) -> None:
 
 
 def _export(checkpoint: Path, folder: Path, precision: str, *, pruned: bool) -> None:
+    if precision.startswith("packed"):
+        packed_graph.build_packed(checkpoint, folder, bits=int(precision[-1]), block=32)
+        return
     if precision == "w8a8":
         full = tiny_graph("fp32", pruned=pruned)
         w8a8.quantise(full / "model.onnx", folder / "model.onnx")

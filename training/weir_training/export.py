@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +17,11 @@ from typing import Any, Final
 import typer
 
 from weir.contracts.errors import JobError
+from weir.contracts.manifest import is_packed
+from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_text, sha256_tree
 from weir_training.atomic import new_folder
-from weir_training.graph_builder import W8A8
+from weir_training.graph_builder import PACKED4, PACKED8, W8A8
 from weir_training.leftovers import remove_leftovers
 from weir_training.options import (
     DEFAULT_HOME,
@@ -37,9 +41,17 @@ from weir_training.rundir import RunDirectory, open_run
 app = typer.Typer(add_completion=False)
 
 STAGE: Final = "export"
+_log = logging.getLogger("weir.export")
 _LOG = "export.log"
 _TAIL_LINES = 12
-_PRECISION = {"cpu-fp32": "fp32", "cpu-w8a8": W8A8, "cpu-int8": "int8", "cpu-int4": "int4"}
+_PRECISION = {
+    "cpu-fp32": "fp32",
+    "cpu-w8a8": W8A8,
+    "cpu-int8": "int8",
+    "cpu-int4": "int4",
+    "cpu-packed8": PACKED8,
+    "cpu-packed4": PACKED4,
+}
 # Per flavour beyond the common ones. int4 plain: mean KL 0.042 on the tuned built-in base. With the output layer
 # (and the embedding tied to it) in 8 bits: 0.013, for 0.13 MB. k_quant_last: 0.009, but 0.3 s per million weights.
 _EXTRA: dict[str, tuple[str, ...]] = {"cpu-int4": ("algo_config=rtn_last",)}
@@ -68,13 +80,31 @@ def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progres
         return _metrics(run)
     began = time.perf_counter()
     seconds = _build_all(recipe.export, checkpoint, run, progress)
-    flavours: tuple[str, ...] = recipe.export.flavours
     metrics: dict[str, Any] = {
-        name: {"bytes": folder_bytes(run.onnx(name)), "seconds": seconds[name]} for name in flavours
+        name: {"bytes": folder_bytes(run.onnx(name)), "seconds": seconds[name]} for name in seconds
     }
-    outputs = [run.onnx(name) for name in flavours]
+    outputs = [run.onnx(name) for name in seconds]
     run.record(STAGE, key, outputs=outputs, seconds=time.perf_counter() - began, metrics=metrics)
     return metrics
+
+
+def exported(export: ExportPart, run: RunDirectory) -> tuple[str, ...]:
+    """Return the recipe's flavours, less packed ones that this machine or model cannot have (see `buildable`)."""
+    return tuple(name for name in export.flavours if not is_packed(name) or run.onnx(name).is_dir())
+
+
+def buildable(flavours: Iterable[str], checkpoint: Path) -> tuple[str, ...]:
+    """Leave out packed flavours where they cannot be proven: no built operators here, or a model they do not cover."""
+    wanted = tuple(flavours)
+    if not any(map(is_packed, wanted)):
+        return wanted
+    from weir_training.packed_graph import unsupported
+
+    fault = "no built operators on this machine" if operators() is None else unsupported(checkpoint)
+    if fault is None:
+        return wanted
+    _log.warning("no packed flavours: %s", fault)
+    return tuple(name for name in wanted if not is_packed(name))
 
 
 def folder_bytes(folder: Path) -> int:
@@ -88,7 +118,8 @@ def _metrics(run: RunDirectory) -> dict[str, Any]:
 def _key(export: ExportPart, checkpoint: Path) -> str:
     version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
-    return sha256_text(json.dumps([sha256_tree(checkpoint), version, export.flavours, jobs]))
+    built = operators() is not None
+    return sha256_text(json.dumps([sha256_tree(checkpoint), version, export.flavours, jobs, built]))
 
 
 def _options(export: ExportPart, flavour: str) -> list[str]:
@@ -97,6 +128,8 @@ def _options(export: ExportPart, flavour: str) -> list[str]:
     Embedding and output layer are shared whenever the checkpoint ties them: that is the builder's default, and
     it refuses the option for one that does not.
     """
+    if is_packed(flavour):
+        return [str(export.block_size)]
     common = ["prune_lm_head=true"]
     if flavour in _BLOCKWISE:
         common += [f"block_size={export.block_size}", "accuracy_level=4"]
@@ -105,7 +138,9 @@ def _options(export: ExportPart, flavour: str) -> list[str]:
 
 def _build_all(export: ExportPart, checkpoint: Path, run: RunDirectory, progress: Progress) -> dict[str, float]:
     remove_leftovers(run.root / "onnx")
-    folders: dict[str, Path] = {name: run.onnx(name) for name in export.flavours}
+    folders: dict[str, Path] = {name: run.onnx(name) for name in buildable(export.flavours, checkpoint)}
+    for name in set(export.flavours) - set(folders):
+        shutil.rmtree(run.onnx(name), ignore_errors=True)  # from when there were operators
     return export_folders(checkpoint, folders, run.root / _LOG, export=export, progress=progress)
 
 

@@ -38,7 +38,13 @@ def judge(flavour: str, measured: Measured, export: ExportPart) -> tuple[str, ..
     """
     if flavour == REFERENCE:
         return _same(measured, export)
-    bounds = {"cpu-w8a8": export.w8a8, "cpu-int8": export.int8, "cpu-int4": export.int4}
+    bounds = {
+        "cpu-w8a8": export.w8a8,
+        "cpu-int8": export.int8,
+        "cpu-int4": export.int4,
+        "cpu-packed8": export.int8,
+        "cpu-packed4": export.int4,
+    }
     return _close(measured, bounds[flavour])
 
 

@@ -20,6 +20,7 @@ from typing import Any
 # What a flavour consists of; the builder's copies of tokenizer and template are the checkpoint's business.
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
 W8A8 = "w8a8"  # not the builder's: its fp32 graph, then our own pass
+PACKED8, PACKED4 = "packed8", "packed4"  # our own graphs
 
 
 def main() -> None:
@@ -47,9 +48,16 @@ def _load_builder() -> Any:
 def _build(builder: Any, checkpoint: str, job: dict[str, Any]) -> None:
     """Write the files of one flavour into `job["folder"]`, which exists."""
     folder = Path(job["folder"])
-    if job["precision"] == W8A8:
-        _build_w8a8(builder, checkpoint, job, folder)
-        return
+    match job["precision"]:
+        case "w8a8":
+            _build_w8a8(builder, checkpoint, job, folder)
+        case "packed8" | "packed4" as precision:
+            _build_packed(checkpoint, folder, bits=int(precision[-1]), block=int(job["options"][0]))
+        case _:
+            _build_by_builder(builder, checkpoint, job, folder)
+
+
+def _build_by_builder(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:
     cache = str(folder / "cache")
     target = ("", checkpoint, str(folder), job["precision"], "cpu", cache)
     options = builder.parse_extra_options(*target, job["options"])
@@ -58,6 +66,12 @@ def _build(builder: Any, checkpoint: str, job: dict[str, Any]) -> None:
         if path.is_file() and path.name not in GRAPH_FILES:
             path.unlink()
     shutil.rmtree(cache, ignore_errors=True)
+
+
+def _build_packed(checkpoint: str, folder: Path, *, bits: int, block: int) -> None:
+    from weir_training.packed_graph import build_packed
+
+    build_packed(Path(checkpoint), folder, bits=bits, block=block)
 
 
 def _build_w8a8(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from weir.engine.session import GraphSession
+    from weir.engine.step import Model, PositionLogits, Row
     from weir_training.checkpoint import Checkpoint
 
     Logits = NDArray[np.float32]
@@ -83,29 +82,22 @@ class FlavourTally:
     at_once: Tally = field(default_factory=Tally)
 
 
-def open_session(graph: Path, *, context_tokens: int, threads: int) -> "GraphSession":
-    """Return the engine's own session over a graph, with room for one batch of rows."""
-    from weir.engine.session import Graph, GraphSession
-
-    return GraphSession(Graph(graph, threads=threads), slots=ROWS_AT_ONCE, context_tokens=context_tokens)
-
-
 def compare(
     checkpoint: "Checkpoint",
-    sessions: "dict[str, GraphSession]",
+    models: "dict[str, Model]",
     rows: Sequence[TaskRow],
     on_batch: Callable[[int], None],
 ) -> dict[str, FlavourTally]:
-    """Measure every session on every row; the checkpoint runs once for all of them.
+    """Measure every model on every row; the checkpoint runs once for all of them.
 
     `on_batch` is told how many rows are done.
     """
-    tallies = {name: FlavourTally() for name in sessions}
+    tallies = {name: FlavourTally() for name in models}
     done = 0
     for batch in _batches(rows, checkpoint.vocab_size):
         references = checkpoint.logits([row.ids for row in batch])
-        for name, session in sessions.items():
-            _compare_batch(session, batch, references, tallies[name])
+        for name, model in models.items():
+            _compare_batch(model, batch, references, tallies[name])
         done += len(batch)
         on_batch(done)
     return tallies
@@ -123,30 +115,44 @@ def _batches(rows: Sequence[TaskRow], vocab_size: int) -> Iterator[list[TaskRow]
 
 
 def _compare_batch(
-    session: "GraphSession", batch: Sequence[TaskRow], references: "Sequence[Logits]", tally: FlavourTally
+    model: "Model", batch: Sequence[TaskRow], references: "Sequence[Logits]", tally: FlavourTally
 ) -> None:
-    for row, reference, got in zip(batch, references, _stepped(session, batch), strict=True):
+    for row, reference, got in zip(batch, references, _stepped(model, batch), strict=True):
         tally.stepped.add(reference[:-1], got[:-1])
         answer = slice(len(row.prompt_ids) - 1, len(row.ids) - 1)
         tally.stepped.add_answer(reference[answer], got[answer], row.answer_ids)
-        last = session.run(np.array([row.prompt_ids]), [0], first_slot=0)
         end = len(row.prompt_ids)
-        tally.at_once.add(reference[end - 1 : end], last)
+        tally.at_once.add(reference[end - 1 : end], _prompt_end(model, row.prompt_ids))
 
 
-def _stepped(session: "GraphSession", batch: Sequence[TaskRow]) -> "list[Logits]":
-    """Feed every row one token at a time; return logits of shape (length, vocabulary) per row.
+def _stepped(model: "Model", batch: Sequence[TaskRow]) -> "list[Logits]":
+    """Feed every row one token at a time, all rows together; return logits of shape (length, vocabulary) per row."""
+    logits = [np.empty((len(row.ids), model.vocab_size), np.float32) for row in batch]
+    for at in range(max(len(row.ids) for row in batch)):
+        running = [number for number, row in enumerate(batch) if at < len(row.ids)]
+        rows = [_fed(model, number, batch[number].ids[at : at + 1], at) for number in running]
+        for number, [position] in zip(running, model.run(rows), strict=True):
+            logits[number][at] = _all(position)
+    return logits
 
-    Rows are stepped together; a row that has ended is fed zeros, and what it says then is thrown away.
-    """
-    longest = max(len(row.ids) for row in batch)
-    ids = np.zeros((len(batch), longest), np.int64)
-    for number, row in enumerate(batch):
-        ids[number, : len(row.ids)] = row.ids
-    logits = np.empty((len(batch), longest, session.graph.vocab_size), np.float32)
-    for at in range(longest):
-        logits[:, at] = session.run(ids[:, at : at + 1], [at] * len(batch), first_slot=0)
-    return [logits[number, : len(row.ids)] for number, row in enumerate(batch)]
+
+def _prompt_end(model: "Model", ids: Sequence[int]) -> "Logits":
+    """Read a whole prompt in one run; return its last logits, shape (1, vocabulary)."""
+    [[position]] = model.run([_fed(model, 0, ids, 0)])
+    return _all(position)[None]
+
+
+def _fed(model: "Model", number: int, ids: Sequence[int], past: int) -> "Row":
+    from weir.engine.step import Detail, Row
+
+    each = model.blocks // ROWS_AT_ONCE
+    return Row(range(number * each, (number + 1) * each), ids, past, 1, Detail.FULL)
+
+
+def _all(position: "PositionLogits") -> "Logits":
+    if position.full is None:
+        raise AssertionError("every logit was asked for")
+    return position.full
 
 
 def _log_softmax(logits: "Logits") -> "Doubles":

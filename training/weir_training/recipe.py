@@ -102,7 +102,13 @@ class Int4GatePart(GatePart):
 class ExportPart(Strict):
     """Flavours to build. fp32 is always built: it is the reference."""
 
-    flavours: tuple[Literal["cpu-fp32", "cpu-w8a8", "cpu-int8", "cpu-int4"], ...] = ("cpu-fp32", "cpu-int8", "cpu-int4")
+    flavours: tuple[Literal["cpu-fp32", "cpu-w8a8", "cpu-int8", "cpu-int4", "cpu-packed8", "cpu-packed4"], ...] = (
+        "cpu-fp32",
+        "cpu-int8",
+        "cpu-int4",
+        "cpu-packed8",
+        "cpu-packed4",
+    )
     block_size: Literal[32, 128] = 32
     fp32_max_abs: float = Field(default=1e-4, gt=0.0)
     greedy_tokens: int = Field(default=32, ge=1)

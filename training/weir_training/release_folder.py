@@ -22,7 +22,7 @@ from weir_training.rundir import RunDirectory
 
 # What a CPU node loads unasked: the first of these that passed, by how close they stay to the checkpoint. Which one is
 # fastest depends on shape and users (docs/benchmarks.md); nothing measured decides here (decision 5).
-SERVE_ORDER: Final = ("cpu-int8", "cpu-w8a8", "cpu-int4", gate.REFERENCE)
+SERVE_ORDER: Final = ("cpu-packed8", "cpu-packed4", "cpu-int8", "cpu-w8a8", "cpu-int4", gate.REFERENCE)
 CARD: Final = "MODEL_CARD.md"
 
 

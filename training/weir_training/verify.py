@@ -13,8 +13,9 @@ from weir.release.hashing import sha256_text, sha256_tree
 from weir_training import gate
 from weir_training.atomic import write_json
 from weir_training.data import Row, read_data
-from weir_training.export import folder_bytes
+from weir_training.export import exported, folder_bytes
 from weir_training.golden import FURTHER_PROMPTS, golden_prompts, pick_prompts, task_rows, until_end
+from weir_training.graph_models import open_graph
 from weir_training.options import (
     DEFAULT_HOME,
     AsJson,
@@ -26,7 +27,7 @@ from weir_training.options import (
     Sets,
     read_recipe,
 )
-from weir_training.parity import FlavourTally, Tally, TaskRow, compare, open_session
+from weir_training.parity import ROWS_AT_ONCE, FlavourTally, Tally, TaskRow, compare
 from weir_training.parity_report import REPORT, FlavourReport, ParityReport, PathFigures, read_report
 from weir_training.progress import Progress, Tick, bar, silent
 from weir_training.quiet import calm_threads
@@ -34,15 +35,14 @@ from weir_training.recipe import Recipe
 from weir_training.rundir import RunDirectory, open_run
 
 if TYPE_CHECKING:
-    from weir.engine.session import GraphSession
+    from weir.engine.step import Model
     from weir_training.checkpoint import Checkpoint
 
 app = typer.Typer(add_completion=False)
 
 STAGE: Final = "verify"
-GRAPH: Final = "model.onnx"
 _ONE_THREAD_BYTES = 64 << 20
-_METHOD = 1  # raise it when what is measured changes: old reports are then not taken for new ones
+_METHOD = 2  # raise it when what is measured changes: old reports are then not taken for new ones
 
 
 def verify(
@@ -84,7 +84,7 @@ def verified(
 
 def _key(recipe: Recipe, run: RunDirectory, rows: Sequence[Row]) -> str:
     """Hash of the very files that are measured, not of what export once recorded."""
-    folders = [run.merged, *(run.onnx(name) for name in recipe.export.flavours)]
+    folders = [run.merged, *(run.onnx(name) for name in exported(recipe.export, run))]
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing:
         verb = "merge" if missing[0] == run.merged else "export"
@@ -101,12 +101,12 @@ def _measure(recipe: Recipe, run: RunDirectory, data: Sequence[Row], progress: P
     progress(Tick(STAGE, 0, 1, "loading the checkpoint"))
     checkpoint = Checkpoint(run.merged, threads=_threads(recipe, run))
     sample = task_rows(data, run.merged, eos_ids=checkpoint.eos_ids, context_tokens=checkpoint.context_tokens)
-    sessions = _sessions(recipe, run, sample)
-    tallies = compare(checkpoint, sessions, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
+    models = _models(recipe, run, sample)
+    tallies = compare(checkpoint, models, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
     golden = _golden(recipe, checkpoint, sample)
     flavours = {
-        name: _flavour_report(recipe, run, name, tallies[name], _answers(session, golden, checkpoint.eos_ids), golden)
-        for name, session in sessions.items()
+        name: _flavour_report(recipe, run, name, tallies[name], _answers(model, golden, checkpoint.eos_ids), golden)
+        for name, model in models.items()
     }
     return ParityReport(
         checkpoint_sha256=sha256_tree(run.merged),
@@ -121,11 +121,11 @@ def _measure(recipe: Recipe, run: RunDirectory, data: Sequence[Row], progress: P
     )
 
 
-def _sessions(recipe: Recipe, run: RunDirectory, sample: Sequence[TaskRow]) -> "dict[str, GraphSession]":
+def _models(recipe: Recipe, run: RunDirectory, sample: Sequence[TaskRow]) -> "dict[str, Model]":
     room = max(len(row.prompt_ids) + max(len(row.answer_ids), recipe.export.greedy_tokens) for row in sample)
     return {
-        name: open_session(run.onnx(name) / GRAPH, context_tokens=room, threads=_threads(recipe, run))
-        for name in recipe.export.flavours
+        name: open_graph(run.onnx(name), rows=ROWS_AT_ONCE, context_tokens=room, threads=_threads(recipe, run))
+        for name in exported(recipe.export, run)
     }
 
 
@@ -144,17 +144,14 @@ def _golden(recipe: Recipe, checkpoint: "Checkpoint", sample: Sequence[TaskRow])
     return golden_prompts(checkpoint, rows, recipe.export.greedy_tokens)
 
 
-def _answers(
-    session: "GraphSession", golden: Sequence[GoldenPrompt], eos_ids: Sequence[int]
-) -> tuple[tuple[int, ...], ...]:
+def _answers(model: "Model", golden: Sequence[GoldenPrompt], eos_ids: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """What the graph says to each prompt, read in chunks as the engine reads it; no longer than the checkpoint."""
     from weir.engine.runner import greedy_ids
     from weir.engine.settings import EngineSettings
 
-    chunk = EngineSettings().prefill_chunk_tokens
+    chunk = EngineSettings().fixed_chunk_tokens
     return tuple(
-        until_end(greedy_ids(session, list(g.prompt_ids), len(g.greedy_ids), chunk_tokens=chunk), eos_ids)
-        for g in golden
+        until_end(greedy_ids(model, list(g.prompt_ids), len(g.greedy_ids), chunk_tokens=chunk), eos_ids) for g in golden
     )
 
 

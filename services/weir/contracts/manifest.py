@@ -14,6 +14,11 @@ _PATH = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$"
 Flavour = Annotated[str, Field(pattern=r"^(cpu|cuda)-[a-z0-9-]{2,24}$")]
 
 
+def is_packed(flavour: str) -> bool:
+    """Whether its graph is made of Weir's own operators, which must be built on a machine that runs it."""
+    return flavour.startswith("cpu-packed")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

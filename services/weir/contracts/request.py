@@ -49,6 +49,16 @@ class GenerateRequest(BaseModel):
     messages: tuple[Message, ...] = Field(default=(), repr=False)
     sampling: SamplingParams = SamplingParams()
     return_tokens: bool = Field(default=False, description="token ids, texts and log-probabilities are wanted")
+    priority: int = Field(default=0, ge=-10, le=10, description="higher goes first")
+    deadline_s: float | None = Field(
+        default=None, gt=0, le=86_400, description="seconds from arrival at the engine; then it is given up"
+    )
+    cache_salt: str | None = Field(
+        default=None,
+        max_length=128,
+        repr=False,
+        description="beginnings of prompts are shared between requests of equal salt only; none: the common salt",
+    )
 
     @model_validator(mode="after")
     def _prompt_xor_messages(self) -> Self:

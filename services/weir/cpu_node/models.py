@@ -73,7 +73,14 @@ class ModelHost:
     def load_now(self) -> NodeLoad:
         stats = [e.stats for e in self.engines]
         ratio = max((s.kv_used_ratio for s in stats), default=0.0)
-        return NodeLoad(sum(s.queued for s in stats), sum(s.running for s in stats), ratio)
+        return NodeLoad(
+            queued=sum(s.queued for s in stats),
+            running=sum(s.running for s in stats),
+            kv_used_ratio=ratio,
+            kv_used_bytes=sum(s.kv_used_bytes for s in stats),
+            kv_budget_bytes=sum(s.kv_budget_bytes for s in stats),
+            cached_blocks=sum(s.cached_blocks for s in stats),
+        )
 
     def find(self, model: str, parameters: dict[str, Any]) -> Path:
         """Return the release that a load request means: by `path`, by `version`, else the newest of `model`.

@@ -25,10 +25,10 @@ class NodeSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8100, ge=0, le=65_535, description="0: any free port")
     flavour: str | None = Field(default=None, description="none: the manifest's serve_flavour")
-    threads: int = Field(default=0, ge=0, le=1024, description="0: as many as the process may use")
+    threads: int = Field(default=0, ge=0, le=1024, description="0: one per physical core that the process may use")
     max_running: int = Field(default=16, ge=1, le=256, description="sequences that decode together")
     max_waiting: int = Field(default=64, ge=0, le=10_000, description="requests queued beyond those")
-    prefill_chunk_tokens: int = Field(default=64, ge=1, le=4096)
+    prefill_chunk_tokens: int = Field(default=512, ge=1, le=4096, description="most prompt tokens read in one step")
     kv_budget_mib: int = Field(default=2048, ge=1)
     max_context_tokens: int | None = Field(default=None, ge=16, description="none: the manifest's")
     drain_timeout_s: Seconds = 25.0

@@ -1,19 +1,21 @@
 """Continuous batching: requests join and leave while others decode.
 
-One thread owns the graph, the slots and every `Generation`. Coroutines reach it through an inbox; it answers through
+One thread owns the model, its blocks and every `Generation`. Coroutines reach it through an inbox; it answers through
 outboxes and never waits for an event loop.
 """
 
 import asyncio
+import heapq
 import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from weir.contracts.errors import (
     BackendError,
+    BackendTimeoutError,
     BackendUnavailableError,
     OverloadedError,
     ValidationError,
@@ -21,16 +23,21 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
+from weir.engine.blocks import BlockPool
+from weir.engine.chunking import AdaptiveChunks, FixedChunks, StepTimes
 from weir.engine.generation import Generation, Vocabulary
 from weir.engine.observer import EngineObserver, EngineStats, SilentObserver
 from weir.engine.outbox import Outbox, wake
-from weir.engine.runner import StepPart, run_step
+from weir.engine.prefix import PrefixCache
+from weir.engine.runner import StepResult, run_step
 from weir.engine.scheduler import Scheduler, StepPlan
 from weir.engine.sequence import new_sequence
-from weir.engine.session import GraphSession
 from weir.engine.settings import EngineSettings
+from weir.engine.speculation import Drafter, Speculation
 from weir.engine.speed import SpeedMeter
+from weir.engine.step import Model
 from weir.release.tokenizer import ReleaseTokenizer
+from weir.telemetry.step_report import Stage, StepReport
 
 _INLINE_PROMPT_CHARS = 4_096  # encoding more than this would hold up the event loop for milliseconds
 _log = logging.getLogger("weir.engine")
@@ -48,27 +55,33 @@ class EngineInfo:
 
 
 class Engine:
-    """Generates for many requests at once on one graph.
+    """Generates for many requests at once on one model.
 
-    A request's answer does not depend on who else is served (as far as the graph's kernels do not).
+    A request's answer does not depend on who else is served, nor on speculation, preemption or the prefix cache (on a
+    model that is not exact: as far as its kernels do not).
     """
 
     def __init__(
         self,
-        session: GraphSession,
+        model: Model,
         tokenizer: ReleaseTokenizer,
         info: EngineInfo,
         *,
         settings: EngineSettings,
         observer: EngineObserver | None = None,
+        make_drafter: Callable[[], Drafter] | None = None,
     ) -> None:
         self.info = info
-        self._session = session
+        self._model = model
         self._tokenizer = tokenizer
         self._settings = settings
         self._observer = observer or SilentObserver()
-        self._vocabulary = Vocabulary(tokenizer, session.graph.vocab_size, frozenset(info.eos_ids))
-        self._scheduler = Scheduler(slots=session.slots, chunk_tokens=settings.prefill_chunk_tokens)
+        self._vocabulary = Vocabulary(tokenizer, model.vocab_size, frozenset(info.eos_ids))
+        self._slots = min(settings.max_running, model.blocks)
+        self._most_tokens = min(model.context_tokens, model.blocks * model.block_tokens)
+        self._pool = BlockPool(model.blocks, block_tokens=model.block_tokens)
+        self._times = StepTimes()
+        self._scheduler = _scheduler(model, self._pool, self._times, settings, make_drafter)
         self._speed = SpeedMeter()
         self._ids = itertools.count()
         self._thread: threading.Thread | None = None
@@ -85,13 +98,16 @@ class Engine:
         self._prompt_tokens = 0
         self._generated_tokens = 0
         self._running = 0
-        self._kv_used_ratio = 0.0
+        self._held_blocks = 0
+        self._idle_blocks = 0
         self._last_progress = time.monotonic()
+        # The engine's thread's own.
+        self._deadlines: list[tuple[float, int]] = []
 
     @property
     def context_tokens(self) -> int:
         """Prompt and completion together."""
-        return self._session.context_tokens
+        return self._most_tokens
 
     @property
     def ready(self) -> bool:
@@ -109,8 +125,11 @@ class Engine:
             return EngineStats(
                 queued=max(len(self._live) - self._running, 0),
                 running=self._running,
-                slots=self._session.slots,
-                kv_used_ratio=self._kv_used_ratio,
+                slots=self._slots,
+                kv_used_ratio=self._held_blocks / self._model.blocks,
+                kv_used_bytes=self._held_blocks * self._model.block_bytes,
+                kv_budget_bytes=self._model.blocks * self._model.block_bytes,
+                cached_blocks=self._idle_blocks,
                 prompt_tokens_total=self._prompt_tokens,
                 generated_tokens_total=self._generated_tokens,
                 tokens_per_second=self._speed.tokens_per_second,
@@ -141,8 +160,9 @@ class Engine:
         Several tokens come as one chunk when the consumer is behind; the first is always alone.
 
         Raises:
-            ValidationError: prompt and `max_new_tokens` do not fit into the context.
+            ValidationError: prompt and `max_new_tokens` do not fit into the context or into the key/value memory.
             OverloadedError: the queue is full; `retry_after_s` is computed from the speed measured so far.
+            BackendTimeoutError: the request's `deadline_s` has passed.
             BackendUnavailableError: the engine is stopping.
             BackendError: the engine failed.
         """
@@ -162,39 +182,48 @@ class Engine:
         return await asyncio.to_thread(self._tokenizer.encode, prompt)
 
     def _let_in(self, request: GenerateRequest, prompt: list[int]) -> Generation:
-        generation = Generation(
-            new_sequence(next(self._ids), prompt),
-            request.sampling,
-            self._vocabulary,
-            Outbox(asyncio.get_running_loop()),
-            max_new_tokens=self._max_new_tokens(request, len(prompt)),
-            return_tokens=request.return_tokens,
-        )
+        generation = self._new_generation(request, prompt)
         with self._news:
             if self._failure is not None:
                 raise BackendError(str(self._failure))
             if not self._accepting:
                 raise BackendUnavailableError("the engine is stopping")
-            if len(self._live) >= self._session.slots + self._settings.max_waiting:
+            if len(self._live) >= self._slots + self._settings.max_waiting:
                 raise OverloadedError(self._speed.retry_after_s())
             self._live[generation.sequence.id] = generation
             self._arrived.append(generation)
             self._news.notify()
         return generation
 
+    def _new_generation(self, request: GenerateRequest, prompt: list[int]) -> Generation:
+        max_new_tokens = self._max_new_tokens(request, len(prompt))
+        sequence = new_sequence(next(self._ids), prompt, room=len(prompt) + max_new_tokens)
+        sequence.priority, sequence.salt = request.priority, request.cache_salt
+        if request.deadline_s is not None:
+            sequence.deadline = time.monotonic() + request.deadline_s
+        return Generation(
+            sequence,
+            request.sampling,
+            self._vocabulary,
+            Outbox(asyncio.get_running_loop()),
+            max_new_tokens=max_new_tokens,
+            return_tokens=request.return_tokens,
+        )
+
     def _max_new_tokens(self, request: GenerateRequest, prompt_tokens: int) -> int:
-        room = self.context_tokens - prompt_tokens
+        room = self._most_tokens - prompt_tokens
         wanted = request.sampling.max_new_tokens
+        bound = "context" if self._most_tokens == self._model.context_tokens else "key/value memory, in tokens,"
         if prompt_tokens == 0:
             raise ValidationError("the prompt holds no token", "prompt")
         if room < 1:
             raise ValidationError(
-                f"{prompt_tokens} prompt tokens leave no room for an answer in a context of {self.context_tokens}",
+                f"{prompt_tokens} prompt tokens leave no room for an answer in a {bound} of {self._most_tokens}",
                 "prompt",
             )
         if wanted is not None and wanted > room:
             raise ValidationError(
-                f"{prompt_tokens} prompt tokens + max_new_tokens {wanted} > context {self.context_tokens}",
+                f"{prompt_tokens} prompt tokens + max_new_tokens {wanted} > {bound} {self._most_tokens}",
                 "max_new_tokens",
             )
         return wanted or room
@@ -211,7 +240,8 @@ class Engine:
     def _loop(self) -> None:
         try:
             while self._take_news():
-                self._step(self._scheduler.plan())
+                self._expire()
+                self._step()
         except Exception as error:  # noqa: BLE001  whatever it was, every caller must hear of it
             _log.exception("engine_failed")
             self._failure = BackendError(f"the engine failed: {type(error).__name__}")
@@ -228,39 +258,46 @@ class Engine:
                 self._last_progress = time.monotonic()  # a pause is not a stall
         for generation in arrived:
             self._scheduler.add(generation.sequence)
+            if generation.sequence.deadline is not None:
+                heapq.heappush(self._deadlines, (generation.sequence.deadline, generation.sequence.id))
         for generation in left:
             self._scheduler.cancel(generation.sequence.id)
-        self._forget([g for g in left if g.finished is None], "cancelled")
-        self._publish()
+        if left:
+            self._forget([g for g in left if g.finished is None], "cancelled")
+            self._publish()
         return not self._stopping
 
-    def _step(self, plan: StepPlan) -> None:
+    def _expire(self) -> None:
+        """Give up what is past its deadline, whether it waits or runs."""
+        while self._deadlines and self._deadlines[0][0] <= time.monotonic():
+            _, sequence_id = heapq.heappop(self._deadlines)
+            generation = self._live.get(sequence_id)
+            if generation is None or generation.finished is not None:
+                continue
+            self._scheduler.cancel(sequence_id)
+            generation.fail(BackendTimeoutError("the request's deadline has passed"))
+            self._forget([generation], "expired")
+            self._publish()
+            wake((generation.outbox,))
+
+    def _step(self) -> None:
+        began = time.perf_counter()
+        plan = self._scheduler.plan()
         if plan.is_empty:
             return
-        began = time.perf_counter()
-        tokens: dict[int, int] = {}
-        done: set[int] = set()
-        for part in run_step(self._session, plan):
-            done |= self._accept(part, tokens)
-        self._speed.stepped(len(tokens), time.perf_counter() - began)
-        self._scheduler.commit(plan, tokens, done=done)
-        self._publish()
-
-    def _accept(self, part: StepPart, tokens: dict[int, int]) -> set[int]:
-        """Give each row its token, count those that ended, then tell the callers; return the ids that ended."""
-        self._observer.stepped(part.stage, read=part.tokens, generated=len(part.rows), seconds=part.seconds)
-        generations = [self._live[sequence.id] for sequence, _ in part.rows]
-        for generation, (sequence, logits) in zip(generations, part.rows, strict=True):
-            tokens[sequence.id] = generation.accept(logits)
-        with self._news:
-            self._generated_tokens += len(generations)
-            self._prompt_tokens += part.tokens if part.stage == "prefill" else 0
-            self._last_progress = time.monotonic()
+        result = run_step(self._model, plan, self._live)
+        generations = [self._live[sequence_id] for sequence_id in result.chosen]
         done = [g for g in generations if g.finished is not None]
+        self._scheduler.commit(plan, result.chosen, done={g.sequence.id for g in done})
+        report = _report(plan, result)
+        self._observer.stepped(report)
         for generation in done:
             self._forget([generation], str(generation.finished))
+        self._publish(report)
         wake(g.outbox for g in generations)
-        return {g.sequence.id for g in done}
+        seconds = time.perf_counter() - began
+        self._speed.stepped(report.generated, seconds)
+        self._times.observe(report.read + report.decoded + report.drafted, seconds)
 
     def _forget(self, generations: list[Generation], outcome: str) -> None:
         with self._news:
@@ -271,11 +308,14 @@ class Engine:
             self._speed.ended(generation.generated)
             self._observer.ended(outcome, prompt_tokens=generation.prompt_tokens, generated_tokens=generation.generated)
 
-    def _publish(self) -> None:
-        capacity = self._session.slots * self._session.context_tokens
+    def _publish(self, report: StepReport | None = None) -> None:
         with self._news:
             self._running = self._scheduler.running
-            self._kv_used_ratio = self._scheduler.cached_tokens / capacity
+            self._held_blocks, self._idle_blocks = self._pool.held, self._pool.idle
+            if report is not None:
+                self._generated_tokens += report.generated
+                self._prompt_tokens += report.read
+                self._last_progress = time.monotonic()
 
     def _fail_all(self, error: WeirError) -> None:
         with self._news:
@@ -285,4 +325,39 @@ class Engine:
         wake(g.outbox for g in generations)
         self._forget(generations, "error")
         with self._news:
-            self._running, self._kv_used_ratio = 0, 0.0
+            self._running = self._held_blocks = 0
+
+
+def _scheduler(
+    model: Model,
+    pool: BlockPool,
+    times: StepTimes,
+    settings: EngineSettings,
+    make_drafter: Callable[[], Drafter] | None,
+) -> Scheduler:
+    """Share, cut freely and guess only where that cannot change an answer."""
+    prefix = PrefixCache(
+        pool, enabled=settings.prefix_cache and model.is_exact and model.block_tokens < model.context_tokens
+    )
+    running = min(settings.max_running, model.blocks)
+    if not model.is_exact:
+        return Scheduler(pool, prefix, FixedChunks(settings.fixed_chunk_tokens), max_running=running)
+    speculation = None if make_drafter is None else Speculation(make_drafter, times, limit=settings.max_draft_tokens)
+    chunks = AdaptiveChunks(times, ceiling=settings.prefill_chunk_tokens)
+    return Scheduler(pool, prefix, chunks, max_running=running, speculation=speculation)
+
+
+def _report(plan: StepPlan, result: StepResult) -> StepReport:
+    stage: Stage = "mixed" if plan.decode and plan.prefill else "decode" if plan.decode else "prefill"
+    return StepReport(
+        stage,
+        decoded=len(plan.decode),
+        read=sum(row.size for row in plan.prefill),
+        generated=sum(map(len, result.chosen.values())),
+        seconds=result.seconds,
+        preempted=plan.preempted,
+        prefix_queried=plan.prefix_queried,
+        prefix_hit=plan.prefix_hit,
+        drafted=sum(len(row.drafts) for row in plan.decode),
+        accepted=result.accepted,
+    )

@@ -9,8 +9,9 @@ from weir.contracts.events import Finished, FinishReason, Token, TokenChunk, Usa
 from weir.contracts.request import SamplingParams
 from weir.engine.detokenizer import Decoder, Detokenizer
 from weir.engine.outbox import Outbox
-from weir.engine.sampler import Choice, Logits, Sampler
+from weir.engine.sampler import Choice, Sampler
 from weir.engine.sequence import Sequence
+from weir.engine.step import Detail, PositionLogits
 from weir.engine.stops import StopMatcher
 
 
@@ -48,6 +49,8 @@ class Generation:
         self._return_tokens = return_tokens
         self._eos_ids: Collection[int] = () if params.ignore_eos else vocabulary.eos_ids
         self._sampler = Sampler(params, sequence.tokens, vocab_size=vocabulary.size, with_logprobs=return_tokens)
+        is_plain = params.is_greedy and params.repetition_penalty == 1.0 and not return_tokens
+        self._detail = Detail.GREEDY if is_plain else Detail.FULL
         self._detokenizer = Detokenizer(vocabulary.decoder)
         self._stops = StopMatcher(params.stop)
         self._ready = ""  # certain to be visible, not put yet
@@ -58,12 +61,17 @@ class Generation:
     def prompt_tokens(self) -> int:
         return self.sequence.prompt_len
 
-    def accept(self, logits: Logits) -> int:
-        """Choose the next token from logits of shape (vocabulary,), put what became visible, return the token.
+    @property
+    def detail(self) -> Detail:
+        """What the next `accept` must know."""
+        return self._detail
+
+    def accept(self, position: PositionLogits) -> int:
+        """Choose the next token, put what became visible, return the token.
 
         Afterwards `finished` says whether that was the last one.
         """
-        choice = self._sampler.choose(logits)
+        choice = Choice(position.best, 0.0) if position.full is None else self._sampler.choose(position.full)
         self.generated += 1
         self._unreported += 1
         is_eos = choice.token in self._eos_ids

@@ -3,14 +3,22 @@
 from pathlib import Path
 
 from weir.contracts.errors import ReleaseError
-from weir.contracts.manifest import Format, ReleaseManifest
+from weir.contracts.manifest import Format, ReleaseManifest, is_packed
+from weir.engine.cpus import this_machine
 from weir.engine.engine import Engine, EngineInfo
+from weir.engine.kernels.library import operators
 from weir.engine.observer import EngineObserver
+from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
 from weir.engine.runner import greedy_ids
 from weir.engine.session import CacheShape, Graph, GraphSession
-from weir.engine.settings import EngineSettings, available_cpus
-from weir.release.reader import open_release
+from weir.engine.settings import EngineSettings
+from weir.engine.slot_model import SlotModel
+from weir.engine.step import Model
+from weir.release.reader import Release, open_release
 from weir.release.tokenizer import ReleaseTokenizer
+
+_PLAIN_ORDER = ("cpu-int8", "cpu-w8a8", "cpu-int4", "cpu-fp32")
+_SPARE = 2  # as many blocks again may keep prefixes of sequences that ended
 
 
 class GoldenMismatchError(ReleaseError):
@@ -22,12 +30,12 @@ class GoldenMismatchError(ReleaseError):
 def load_engine(
     root: Path, flavour: str | None, settings: EngineSettings, *, observer: EngineObserver | None = None
 ) -> Engine:
-    """Check every file of the release at `root`, build the session, ask the golden prompts; return an engine to start.
+    """Check every file of the release at `root`, build the model, ask the golden prompts; return an engine to start.
 
     Args:
         root: `releases/<model>/<version>`.
-        flavour: e.g. `cpu-int8`; none: the manifest's `serve_flavour`.
-        settings: bounds; the number of slots follows from `kv_budget_bytes` and `max_running`.
+        flavour: e.g. `cpu-int8`; none: the manifest's `serve_flavour`, or the next one where that cannot run.
+        settings: bounds; the number of blocks follows from `kv_budget_bytes`.
         observer: told of every step and request.
 
     Raises:
@@ -36,39 +44,71 @@ def load_engine(
             fits into the budget.
     """
     release = open_release(root)
-    chosen = release.format(flavour)
-    threads = settings.threads or available_cpus()
-    graph = Graph(release.graph(chosen.flavour), threads=threads)
-    context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
-    session = GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context)
+    chosen = release.format(flavour or _servable(release.manifest))
+    threads = settings.threads or this_machine().threads
+    model = open_model(release, chosen, settings, threads=threads)
     if settings.check_golden:
-        _check_golden(session, release.manifest, chosen, settings)
+        _check_golden(model, release.manifest, chosen, settings)
     tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
     manifest = release.manifest
     info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids)
-    return Engine(session, tokenizer, info, settings=settings, observer=observer)
+    return Engine(model, tokenizer, info, settings=settings, observer=observer)
+
+
+def _servable(manifest: ReleaseManifest) -> str:
+    """A machine without the operators serves the first flavour that plain onnxruntime runs."""
+    if not is_packed(manifest.serve_flavour) or operators() is not None:
+        return manifest.serve_flavour
+    return next((name for name in _PLAIN_ORDER if manifest.format_of(name)), manifest.serve_flavour)
+
+
+def open_model(release: Release, chosen: Format, settings: EngineSettings, *, threads: int) -> Model:
+    """Load one flavour's graph, with keys and values within the budget.
+
+    Raises:
+        ReleaseError: the graph does not load, or not even one sequence fits into the budget.
+    """
+    context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
+    path = release.graph(chosen.flavour)
+    if is_packed(chosen.flavour):
+        return _packed_model(PackedGraph(path, threads=threads), context, settings)
+    graph = Graph(path, threads=threads)
+    return SlotModel(GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context))
+
+
+def _packed_model(graph: PackedGraph, context_tokens: int, settings: EngineSettings) -> PackedModel:
+    """Take no more blocks than the most sequences can fill: memory that nobody will use is not asked for."""
+    needed = -(-context_tokens // BLOCK_TOKENS)
+    blocks = min(settings.kv_budget_bytes // graph.block_bytes, needed * settings.max_running * _SPARE)
+    if blocks < needed:
+        raise ReleaseError(_too_small(context_tokens, needed * graph.block_bytes, settings))
+    return PackedModel(graph, blocks=blocks, context_tokens=context_tokens)
+
+
+def _too_small(context_tokens: int, each: int, settings: EngineSettings) -> str:
+    return (
+        f"one sequence of {context_tokens} tokens needs {each >> 20} MiB of keys and values; "
+        f"the budget is {settings.kv_budget_bytes >> 20} MiB: raise it or lower the context"
+    )
 
 
 def _slots(cache: CacheShape, context_tokens: int, settings: EngineSettings) -> int:
     each = cache.bytes_per_slot(context_tokens)
     slots = min(settings.kv_budget_bytes // each, settings.max_running)
     if slots < 1:
-        raise ReleaseError(
-            f"one sequence of {context_tokens} tokens needs {each >> 20} MiB of keys and values; "
-            f"the budget is {settings.kv_budget_bytes >> 20} MiB: raise it or lower the context"
-        )
+        raise ReleaseError(_too_small(context_tokens, each, settings))
     return slots
 
 
-def _check_golden(session: GraphSession, manifest: ReleaseManifest, chosen: Format, settings: EngineSettings) -> None:
+def _check_golden(model: Model, manifest: ReleaseManifest, chosen: Format, settings: EngineSettings) -> None:
     if len(chosen.golden_greedy_ids) != len(manifest.golden):
         raise ReleaseError(f"{chosen.flavour}: not every golden prompt has recorded answers")
+    chunk = settings.prefill_chunk_tokens if model.is_exact else settings.fixed_chunk_tokens
     for number, (golden, expected) in enumerate(zip(manifest.golden, chosen.golden_greedy_ids, strict=True)):
         prompt = list(golden.prompt_ids)
-        if len(prompt) + len(expected) > session.context_tokens:
+        if len(prompt) + len(expected) > model.context_tokens:
             continue  # the operator has cut the context below this prompt
-        got = greedy_ids(session, prompt, len(expected), chunk_tokens=settings.prefill_chunk_tokens)
-        if got != list(expected):
+        if greedy_ids(model, prompt, len(expected), chunk_tokens=chunk) != list(expected):
             raise GoldenMismatchError(
                 f"{chosen.flavour}: golden prompt {number} is not answered as it was when released"
             )

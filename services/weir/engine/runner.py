@@ -1,69 +1,107 @@
-"""Runs a step plan on a session."""
+"""Runs a step plan on a model, and lets every row's owner choose its tokens."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol
 
-import numpy as np
+from weir.engine.blocks import BlockPool
+from weir.engine.chunking import FixedChunks
+from weir.engine.prefix import PrefixCache
+from weir.engine.scheduler import PlannedRow, Scheduler, StepPlan
+from weir.engine.sequence import new_sequence
+from weir.engine.session import GraphSession
+from weir.engine.slot_model import SlotModel
+from weir.engine.step import Detail, Model, PositionLogits, Row
 
-from weir.engine.scheduler import PrefillChunk, Scheduler, StepPlan
-from weir.engine.sequence import Sequence, new_sequence
-from weir.engine.session import GraphSession, Logits
 
-Stage = Literal["prefill", "decode"]
+class Chooser(Protocol):
+    """Chooses a sequence's tokens, one position after another."""
+
+    @property
+    def detail(self) -> Detail:
+        """What it must know of the next position."""
+        ...
+
+    def accept(self, position: PositionLogits) -> int:
+        """Choose the next token."""
+        ...
+
+    @property
+    def finished(self) -> object | None:
+        """Not None once the last accepted token was the last one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class StepPart:
-    """One run of the graph: `rows` need a token now; `tokens` were read by it.
+class StepResult:
+    """What became of a plan.
 
-    The logits (shape (vocabulary,), float32) are valid until the next part is asked for.
+    Attributes:
+        chosen: per sequence id its new tokens.
+        accepted: how many drafts came true.
+        seconds: how long the model ran.
     """
 
-    stage: Stage
-    rows: tuple[tuple[Sequence, Logits], ...]
-    tokens: int
+    chosen: dict[int, list[int]]
+    accepted: int
     seconds: float
 
 
-def run_step(session: GraphSession, plan: StepPlan) -> Iterator[StepPart]:
-    """Yield the plan's runs one by one, decode first: running streams get their token before new prompts are read."""
-    for move in plan.moves:
-        session.move(move)
-    if plan.decode:
-        yield _decode(session, plan.decode)
-    for chunk in plan.prefill:
-        yield _prefill(session, chunk)
-
-
-def _decode(session: GraphSession, sequences: tuple[Sequence, ...]) -> StepPart:
+def run_step(model: Model, plan: StepPlan, choosers: Mapping[int, Chooser]) -> StepResult:
+    """Run the plan's rows at once; `choosers`, by sequence id, are asked in the order of the rows."""
+    planned = plan.rows
+    rows = [_row(p, choosers[p.sequence.id].detail) for p in planned]
     began = time.perf_counter()
-    ids = np.array([[s.tokens[-1]] for s in sequences], np.int64)
-    logits = session.run(ids, [s.cached for s in sequences], first_slot=0)
-    rows = tuple(zip(sequences, logits, strict=True))
-    return StepPart("decode", rows, len(sequences), time.perf_counter() - began)
+    logits = model.run(rows)
+    seconds = time.perf_counter() - began
+    chosen: dict[int, list[int]] = {}
+    accepted = 0
+    for p, positions in zip(planned, logits, strict=True):
+        if positions:
+            tokens = chosen[p.sequence.id] = _choose(p, positions, choosers[p.sequence.id])
+            accepted += len(tokens) - 1
+    return StepResult(chosen, accepted, seconds)
 
 
-def _prefill(session: GraphSession, chunk: PrefillChunk) -> StepPart:
-    began = time.perf_counter()
-    sequence = chunk.sequence
-    ids = np.array([sequence.tokens[chunk.start : chunk.stop]], np.int64)
-    logits = session.run(ids, [chunk.start], first_slot=sequence.slot)
-    rows = ((sequence, logits[0]),) if chunk.is_last else ()
-    return StepPart("prefill", rows, chunk.size, time.perf_counter() - began)
+def _row(planned: PlannedRow, detail: Detail) -> Row:
+    sequence = planned.sequence
+    return Row(sequence.blocks, planned.tokens, sequence.cached, planned.wanted, detail, sequence.adapter)
 
 
-def greedy_ids(session: GraphSession, prompt: list[int], count: int, *, chunk_tokens: int) -> list[int]:
+def _choose(planned: PlannedRow, positions: list[PositionLogits], chooser: Chooser) -> list[int]:
+    """Accept drafts while they are what the chooser takes; the token that differs, or follows the last, is its own."""
+    tokens: list[int] = []
+    for index, position in enumerate(positions):
+        tokens.append(chooser.accept(position))
+        if chooser.finished is not None or index == len(planned.drafts) or tokens[-1] != planned.drafts[index]:
+            break
+    return tokens
+
+
+class _Greedy:
+    """The likeliest token each time; it never ends."""
+
+    detail = Detail.GREEDY
+    finished = None
+
+    def accept(self, position: PositionLogits) -> int:
+        return position.best
+
+
+def greedy_ids(model: Model | GraphSession, prompt: list[int], count: int, *, chunk_tokens: int) -> list[int]:
     """Return the `count` likeliest next tokens, one after another, as the engine would give them alone.
 
-    End-of-sequence tokens do not end it. The session's slot 0 is written over.
+    End-of-sequence tokens do not end it. What the model's blocks held is written over.
     """
-    scheduler = Scheduler(slots=1, chunk_tokens=chunk_tokens)
-    sequence = new_sequence(0, prompt)
+    if isinstance(model, GraphSession):
+        model = SlotModel(model)
+    pool = BlockPool(model.blocks, block_tokens=model.block_tokens)
+    scheduler = Scheduler(pool, PrefixCache(pool, enabled=False), FixedChunks(chunk_tokens), max_running=1)
+    sequence = new_sequence(0, prompt, room=len(prompt) + count)
     scheduler.add(sequence)
+    choosers = {sequence.id: _Greedy()}
     while len(sequence.tokens) < len(prompt) + count:
         plan = scheduler.plan()
-        chosen = {s.id: int(row.argmax()) for part in run_step(session, plan) for s, row in part.rows}
-        scheduler.commit(plan, chosen, done=())
+        scheduler.commit(plan, run_step(model, plan, choosers).chosen, done=())
     return sequence.tokens[len(prompt) :]

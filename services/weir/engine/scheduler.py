@@ -1,56 +1,59 @@
-"""Which sequences run in the next step.
+"""Which tokens of which sequences the next step reads.
 
 Pure bookkeeping: no clock, no threads, no tensors. The engine calls `plan`, runs the model on what it says, and
-hands the sampled tokens to `commit`; both happen between any two calls of `add`, `cancel` and `plan`.
-
-Decoding sequences always lie in slots 0..n-1, because the graph steps a contiguous range of rows. When one leaves,
-the next plan moves the last slots into the holes.
+hands the chosen tokens to `commit`; between the two it calls nothing else.
 """
 
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from bisect import insort
+from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 
+from weir.engine.blocks import BlockPool
+from weir.engine.chunking import Chunking
+from weir.engine.prefix import PrefixCache
 from weir.engine.sequence import Sequence
+from weir.engine.speculation import Speculation
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """Copy the first `length` positions of one slot's keys and values to another slot."""
-
-    source: int
-    target: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillChunk:
-    """Positions `start` to `stop` (exclusive) of a prompt, to be read into the sequence's slot."""
+class PlannedRow:
+    """`size` tokens of a sequence, from its `cached`th on, then `drafts`, which are guesses."""
 
     sequence: Sequence
-    start: int
-    stop: int
+    size: int
+    drafts: Tokens[int] = ()
 
     @property
-    def is_last(self) -> bool:
-        """Whether this chunk's logits give the first completion token."""
-        return self.stop == self.sequence.prompt_len
+    def tokens(self) -> list[int]:
+        start = self.sequence.cached
+        return [*self.sequence.tokens[start : start + self.size], *self.drafts]
 
     @property
-    def size(self) -> int:
-        return self.stop - self.start
+    def wanted(self) -> int:
+        """After how many of its tokens logits are needed: none inside a prompt."""
+        return 1 + len(self.drafts) if self.size == self.sequence.pending else 0
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """First the moves, then one run with row r = `decode[r]` in slot r, then each prefill chunk alone.
+    """One run of the model: first the streams that decode, one row each, then chunks of prompts.
 
-    The chunks of one step hold at most one chunk length of tokens together: that is all a running stream waits for.
+    Attributes:
+        preempted: sequences that had to give their blocks back, to be read again later.
+        prefix_queried: tokens of the sequences that start with this step.
+        prefix_hit: tokens that need not be read, because others had read them.
     """
 
-    moves: tuple[Move, ...]
-    decode: tuple[Sequence, ...]
-    prefill: tuple[PrefillChunk, ...]
+    decode: tuple[PlannedRow, ...]
+    prefill: tuple[PlannedRow, ...]
+    preempted: int = 0
+    prefix_queried: int = 0
+    prefix_hit: int = 0
+
+    @property
+    def rows(self) -> tuple[PlannedRow, ...]:
+        return self.decode + self.prefill
 
     @property
     def is_empty(self) -> bool:
@@ -58,109 +61,154 @@ class StepPlan:
 
 
 class Scheduler:
-    """First come, first served, with a bound on how many sequences hold a slot."""
+    """First come, first served within a priority; nobody overtakes a sequence that waits for blocks.
 
-    def __init__(self, *, slots: int, chunk_tokens: int) -> None:
-        self._slots = slots
-        self._chunk_tokens = chunk_tokens
-        self._waiting: deque[Sequence] = deque()
-        self._prefilling: list[Sequence] = []
+    A sequence starts when the blocks of all its tokens are there, and a reserve for those that run. One that needs
+    another block later takes it from the least important running one, if need be from itself; the most important
+    one is never preempted, so that it ends, whatever comes.
+    """
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        prefix: PrefixCache,
+        chunking: Chunking,
+        *,
+        max_running: int,
+        speculation: Speculation | None = None,
+    ) -> None:
+        self._pool = pool
+        self._prefix = prefix
+        self._chunking = chunking
+        self._max_running = max_running
+        self._speculation = speculation
+        self._waiting: list[Sequence] = []  # both lists: the most important first
         self._running: list[Sequence] = []
+        self._queried = 0
+        self._hit = 0
 
     @property
     def running(self) -> int:
-        """Sequences that hold a slot."""
-        return len(self._running) + len(self._prefilling)
+        """Sequences that hold blocks."""
+        return len(self._running)
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
 
     @property
-    def cached_tokens(self) -> int:
-        """Positions of the KV buffers in use."""
-        return sum(s.cached for s in self._running) + sum(s.cached for s in self._prefilling)
-
-    @property
     def is_idle(self) -> bool:
-        return not (self._waiting or self._prefilling or self._running)
+        return not (self._waiting or self._running)
 
     def add(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
+        insort(self._waiting, sequence, key=_rank)
 
     def cancel(self, sequence_id: int) -> None:
         """Forget a sequence, wherever it is; unknown ids are ignored."""
-        self._waiting = deque(s for s in self._waiting if s.id != sequence_id)
-        self._prefilling = [s for s in self._prefilling if s.id != sequence_id]
-        self._running = [s for s in self._running if s.id != sequence_id]
+        self._waiting = [s for s in self._waiting if s.id != sequence_id]
+        for sequence in [s for s in self._running if s.id == sequence_id]:
+            self._stop(sequence)
 
     def plan(self) -> StepPlan:
-        moves = self._compact()
-        return StepPlan(moves, tuple(self._running), self._chunks())
+        self._queried = self._hit = 0
+        preempted = self._grow()
+        decoding = [s for s in self._running if s.is_decoding]
+        prefill = tuple(self._chunks(self._chunking.budget(len(decoding))))
+        drafts = not prefill and self._speculation is not None
+        decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding)) if drafts else ()) for s in decoding)
+        return StepPlan(decode, prefill, preempted, self._queried, self._hit)
 
-    def commit(self, plan: StepPlan, tokens: Mapping[int, int], *, done: Collection[int]) -> None:
+    def commit(self, plan: StepPlan, chosen: Mapping[int, Tokens[int]], *, done: Collection[int]) -> None:
         """Record what the step did.
 
         Args:
             plan: what was run.
-            tokens: per sequence id the sampled token: every decoded sequence and every last chunk has one.
-            done: ids that ended with that token; their slots are free from now on.
+            chosen: per sequence id the tokens that were chosen after it: for each row with `wanted`, the accepted
+                drafts and one more.
+            done: ids that ended with the last of those tokens; their blocks are given back.
         """
-        for sequence in plan.decode:
-            sequence.cached += 1
-            sequence.tokens.append(tokens[sequence.id])
-        for chunk in plan.prefill:
-            chunk.sequence.cached = chunk.stop
-            if chunk.is_last and chunk.sequence in self._prefilling:  # it may have been cancelled meanwhile
-                chunk.sequence.tokens.append(tokens[chunk.sequence.id])
-                self._prefilling.remove(chunk.sequence)
-                self._running.append(chunk.sequence)
-        self._running = [s for s in self._running if s.id not in done]
+        for row in plan.rows:
+            sequence, new = row.sequence, chosen.get(row.sequence.id, ())
+            sequence.cached += row.size + max(len(new) - 1, 0)
+            sequence.tokens.extend(new)
+            if row.drafts and self._speculation is not None:
+                self._speculation.observe(sequence, accepted=len(new) - 1, proposed=len(row.drafts))
+            self._prefix.publish(sequence)
+            if sequence.id in done:
+                self._stop(sequence)
 
-    def _compact(self) -> tuple[Move, ...]:
-        """Give the running sequences slots 0..n-1, moving as few as possible; order the list by slot."""
-        count = len(self._running)
-        taken = {s.slot for s in self._running if s.slot < count}
-        holes = (slot for slot in range(count) if slot not in taken)
-        moves = []
+    def _grow(self) -> int:
+        """Give every decoding sequence the block that its next token needs; return how many were preempted for it."""
+        preempted = 0
+        for sequence in tuple(self._running):
+            if not sequence.is_decoding or sequence.cached < len(sequence.blocks) * self._pool.block_tokens:
+                continue
+            while sequence.blocks and not self._pool.available:
+                self._preempt(self._running[-1])
+                preempted += 1
+            if sequence.blocks:
+                sequence.blocks.append(self._pool.take())
+        return preempted
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._stop(sequence)
+        sequence.cached = 0
+        insort(self._waiting, sequence, key=_rank)
+
+    def _stop(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._pool.release(sequence.blocks)
+        sequence.blocks, sequence.published = [], 0
+
+    def _chunks(self, budget: int) -> Iterator[PlannedRow]:
+        """Go on with prompts that are half read, then start waiting sequences, while the budget lasts."""
         for sequence in self._running:
-            if sequence.slot >= count:
-                target = next(holes)
-                moves.append(Move(sequence.slot, target, sequence.cached))
-                sequence.slot = target
-        self._running.sort(key=_slot)
-        return tuple(moves)
-
-    def _chunks(self) -> tuple[PrefillChunk, ...]:
-        """Go on with the prompt being read, then start waiting ones that fit into what is left of the budget.
-
-        Only a prompt longer than the whole budget stays unfinished, so at most one is half read at any time, and
-        its slot lies beyond all running ones.
-        """
-        chunks = [self._next_chunk(s) for s in self._prefilling]
-        budget = self._chunk_tokens - sum(c.size for c in chunks)
-        while self._waiting and self.running < self._slots:
-            if min(self._waiting[0].prompt_len, self._chunk_tokens) > budget:
+            if budget and not sequence.is_decoding:
+                self._hit += self._prefix.skip(sequence)
+                size = self._chunking.size(sequence, sequence.cached, budget)
+                budget -= size
+                if size:
+                    yield PlannedRow(sequence, size)
+        while budget and self._waiting and len(self._running) < self._max_running:
+            size = self._start(self._waiting[0], budget)
+            if not size:
                 break
-            sequence = self._waiting.popleft()
-            sequence.slot = self._free_slot()
-            self._prefilling.append(sequence)
-            chunks.append(self._next_chunk(sequence))
-            budget -= chunks[-1].size
-        return tuple(chunks)
+            budget -= size
+            yield PlannedRow(self._waiting.pop(0), size)
 
-    def _next_chunk(self, sequence: Sequence) -> PrefillChunk:
-        stop = min(sequence.cached + self._chunk_tokens, sequence.prompt_len)
-        return PrefillChunk(sequence, sequence.cached, stop)
+    def _start(self, sequence: Sequence, budget: int) -> int:
+        """Give a waiting sequence its blocks, if they are there; return how many tokens to read at once, else 0."""
+        found = self._prefix.match(sequence)
+        cached = len(found) * self._pool.block_tokens
+        size = self._chunking.size(sequence, cached, budget)
+        missing = self._pool.needed(len(sequence.tokens)) - len(found)
+        idle = sum(map(self._pool.is_idle, found))
+        if not size or self._pool.available - idle < missing + self._reserve():
+            return 0
+        for block in found:
+            self._pool.hold(block)
+        sequence.blocks = found + [self._pool.take() for _ in range(missing)]
+        sequence.cached, sequence.published = cached, len(found)
+        self._queried += len(sequence.tokens)
+        self._hit += cached
+        insort(self._running, sequence, key=_rank)
+        return size
 
-    def _free_slot(self) -> int:
-        taken = set(_slots(self._running)) | set(_slots(self._prefilling))
-        return next(slot for slot in range(self._slots) if slot not in taken)
+    def _reserve(self) -> int:
+        """A block for every running sequence that will need one more: starting one only to preempt it is waste."""
+        return sum(1 for s in self._running if len(s.blocks) * self._pool.block_tokens < s.room)
+
+    def _drafts(self, sequence: Sequence, rows: int) -> Tokens[int]:
+        """Guesses for one stream; what they need beyond its blocks is taken only from free ones."""
+        if self._speculation is None:
+            return ()
+        spare = (len(sequence.blocks) + self._pool.free) * self._pool.block_tokens - sequence.cached - 1
+        limit = min(sequence.room - len(sequence.tokens) - 1, spare)
+        drafts = self._speculation.draft(sequence, rows=rows, limit=limit) if limit > 0 else ()
+        while len(sequence.blocks) < self._pool.needed(len(sequence.tokens) + len(drafts)):
+            sequence.blocks.append(self._pool.take())
+        return drafts
 
 
-def _slot(sequence: Sequence) -> int:
-    return sequence.slot
-
-
-def _slots(sequences: Iterable[Sequence]) -> Iterable[int]:
-    return (s.slot for s in sequences)
+def _rank(sequence: Sequence) -> tuple[int, int]:
+    return sequence.rank

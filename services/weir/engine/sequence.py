@@ -1,21 +1,53 @@
-"""One request as the scheduler sees it: token counts and a slot."""
+"""One request as the scheduler sees it: tokens, and the blocks that hold their keys and values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """`tokens` is the prompt, then the completion; the first `cached` of them lie in `slot` of the KV buffers.
+    """`tokens` is the prompt, then the completion; the first `cached` of them lie in `blocks`.
 
-    While it decodes, `cached == len(tokens) - 1`: the newest token is what the next step reads.
+    Attributes:
+        id: ascending in order of arrival.
+        room: most tokens it may come to, prompt included.
+        priority: higher goes first.
+        adapter: -1, or the number of a loaded LoRA adapter.
+        salt: only sequences of equal salt and adapter share blocks.
+        published: how many of `blocks`, from the first, others may share.
+        keys: what `prefix.py` knows its full blocks by; as many as were needed so far.
+        deadline: on the monotonic clock; the engine gives it up then.
+        guesser: what `speculation.py` keeps for it.
     """
 
     id: int
     tokens: list[int]
     prompt_len: int
+    room: int
+    priority: int = 0
+    adapter: int = -1
+    salt: str | None = None
     cached: int = 0
-    slot: int = -1
+    blocks: list[int] = field(default_factory=list)
+    published: int = 0
+    keys: list[bytes] = field(default_factory=list)
+    deadline: float | None = None
+    guesser: Any = None
+
+    @property
+    def pending(self) -> int:
+        """Tokens that were not read yet; 1 while it decodes."""
+        return len(self.tokens) - self.cached
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.cached >= self.prompt_len and self.pending == 1
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Smaller is more important: by priority, then by arrival."""
+        return (-self.priority, self.id)
 
 
-def new_sequence(sequence_id: int, prompt: list[int]) -> Sequence:
-    return Sequence(sequence_id, list(prompt), len(prompt))
+def new_sequence(sequence_id: int, prompt: list[int], *, room: int) -> Sequence:
+    return Sequence(sequence_id, list(prompt), len(prompt), room)

@@ -11,7 +11,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.errors import ReleaseError
-from weir.engine.scheduler import Move
 
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -124,9 +123,13 @@ class GraphSession:
         self.graph.session.run_with_iobinding(binding)
         return logits[:, -1]
 
-    def move(self, move: Move) -> None:
+    def swap(self, one: int, other: int, *, lengths: tuple[int, int]) -> None:
+        """Exchange what two slots hold: the first positions of each, `lengths` of `one` and `other`."""
+        in_one, in_other = lengths
         for buffer in self._cache.values():
-            buffer[move.target, :, : move.length] = buffer[move.source, :, : move.length]
+            kept = buffer[other, :, :in_other].copy()
+            buffer[other, :, :in_one] = buffer[one, :, :in_one]
+            buffer[one, :, :in_other] = kept
 
     def _fits(self, new: int) -> bool:
         return self.graph.is_pruned or new == 1

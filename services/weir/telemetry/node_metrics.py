@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from weir import __version__
+from weir.telemetry.step_report import StepReport
 
 _STEP_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
@@ -14,6 +15,7 @@ OUTCOMES = (
     "stop_sequence",
     "length",
     "cancelled",
+    "expired",
     "error",
     "overloaded",
     "rejected",
@@ -23,11 +25,14 @@ OUTCOMES = (
 
 @dataclass(frozen=True, slots=True)
 class NodeLoad:
-    """A node's present load; `kv_used_ratio` is 0..1, the fullest engine's when there are several."""
+    """A node's present load; `kv_used_ratio` is 0..1, the fullest engine's when there are several, the rest sums."""
 
     queued: int
     running: int
     kv_used_ratio: float
+    kv_used_bytes: int
+    kv_budget_bytes: int
+    cached_blocks: int
 
 
 class NodeMetrics:
@@ -36,6 +41,7 @@ class NodeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._engine_metrics(registry)
+        self._memory_metrics(registry)
         self._node_metrics(registry)
 
     def _engine_metrics(self, registry: CollectorRegistry) -> None:
@@ -44,12 +50,12 @@ class NodeMetrics:
         )
         step = Histogram(
             "weir_node_step_seconds",
-            "One run of the graph.",
+            "One run of the model; mixed: streams decode while prompts are read.",
             labelnames=("stage",),
             buckets=_STEP_BUCKETS_S,
             registry=registry,
         )
-        self._prefill_seconds, self._decode_seconds = step.labels("prefill"), step.labels("decode")
+        self._step_seconds = {stage: step.labels(stage) for stage in ("prefill", "decode", "mixed")}
         self._prompt_tokens = Counter("weir_node_prompt_tokens_total", "Prompt tokens read.", registry=registry)
         self._generated_tokens = Counter("weir_node_generated_tokens_total", "Tokens generated.", registry=registry)
         requests = Counter(
@@ -57,11 +63,30 @@ class NodeMetrics:
         )
         self._requests = {outcome: requests.labels(outcome) for outcome in OUTCOMES}
 
+    def _memory_metrics(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str) -> Counter:
+            return Counter(f"weir_node_{name}", what, registry=registry)
+
+        self._prefix_queried = counter("prefix_queried_tokens_total", "Tokens looked up in the prefix cache.")
+        self._prefix_hit = counter("prefix_hit_tokens_total", "Tokens that the prefix cache spared.")
+        self._preemptions = counter("preemptions_total", "Requests that gave their blocks back and were read again.")
+        self._drafted = counter("draft_tokens_total", "Guessed tokens that were verified.")
+        self._accepted = counter("draft_accepted_tokens_total", "Guessed tokens that came true.")
+        self._kv_used_bytes = Gauge(
+            "weir_node_kv_cache_used_bytes", "Key/value memory that running requests hold.", registry=registry
+        )
+        self._kv_budget_bytes = Gauge("weir_node_kv_cache_budget_bytes", "All key/value memory.", registry=registry)
+        self._cached_blocks = Gauge(
+            "weir_node_prefix_cached_blocks", "Blocks kept for prompts that begin alike.", registry=registry
+        )
+
     def _node_metrics(self, registry: CollectorRegistry) -> None:
         self._queue_depth = Gauge("weir_node_queue_depth", "Requests that wait for a slot.", registry=registry)
         self._running = Gauge("weir_node_running", "Requests that hold a slot.", registry=registry)
         self._kv_used = Gauge(
-            "weir_node_kv_cache_usage_ratio", "Used share of the key/value buffers, 0 to 1.", registry=registry
+            "weir_node_kv_cache_usage_ratio",
+            "Share of the key/value blocks that running requests hold.",
+            registry=registry,
         )
         self.threads = Gauge("weir_node_threads", "Threads onnxruntime computes with.", registry=registry)
         self.draining = Gauge("weir_node_draining", "1 while the node lets nobody in.", registry=registry)
@@ -91,15 +116,24 @@ class NodeMetrics:
         self._queue_depth.set_function(lambda: load().queued)
         self._running.set_function(lambda: load().running)
         self._kv_used.set_function(lambda: load().kv_used_ratio)
+        self._kv_used_bytes.set_function(lambda: load().kv_used_bytes)
+        self._kv_budget_bytes.set_function(lambda: load().kv_budget_bytes)
+        self._cached_blocks.set_function(lambda: load().cached_blocks)
 
-    def stepped(self, stage: str, *, read: int, generated: int, seconds: float) -> None:
-        if stage == "decode":
-            self._batch_size.observe(generated)
-            self._decode_seconds.observe(seconds)
-        else:
-            self._prompt_tokens.inc(read)
-            self._prefill_seconds.observe(seconds)
-        self._generated_tokens.inc(generated)
+    def stepped(self, report: StepReport) -> None:
+        self._step_seconds[report.stage].observe(report.seconds)
+        if report.decoded:
+            self._batch_size.observe(report.decoded)
+        if report.drafted:
+            self._drafted.inc(report.drafted)
+            self._accepted.inc(report.accepted)
+        if report.read:
+            self._prompt_tokens.inc(report.read)
+            self._prefix_queried.inc(report.prefix_queried)
+            self._prefix_hit.inc(report.prefix_hit)
+        if report.preempted:
+            self._preemptions.inc(report.preempted)
+        self._generated_tokens.inc(report.generated)
 
     def ended(self, outcome: str, *, prompt_tokens: int, generated_tokens: int) -> None:  # noqa: ARG002  observer's
         self._requests[outcome].inc()

@@ -1,0 +1,29 @@
+"""Opens an exported graph as the engine would, to measure it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from weir.contracts.manifest import is_packed
+
+if TYPE_CHECKING:
+    from weir.engine.step import Model
+
+GRAPH: Final = "model.onnx"
+
+
+def open_graph(folder: Path, *, rows: int, context_tokens: int, threads: int) -> "Model":
+    """Return a flavour's graph with room for `rows` sequences of `context_tokens` tokens.
+
+    Raises:
+        ReleaseError: the graph does not load.
+    """
+    if is_packed(folder.name):
+        from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
+
+        packed = PackedGraph(folder / GRAPH, threads=threads)
+        blocks = rows * -(-context_tokens // BLOCK_TOKENS)
+        return PackedModel(packed, blocks=blocks, context_tokens=context_tokens)
+    from weir.engine.session import Graph, GraphSession
+    from weir.engine.slot_model import SlotModel
+
+    return SlotModel(GraphSession(Graph(folder / GRAPH, threads=threads), slots=rows, context_tokens=context_tokens))

@@ -23,8 +23,8 @@ from weir_training.atomic import new_folder, write_text
 from weir_training.benching.environments import installed
 from weir_training.benching.prompts import Prompt, WordPrompts, tokenizer_of
 from weir_training.export import export_folders, folder_bytes
-from weir_training.graph_builder import GRAPH_FILES
-from weir_training.parity import Tally, TaskRow, compare, open_session
+from weir_training.graph_models import GRAPH, open_graph
+from weir_training.parity import ROWS_AT_ONCE, Tally, TaskRow, compare
 from weir_training.progress import Progress, Tick
 from weir_training.recipe import ExportPart
 
@@ -74,10 +74,10 @@ def _measured_formats(checkpoint: Path, graphs: dict[str, Path]) -> dict[str, Fo
     room = _PROMPT_TOKENS + _ANSWER_TOKENS + 1
     made = {}
     for flavour, graph in graphs.items():
-        session = open_session(graph / GRAPH_FILES[0], context_tokens=room, threads=_THREADS)
-        tally = compare(model, {flavour: session}, rows, lambda _: None)[flavour].stepped
+        opened = open_graph(graph, rows=ROWS_AT_ONCE, context_tokens=room, threads=_THREADS)
+        tally = compare(model, {flavour: opened}, rows, lambda _: None)[flavour].stepped
         made[flavour] = _format(flavour, tally, folder_bytes(graph), len(rows[:1]))
-        del session
+        del opened
     return made
 
 
@@ -105,7 +105,7 @@ def _format(flavour: str, tally: Tally, size_bytes: int, golden: int) -> Format:
     parity = _ungated(gate.parity(flavour, measured, ExportPart()))
     # No golden answers: between near-equal random logits they would only test the machine's rounding.
     nothing: tuple[tuple[int, ...], ...] = ((),) * golden
-    return Format(flavour=flavour, graph=f"onnx/{flavour}/{GRAPH_FILES[0]}", parity=parity, golden_greedy_ids=nothing)
+    return Format(flavour=flavour, graph=f"onnx/{flavour}/{GRAPH}", parity=parity, golden_greedy_ids=nothing)
 
 
 def _ungated(parity: Parity) -> Parity:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import weir_training
 from weir.contracts.errors import JobError
-from weir_training.benching.children import finish, spawn
+from weir_training.benching.children import end, finish, spawn
 from weir_training.progress import Progress, Tick
 
 _MARKER: Final = "COMPLETE"
@@ -107,12 +107,11 @@ def _build_llama(source: Path, log: Path, progress: Progress) -> None:
     try:
         while make.poll() is None:
             progress(Tick("build llama-cpp", _percent(log), 100, f"log: {log}"))
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 make.wait(2.0)
-            except subprocess.TimeoutExpired:
-                continue
+        finish(make, "llama-cpp: make", log, timeout_s=1.0)
     finally:
-        finish(make, "llama-cpp: make", log, timeout_s=_INSTALL_S)
+        end(make)
     progress(Tick("build llama-cpp", 100, 100, "done"))
 
 

@@ -24,14 +24,17 @@ from weir_training.benching.trace import Goal
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 from weir_training.progress import bar
 
-_FLAVOURS: Final = "cpu-w8a8,cpu-int4"
+_FLAVOURS: Final = "cpu-packed8,cpu-packed4"
 _CONTEXT: Final = 1024  # of every contestant: system text 256, questions to 512, answers to 256
 _DECODE_ROOM: Final = 384  # of an answer while decoding is measured: early ones run on while late prompts are read
 
 Where = Annotated[
     str, typer.Argument(metavar="SHAPE|RELEASE", help=f"{', '.join(SHAPES)}; or MODEL[/VERSION], a folder.")
 ]
-Flavours = Annotated[str | None, typer.Option("--flavours", help="Comma-separated. Default: all that a release has.")]
+Flavours = Annotated[
+    str | None,
+    typer.Option("--flavours", help=f"Comma-separated. Default: all that a release has; of a shape {_FLAVOURS}."),
+]
 Users = Annotated[str, typer.Option("--users", help="How many decode at once, e.g. 1,4,8,16,32.")]
 Peer = Annotated[list[str] | None, typer.Option("--peer", help=f"{', '.join(PEERS)}; may be repeated.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, max=50, help="Everyone once per round, after one to warm up.")]

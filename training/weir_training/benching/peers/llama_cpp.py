@@ -1,5 +1,6 @@
 """llama.cpp: its own batched benchmark, and its own server."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -72,12 +73,11 @@ def _watch(process: subprocess.Popen[str], what: str, log: Path) -> int:
     try:
         while process.poll() is None and time.monotonic() < until:
             most = max(most, rss_bytes(process.pid))
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
-            except subprocess.TimeoutExpired:
-                continue
-    finally:
         finish(process, what, log, timeout_s=0.1)
+    finally:
+        end(process)
     return most
 
 

@@ -11,8 +11,11 @@ MAX_WAITING: Final = 1024
 LEVELS: Final = ("model", "engine")
 
 
-def weir(target: Target, flavour: str, level: str, setup: Setup) -> PipeContestant:
-    """Return the flavour as a contestant: `model` runs rows through the graph, `engine` answers requests."""
+def weir(target: Target, flavour: str, level: str, setup: Setup, *, prefix_caching: bool = False) -> PipeContestant:
+    """Return the flavour as a contestant: `model` runs rows through the graph, `engine` answers requests.
+
+    Without prefix cache where the same prompts come again each round and reading them is what is measured.
+    """
     label = label_of(target, flavour, level)
     command = WorkerCommand(THIS_PYTHON, f"weir_{level}", target.folder / "logs" / f"weir-{level}-{flavour}.log", {})
     graph = target.graph(flavour)
@@ -27,6 +30,7 @@ def weir(target: Target, flavour: str, level: str, setup: Setup) -> PipeContesta
         "max_waiting": MAX_WAITING,
         "kv_budget_bytes": KV_BYTES,
         "max_context_tokens": setup.context_tokens,
+        "prefix_cache": prefix_caching,
     }
     return PipeContestant(label, command, load, most=setup.decode_tokens, as_text=True)
 

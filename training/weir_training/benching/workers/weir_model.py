@@ -5,34 +5,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from weir.engine.session import Graph, GraphSession
+from weir.engine.step import Row
 from weir_training.benching.workers.lines import serve
+from weir_training.graph_models import open_graph
 
 
 class Rows:
-    """A graph with one slot per user; remembers which prompt a slot holds, so that it is read once only."""
+    """A graph with blocks for each user; remembers which prompt a user's hold, so that it is read once only."""
 
     def __init__(self, graph: str, *, slots: int, context_tokens: int, threads: int) -> None:
-        self._session = GraphSession(Graph(Path(graph), threads=threads), slots=slots, context_tokens=context_tokens)
+        self._model = open_graph(Path(graph).parent, rows=slots, context_tokens=context_tokens, threads=threads)
+        each = self._model.blocks // slots
+        self._blocks = [range(user * each, (user + 1) * each) for user in range(slots)]
         self._held: dict[int, list[int]] = {}
 
-    def read(self, slot: int, prompt: list[int]) -> int:
+    def read(self, user: int, prompt: list[int]) -> int:
         """Read a whole prompt at once; return the likeliest next token."""
-        logits = self._session.run(np.array([prompt], np.int64), [0], first_slot=slot)
-        self._held[slot] = prompt
-        return int(logits[0].argmax())
+        [[position]] = self._model.run([Row(self._blocks[user], prompt, 0)])
+        self._held[user] = prompt
+        return position.best
 
     def hold(self, prompts: Sequence[list[int]]) -> None:
-        for slot, prompt in enumerate(prompts):
-            if self._held.get(slot) != prompt:
-                self.read(slot, prompt)
+        for user, prompt in enumerate(prompts):
+            if self._held.get(user) != prompt:
+                self.read(user, prompt)
 
     def step(self, tokens: Sequence[int], past: Sequence[int]) -> list[int]:
-        """Append one token to each of the first slots; return the likeliest next ones."""
-        logits = self._session.run(np.array(tokens, np.int64)[:, None], past, first_slot=0)
-        return [int(token) for token in logits.argmax(axis=-1)]
+        """Append one token for each of the first users; return the likeliest next ones."""
+        rows = [Row(self._blocks[user], [token], past[user]) for user, token in enumerate(tokens)]
+        return [position.best for [position] in self._model.run(rows)]
 
 
 def main() -> None:

@@ -370,7 +370,7 @@ def test_an_engine_is_measured_on_a_release(folder: Path, capsys: pytest.Capture
     root = make_release(recipe, run, folder / "home").root
     options = ("--concurrency", "1,2", "--tokens", "8", "--rounds", "1", "--requests", "2", "--threads", "1", "--json")
 
-    assert cli.run(["bench", "engine", str(root), *options]) == 0
+    assert cli.run(["bench", "answers", str(root), *options]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [(f["concurrency"], f["answers"], f["tokens"]) for f in said["figures"]] == [(1, 2, 16), (2, 2, 16)]
     assert said["flavour"] == "cpu-packed8"

@@ -46,16 +46,14 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """SIGTERM to the child and all it started, SIGKILL when that is not enough."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            _signal_group(process.pid, sign)
-            try:
-                process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                continue
-        break
+def end(process: subprocess.Popen[str], *, patience_s: float = _END_S) -> None:
+    """SIGTERM to the child and all it started; SIGKILL to what is left when it ended, or did not in time."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()

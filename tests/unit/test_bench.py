@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from weir_training.benching.closed_loop import Plan, Sample, measure, parse_concurrencies, table
 
 from weir import cli
 from weir.contracts.errors import JobError, UsageError
+from weir_training.benching.closed_loop import Plan, Sample, measure, parse_concurrencies, table
 
 
 def test_an_answer_of_one_token_has_no_time_between_tokens() -> None:

@@ -251,6 +251,19 @@ def test_a_published_release_opens_and_serves(folder: Path) -> None:
         load_engine(made.root, flavour, EngineSettings(threads=1, max_running=2))
 
 
+def test_the_flavour_that_was_chosen_is_the_one_to_serve_and_another_choice_is_another_version(folder: Path) -> None:
+    recipe, run = opened(folder)
+    with pytest.raises(UsageError, match="--serve-flavour cpu-int2: not among those that passed"):
+        make_release(recipe, run, folder / "home", serve_flavour="cpu-int2")
+    chosen = make_release(recipe, run, folder / "home", serve_flavour="cpu-int4")
+    again = make_release(recipe, run, folder / "home", serve_flavour="cpu-int4")
+    fixed = make_release(recipe, run, folder / "home")
+
+    assert chosen.manifest.serve_flavour == "cpu-int4"
+    assert not again.is_new
+    assert (fixed.manifest.version, fixed.manifest.serve_flavour) == (2, "cpu-packed8")
+
+
 def test_the_same_content_is_not_published_twice(folder: Path) -> None:
     recipe, run = opened(folder)
     first = make_release(recipe, run, folder / "home")

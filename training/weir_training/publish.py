@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from weir.contracts.errors import CheckFailedError, JobError, ReleaseError
+from weir.contracts.errors import CheckFailedError, JobError, ReleaseError, UsageError
 from weir.contracts.manifest import ReleaseManifest
 from weir.release.hashing import sha256_tree
 from weir.release.reader import newest_version, open_release
@@ -65,13 +65,14 @@ def publish(
     return make_release(recipe, run, home, repository=repository, allow_fp32_only=allow_fp32_only).root
 
 
-def make_release(
+def make_release(  # noqa: PLR0913 — each is a choice of whoever publishes
     recipe: Recipe,
     run: RunDirectory,
     home: Path,
     *,
     repository: Path | None = None,
     allow_fp32_only: bool = False,
+    serve_flavour: str | None = None,
     progress: Progress = silent,
 ) -> Publication:
     """Write `<home>/releases/<model>/<next version>` and link it into the model repository.
@@ -84,14 +85,21 @@ def make_release(
         home: where releases live.
         repository: where the link goes; by default see `default_repository`.
         allow_fp32_only: publish although every quantised flavour failed.
+        serve_flavour: what nodes load unasked, e.g. what `weir bench engine --choose` said; none: a fixed order.
         progress: told what is being done.
 
     Raises:
         CheckFailedError: fp32 failed, or every quantised flavour did; the message names the numbers.
         JobError: not verified, changed since, or the disk is full.
+        UsageError: `serve_flavour` is none of those that passed.
     """
     report = read_report(run)
-    contents = Contents(recipe, run, report, _passed(report), is_exception=_is_exception(report))
+    contents = Contents(
+        recipe, run, report, _passed(report), is_exception=_is_exception(report), serve_flavour=serve_flavour
+    )
+    if serve_flavour not in (None, *contents.flavours):
+        have = ", ".join(contents.flavours)
+        raise UsageError(f"--serve-flavour {serve_flavour}: not among those that passed ({have})")
     if contents.is_exception and not allow_fp32_only:
         raise CheckFailedError(f"no quantised flavour passed its gate:\n{_reasons(report)}")
     _refuse_changed(contents)
@@ -186,6 +194,9 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     allow_fp32_only: Annotated[
         bool, typer.Option("--allow-fp32-only", help="Publish although every quantised flavour failed its gate.")
     ] = False,
+    serve_flavour: Annotated[
+        str | None, typer.Option("--serve-flavour", help="What nodes load unasked; see `weir bench engine --choose`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a release of a verified run, link it into the model repository, tell running nodes."""
@@ -194,7 +205,13 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     run = open_run(home, loaded)
     with bar() as progress:
         made = make_release(
-            loaded, run, home, repository=repository, allow_fp32_only=allow_fp32_only, progress=progress
+            loaded,
+            run,
+            home,
+            repository=repository,
+            allow_fp32_only=allow_fp32_only,
+            serve_flavour=serve_flavour,
+            progress=progress,
         )
     answers = [tell_node(url, made.manifest.model, made.manifest.version) for url in urls]
     typer.echo(_as_json(made, answers) if as_json else _in_words(made, answers))

@@ -64,7 +64,7 @@ def measure(
     missing: list[Missing] = []
     opened: list[tuple[Contestant, Seen]] = []
     try:
-        for one in contestants:
+        for one in list(contestants):  # all are installed and converted before the first is loaded
             if isinstance(one, Missing):
                 missing.append(one)
             else:

@@ -21,6 +21,7 @@ from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     ReleaseError,
     ValidationError,
@@ -116,6 +117,12 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture(params=["scripted", "http"])
 def actor(request: pytest.FixtureRequest) -> Subject:
     """A subject that can be told what to say."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["local", "node"])
+def real(request: pytest.FixtureRequest) -> Subject:
+    """A subject with an engine behind it."""
     return request.getfixturevalue(request.param)
 
 
@@ -315,6 +322,17 @@ async def test_the_request_has_the_protocols_form() -> None:
             "return_tokens": False,
         }
     ]
+
+
+@pytest.mark.parametrize("deadline_s", [1e-6, 0.03])
+async def test_a_deadline_of_the_callers_own_ends_it_wherever_it_runs(real: Subject, deadline_s: float) -> None:
+    sampling = SamplingParams(max_new_tokens=400, ignore_eos=True)
+    asked = GenerateRequest(
+        id="r1", model="tiny", prompt="退货", sampling=sampling, deadline_s=deadline_s, priority=3, cache_salt="t"
+    )
+    with pytest.raises(DeadlineExceededError):
+        await events_of(real.backend, asked)
+    assert not real.is_working()
 
 
 async def test_an_unreachable_node_is_not_ready_and_unavailable() -> None:

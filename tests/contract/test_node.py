@@ -263,6 +263,21 @@ def slow_down(engine: Engine, step_s: float = 0.01) -> None:
     engine._model.run = slow
 
 
+async def test_a_deadline_ends_a_request_with_504_and_is_counted(node: Node) -> None:
+    slow_down(node.engine)
+    async with node.post("/v2/models/tiny/generate", body(sampling={"max_tokens": 400}, deadline_s=0.05)) as response:
+        assert response.status == 504
+        assert (await response.json())["code"] == "deadline_exceeded"
+    assert node.ended("expired") == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("priority", 11), ("deadline_s", 0), ("cache_salt", "x" * 129)])
+async def test_a_bad_scheduling_field_is_named(node: Node, name: str, value: object) -> None:
+    async with node.post("/v2/models/tiny/generate", body(**{name: value})) as response:
+        assert response.status == 422
+        assert (await response.json())["field"] == name
+
+
 # health, metadata, metrics
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from weir.engine.cpus import machine, pinning, this_machine
+from weir.engine.cpus import machine, this_machine
 
 
 @pytest.fixture
@@ -37,18 +37,18 @@ def write(path: Path, text: str) -> None:
     [(range(8), (0, 1, 2, 3)), ([1, 5], (1,)), ([0, 1, 4, 6], (0, 1, 6)), ([7], (7,))],
 )
 def test_siblings_of_one_core_count_once(sys: Path, proc: Path, cpus, cores) -> None:
-    found = machine(cpus, online=8, sys=sys, proc=proc)
+    found = machine(cpus, sys=sys, proc=proc)
     assert (found.cores, found.threads) == (cores, len(cores))
 
 
 def test_an_older_kernel_names_siblings_otherwise(tmp_path: Path) -> None:
     for cpu in range(2):
         write(tmp_path / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", "0-1\n")
-    assert machine(range(2), online=2, sys=tmp_path, proc=tmp_path).cores == (0,)
+    assert machine(range(2), sys=tmp_path, proc=tmp_path).cores == (0,)
 
 
 def test_without_a_topology_every_cpu_is_a_core(tmp_path: Path) -> None:
-    assert machine(range(3), online=3, sys=tmp_path, proc=tmp_path).threads == 3
+    assert machine(range(3), sys=tmp_path, proc=tmp_path).threads == 3
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_without_a_topology_every_cpu_is_a_core(tmp_path: Path) -> None:
 )
 def test_a_container_of_cgroup_v2_bounds_the_threads(sys: Path, proc: Path, limit: str, threads: int) -> None:
     write(sys / "fs/cgroup/cpu.max", limit + "\n")
-    assert machine(range(8), online=8, sys=sys, proc=proc).threads == threads
+    assert machine(range(8), sys=sys, proc=proc).threads == threads
 
 
 def test_the_tightest_group_above_the_process_bounds_it(sys: Path, proc: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_tightest_group_above_the_process_bounds_it(sys: Path, proc: Path) -
     write(sys / "fs/cgroup/slice/pod/box/cpu.max", "max 100000\n")
     write(sys / "fs/cgroup/slice/pod/cpu.max", "300000 100000\n")
     write(sys / "fs/cgroup/slice/other/cpu.max", "100000 100000\n")
-    assert machine(range(8), online=8, sys=sys, proc=proc).quota == 3.0
+    assert machine(range(8), sys=sys, proc=proc).quota == 3.0
 
 
 @pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
@@ -74,16 +74,7 @@ def test_a_container_of_cgroup_v1_bounds_the_threads(sys: Path, proc: Path, moun
     group(proc, "9:name=systemd:/\n4:cpu,cpuacct:/docker/abc\n")
     write(sys / f"fs/cgroup/{mount}/docker/abc/cpu.cfs_quota_us", quota)
     write(sys / f"fs/cgroup/{mount}/docker/abc/cpu.cfs_period_us", "100000")
-    assert machine(range(8), online=8, sys=sys, proc=proc).threads == threads
-
-
-def test_threads_are_pinned_only_on_a_machine_of_ones_own(sys: Path, proc: Path) -> None:
-    whole = machine(range(8), online=8, sys=sys, proc=proc)
-    assert pinning(whole, 4) == "2;3;4"
-    assert pinning(whole, 3) is None
-    assert pinning(machine(range(4), online=8, sys=sys, proc=proc), 4) is None
-    write(sys / "fs/cgroup/cpu.max", "400000 100000\n")
-    assert pinning(machine(range(8), online=8, sys=sys, proc=proc), 4) is None
+    assert machine(range(8), sys=sys, proc=proc).threads == threads
 
 
 def test_this_very_machine_has_a_core() -> None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class Checkpoint:
     """A merged checkpoint, loaded in float32 on CPU with dropout off; no code of its own is run.
 
+    With `adapter`, a folder of PEFT's, that LoRA adapter is added.
+
     Raises:
         JobError: transformers does not load it.
     """
 
-    def __init__(self, folder: Path, *, threads: int) -> None:
+    def __init__(self, folder: Path, *, threads: int, adapter: Path | None = None) -> None:
         import torch
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
@@ -34,6 +36,10 @@ class Checkpoint:
             )
         except (OSError, ValueError, KeyError) as error:
             raise JobError(f"{folder}: transformers does not load this checkpoint: {error}") from error
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
         self._torch = torch
         self._model: Any = model.eval()
         self._eos_ids = tuple(sorted(eos_ids(folder, load_tokenizer(folder))))

@@ -19,7 +19,7 @@ import typer
 from weir.contracts.errors import JobError
 from weir.contracts.manifest import is_packed
 from weir.engine.kernels.library import operators
-from weir.release.hashing import sha256_text, sha256_tree
+from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training.atomic import new_folder
 from weir_training.graph_builder import PACKED4, PACKED8, W8A8
 from weir_training.leftovers import remove_leftovers
@@ -44,6 +44,7 @@ STAGE: Final = "export"
 _log = logging.getLogger("weir.export")
 _LOG = "export.log"
 _TAIL_LINES = 12
+_OWN_PASSES = ("packed_graph.py", "packing.py", "w8a8.py")  # a graph of yesterday's code is built again
 _PRECISION = {
     "cpu-fp32": "fp32",
     "cpu-w8a8": W8A8,
@@ -119,7 +120,8 @@ def _key(export: ExportPart, checkpoint: Path) -> str:
     version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
-    return sha256_text(json.dumps([sha256_tree(checkpoint), version, export.flavours, jobs, built]))
+    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
+    return sha256_text(json.dumps([sha256_tree(checkpoint), version, export.flavours, jobs, built, passes]))
 
 
 def _options(export: ExportPart, flavour: str) -> list[str]:

@@ -36,16 +36,19 @@ def judge(flavour: str, measured: Measured, export: ExportPart) -> tuple[str, ..
     fp32 is the same model in another format, so it is held to logits and greedy tokens. A quantised one is
     another model: held to distribution and task, never to max abs or greedy equality, which say nothing of it.
     """
-    if flavour == REFERENCE:
-        return _same(measured, export)
-    bounds = {
+    return _same(measured, export) if flavour == REFERENCE else _close(measured, bounds(flavour, export))
+
+
+def bounds(flavour: str, export: ExportPart) -> GatePart:
+    """Return a quantised flavour's limits: eight bits are held to more than four."""
+    by_flavour = {
         "cpu-w8a8": export.w8a8,
         "cpu-int8": export.int8,
         "cpu-int4": export.int4,
         "cpu-packed8": export.int8,
         "cpu-packed4": export.int4,
     }
-    return _close(measured, bounds[flavour])
+    return by_flavour[flavour]
 
 
 def parity(flavour: str, measured: Measured, export: ExportPart) -> Parity:

@@ -1,17 +1,21 @@
 """Opens an exported graph as the engine would, to measure it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from weir.contracts.manifest import is_packed
 
 if TYPE_CHECKING:
+    from weir.engine.adapters import Adapter
     from weir.engine.step import Model
 
 GRAPH: Final = "model.onnx"
 
 
-def open_graph(folder: Path, *, rows: int, context_tokens: int, threads: int) -> "Model":
+def open_graph(
+    folder: Path, *, rows: int, context_tokens: int, threads: int, adapters: "Sequence[Adapter]" = ()
+) -> "Model":
     """Return a flavour's graph with room for `rows` sequences of `context_tokens` tokens.
 
     Raises:
@@ -22,7 +26,7 @@ def open_graph(folder: Path, *, rows: int, context_tokens: int, threads: int) ->
 
         packed = PackedGraph(folder / GRAPH, threads=threads)
         blocks = rows * -(-context_tokens // BLOCK_TOKENS)
-        return PackedModel(packed, blocks=blocks, context_tokens=context_tokens)
+        return PackedModel(packed, blocks=blocks, context_tokens=context_tokens, adapters=adapters)
     from weir.engine.session import Graph, GraphSession
     from weir.engine.slot_model import SlotModel
 

@@ -9,6 +9,8 @@ product, down product; norms, biases and residual sums are part of the products.
     table      int32   [rows, width]                     blocks of each sequence, in order
     wanted     int32   [outputs]                         tokens whose logits are wanted
     wants      int32   [outputs]                         0: the likeliest alone; 1: candidates and log-sum-exp too
+    adapters   float32 [adapters, rank * total]          LoRA weights, laid out by `weir.engine.adapters`; may be empty
+    adapter_of int32   [tokens]                          a row of `adapters` for each token, or -1
 
 Outputs: `logits` [outputs, vocabulary], `ids` and `values` [outputs, candidates], `logsumexp` [outputs].
 """
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from weir.contracts.errors import JobError
+from weir.engine.adapters import ADAPTED
 from weir_training.packing import Packed, gated, pack4, pack8, padded
 
 DOMAIN: Final = "weir"
@@ -171,6 +174,7 @@ class _Graph:
     shape: Shape
     bits: int
     block: int
+    _adapted: list[dict[str, Any]] = field(default_factory=list)
     _nodes: list[Any] = field(default_factory=list)
     _constants: list[Any] = field(default_factory=list)
 
@@ -190,14 +194,19 @@ class _Graph:
         bias = self._joined_bias(weights, attn)
         norm = weights.get(f"{at}input_layernorm.weight")
         self._product(f"l{number}/qkv", before, qkv, f"l{number}/qkv/y", bias=bias, norm=norm)
+        self._adapt(f"l{number}/qkv/y", attn, {f"{part}_proj": self._width_of(part) for part in "qkv"}, qkv)
         self._attention(weights, number)
         o, o_bias = weights.get(f"{attn}o_proj.weight"), weights.find(f"{attn}o_proj.bias")
         self._product(f"l{number}/o", f"l{number}/attention/y", o, between, bias=o_bias, residual=before)
+        self._adapt(between, attn, {"o_proj": len(o)}, o)
         both = gated(weights.get(f"{mlp}gate_proj.weight"), weights.get(f"{mlp}up_proj.weight"))
         norm = weights.get(f"{at}post_attention_layernorm.weight")
         self._product(f"l{number}/up", between, both, f"l{number}/up/y", norm=norm, is_gated=True)
+        half = len(both) // 2
+        self._adapt(f"l{number}/up/y", mlp, {"gate_proj": half, "up_proj": half}, both, is_gated=True)
         down = weights.get(f"{mlp}down_proj.weight")
         self._product(f"l{number}/down", f"l{number}/up/y", down, after, residual=between)
+        self._adapt(after, mlp, {"down_proj": len(down)}, down)
 
     def head(self, weights: _Weights) -> None:
         last = f"h{self.shape.layers}"
@@ -228,6 +237,8 @@ class _Graph:
             info("table", number, ["rows", "width"]),
             info("wanted", number, ["outputs"]),
             info("wants", number, ["outputs"]),
+            info("adapters", TensorProto.FLOAT, ["adapters", "adapter_values"]),
+            info("adapter_of", number, ["tokens"]),
         ]
         count = min(CANDIDATES, s.vocabulary)
         outputs = [
@@ -238,7 +249,22 @@ class _Graph:
         ]
         graph = helper.make_graph(self._nodes, "packed", inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="weir")
+        self._place_adapters(graph)
+        made = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="weir")
+        helper.set_model_props(made, {ADAPTED: json.dumps(self._adapted)})
+        return made
+
+    def _place_adapters(self, graph: Any) -> None:
+        """Tell every product where its part of an adapter begins, and how long the whole is, per unit of rank."""
+        starts, total = {}, 0
+        for part in self._adapted:
+            starts[part["product"]] = total, len(part["modules"])
+            total += len(part["modules"]) * (part["inner"] + part["columns"])
+        for node in graph.node:
+            if node.name in starts:
+                at, parts = starts[node.name]
+                attributes = {"adapter_at": at, "adapter_total": total, "adapter_parts": parts}
+                node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
 
     def _attention(self, weights: _Weights, number: int) -> None:
         s = self.shape
@@ -249,6 +275,23 @@ class _Graph:
         attributes = {"layer": number, "heads": s.heads, "kv_heads": s.kv_heads, "size": s.head_size}
         scale = s.head_size**-0.5
         self._add("Attention", inputs, f"l{number}/attention/y", scale=scale, epsilon=s.epsilon, **attributes)
+
+    def _width_of(self, part: str) -> int:
+        return (self.shape.heads if part == "q" else self.shape.kv_heads) * self.shape.head_size
+
+    def _adapt(
+        self, product: str, at: str, widths: dict[str, int], weight: NDArray[np.float32], *, is_gated: bool = False
+    ) -> None:
+        """Note which modules a product stands for; `product` is the node's name."""
+        self._adapted.append(
+            {
+                "product": product,
+                "modules": {f"{at}{name}": width for name, width in widths.items()},
+                "inner": weight.shape[1],
+                "columns": len(padded(weight[:, :1])),
+                "gated": is_gated,
+            }
+        )
 
     def _joined_bias(self, weights: _Weights, attn: str) -> NDArray[np.float32] | None:
         found = [weights.find(f"{attn}{part}_proj.bias") for part in "qkv"]
@@ -273,7 +316,7 @@ class _Graph:
         inputs = [x, *self._packed(name, packed)]
         inputs.append("" if bias is None else self.constant(f"{name}/bias", padded(bias[:, None])[:, 0]))
         inputs.append("" if norm is None else self.constant(f"{name}/norm", norm))
-        inputs.append(residual)
+        inputs += [residual, "adapters", "adapter_of"]
         attributes = {"bits": self.bits, "group": packed.group, "gated": int(is_gated), "epsilon": self.shape.epsilon}
         self._add("Product", inputs, y, width=width, **attributes)
 

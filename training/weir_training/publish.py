@@ -2,9 +2,9 @@
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +15,7 @@ from weir.contracts.manifest import ReleaseManifest
 from weir.release.hashing import sha256_tree
 from weir.release.reader import newest_version, open_release
 from weir_training import gate
+from weir_training.adapter_proof import parse_adapters, prove_adapters
 from weir_training.atomic import new_folder
 from weir_training.leftovers import remove_leftovers
 from weir_training.linking import NodeAnswer, check_node_url, default_repository, link_release, tell_node
@@ -65,7 +66,7 @@ def publish(
     return make_release(recipe, run, home, repository=repository, allow_fp32_only=allow_fp32_only).root
 
 
-def make_release(  # noqa: PLR0913 — each is a choice of whoever publishes
+def make_release(  # noqa: PLR0913 - each is a decision of its own
     recipe: Recipe,
     run: RunDirectory,
     home: Path,
@@ -73,6 +74,7 @@ def make_release(  # noqa: PLR0913 — each is a choice of whoever publishes
     repository: Path | None = None,
     allow_fp32_only: bool = False,
     serve_flavour: str | None = None,
+    adapters: Mapping[str, Path] | None = None,
     progress: Progress = silent,
 ) -> Publication:
     """Write `<home>/releases/<model>/<next version>` and link it into the model repository.
@@ -86,6 +88,7 @@ def make_release(  # noqa: PLR0913 — each is a choice of whoever publishes
         repository: where the link goes; by default see `default_repository`.
         allow_fp32_only: publish although every quantised flavour failed.
         serve_flavour: what nodes load unasked, e.g. what `weir bench engine --choose` said; none: a fixed order.
+        adapters: folders of PEFT's by the names that requests will use; each is proven first.
         progress: told what is being done.
 
     Raises:
@@ -95,7 +98,7 @@ def make_release(  # noqa: PLR0913 — each is a choice of whoever publishes
     """
     report = read_report(run)
     contents = Contents(
-        recipe, run, report, _passed(report), is_exception=_is_exception(report), serve_flavour=serve_flavour
+        recipe, run, report, _passed(report), _is_exception(report), adapters or {}, serve_flavour=serve_flavour
     )
     if serve_flavour not in (None, *contents.flavours):
         have = ", ".join(contents.flavours)
@@ -103,6 +106,7 @@ def make_release(  # noqa: PLR0913 — each is a choice of whoever publishes
     if contents.is_exception and not allow_fp32_only:
         raise CheckFailedError(f"no quantised flavour passed its gate:\n{_reasons(report)}")
     _refuse_changed(contents)
+    contents = replace(contents, proven=prove_adapters(recipe, run, report, contents.adapters))
     progress(Tick(STAGE, 0, 3, "copying"))
     model_dir = home / "releases" / recipe.name
     try:
@@ -197,10 +201,14 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     serve_flavour: Annotated[
         str | None, typer.Option("--serve-flavour", help="What nodes load unasked; see `weir bench engine --choose`.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", metavar="NAME=FOLDER", help="A LoRA adapter to serve beside it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a release of a verified run, link it into the model repository, tell running nodes."""
     urls = [check_node_url(url) for url in node or ()]
+    adapters = parse_adapters(adapter or ())
     loaded = read_recipe(recipe, data, heldout, base, sets)
     run = open_run(home, loaded)
     with bar() as progress:
@@ -211,6 +219,7 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
             repository=repository,
             allow_fp32_only=allow_fp32_only,
             serve_flavour=serve_flavour,
+            adapters=adapters,
             progress=progress,
         )
     answers = [tell_node(url, made.manifest.model, made.manifest.version) for url in urls]

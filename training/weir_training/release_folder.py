@@ -1,15 +1,17 @@
 """Writes one release into a new folder: files, reports, card, manifest, and COMPLETE last."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from weir.contracts.manifest import FileEntry, Format, ReleaseManifest
+from weir.contracts.manifest import AdapterEntry, FileEntry, Format, ReleaseManifest
 from weir.release.hashing import sha256_file
 from weir.release.reader import COMPLETE, MANIFEST
 from weir_training import gate
+from weir_training.adapter_proof import FILES
 from weir_training.atomic import write_json, write_text
 from weir_training.evaluation import evaluation_of, reports_of
 from weir_training.graph_builder import GRAPH_FILES
@@ -41,6 +43,8 @@ class Contents:
     report: ParityReport
     flavours: tuple[str, ...]
     is_exception: bool
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    proven: tuple[AdapterEntry, ...] = ()
     serve_flavour: str | None = None
 
 
@@ -50,6 +54,10 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
     copy_checkpoint(run.merged, folder / "model")
     for name in contents.flavours:
         _copy_graph(run.onnx(name), folder / "onnx" / name)
+    for name, source in contents.adapters.items():
+        (folder / "adapters" / name).mkdir(parents=True)
+        for file in FILES:
+            shutil.copyfile(source / file, folder / "adapters" / name / file)
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
     write_text(folder / "reports" / CARD, model_card(draft))
@@ -129,6 +137,7 @@ def _manifest(contents: Contents, folder: Path, version: int) -> ReleaseManifest
         formats=tuple(_format(contents.report, name) for name in contents.flavours),
         serve_flavour=contents.serve_flavour or next(name for name in SERVE_ORDER if name in contents.flavours),
         gate_passed=not contents.is_exception,
+        adapters=contents.proven,
         evaluation=evaluation_of(contents.run),
     )
 

@@ -11,6 +11,7 @@ from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     ReleaseError,
     ValidationError,
@@ -116,6 +117,7 @@ def _request_body(request: GenerateRequest) -> bytes:
             "return_num_input_tokens": True,
             "return_num_output_tokens": True,
             "return_tokens": request.return_tokens,
+            **request.model_dump(include={"priority", "deadline_s", "cache_salt"}, exclude_defaults=True),
         }
     )
 
@@ -197,9 +199,14 @@ def _finish_reason(reason: str, node: str) -> FinishReason:
 
 
 def _status_of(body: Mapping[str, Any]) -> int:
-    return {"overloaded": 429, "backend_timeout": 504, "backend_unavailable": 503, "validation": 422}.get(
-        str(body.get("code")), 502
-    )
+    known = {
+        "overloaded": 429,
+        "backend_timeout": 504,
+        "deadline_exceeded": 504,
+        "backend_unavailable": 503,
+        "validation": 422,
+    }
+    return known.get(str(body.get("code")), 502)
 
 
 def _failure(node: str, status: int, body: bytes, headers: Mapping[str, str]) -> Exception:
@@ -209,7 +216,8 @@ def _failure(node: str, status: int, body: bytes, headers: Mapping[str, str]) ->
     if status == 503:
         return BackendUnavailableError(f"{node} is not ready")
     if status == 504:
-        return BackendTimeoutError(f"{node} did not answer in time")
+        late = b'"deadline_exceeded"' in body
+        return DeadlineExceededError() if late else BackendTimeoutError(f"{node} did not answer in time")
     if status == 404:
         return BackendUnavailableError(f"{node} does not serve this model")
     if status in {400, 422}:

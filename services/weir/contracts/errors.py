@@ -6,6 +6,7 @@ WeirError                          500
 │   └── PromptBlockedError         422  an input rule matched
 ├── UnknownModelError              404
 ├── OverloadedError                429  try again after `retry_after_s`
+├── DeadlineExceededError          504  the caller's own deadline passed
 ├── BackendError                   502
 │   ├── BackendTimeoutError        504
 │   └── BackendUnavailableError    503  another node may answer
@@ -77,6 +78,16 @@ class OverloadedError(WeirError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"Model is overloaded; retry in {max(retry_after_s, 1):.0f} s")
         self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(WeirError):
+    """The request was given up because its `deadline_s` passed; no node is to blame."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("the request's deadline has passed")
 
 
 class BackendError(WeirError):

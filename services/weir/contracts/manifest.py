@@ -80,6 +80,19 @@ class Format(_Frozen):
     golden_greedy_ids: tuple[tuple[int, ...], ...]
 
 
+class AdapterEntry(_Frozen):
+    """A LoRA adapter in `adapters/<name>`.
+
+    The figures are the worst over the packed flavours, against the checkpoint with that adapter, on the golden prompts
+    and their answers.
+    """
+
+    name: str = Field(pattern=MODEL_NAME)
+    rank: int = Field(ge=1)
+    mean_kl: float
+    argmax_agreement: float = Field(ge=0, le=1)
+
+
 class ReleaseManifest(_Frozen):
     """Written by export and publish, read by nodes and gateway before anything is loaded."""
 
@@ -99,6 +112,7 @@ class ReleaseManifest(_Frozen):
     formats: tuple[Format, ...] = Field(min_length=1)
     serve_flavour: Flavour = Field(description="what a CPU node loads when nobody says otherwise")
     gate_passed: bool
+    adapters: tuple[AdapterEntry, ...] = Field(default=(), description="requests choose one by name")
     evaluation: dict[str, float] = Field(default_factory=dict, description="e.g. exact_match_trained_before")
 
     def format_of(self, flavour: str) -> Format | None:

@@ -42,6 +42,9 @@ _INPUTS = (
     ("return_num_input_tokens", "BOOL"),
     ("return_num_output_tokens", "BOOL"),
     ("return_tokens", "BOOL"),
+    ("priority", "INT32"),
+    ("deadline_s", "FP64"),
+    ("cache_salt", "BYTES"),
 )
 _OUTPUTS = (
     ("text_output", "BYTES"),

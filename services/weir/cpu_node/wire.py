@@ -3,7 +3,8 @@
 Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stream": bool, ...}`. Every key but
 `text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
 Unknown keys are ignored. Defaults differ from vLLM where those surprise: greedy, no token limit but the context,
-the input is not repeated, finish reason and counts are given unless switched off.
+the input is not repeated, finish reason and counts are given unless switched off. Weir's own: `return_tokens`,
+`priority` (higher goes first), `deadline_s` and `cache_salt` (see `GenerateRequest`).
 
 Answer, streamed: one event per chunk (`model_name`, `model_version`, `text_output`: the new text, `num_output_tokens`,
 `tokens` if asked for), then an event of its own with `"text_output": ""`, `finish_reason` (`eos_token`,
@@ -26,6 +27,7 @@ from weir.contracts.request import GenerateRequest, SamplingParams
 
 _NAMES = {"max_tokens": "max_new_tokens"}
 _SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop", "ignore_eos")
+_SCHEDULING = ("priority", "deadline_s", "cache_salt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRe
             prompt=text,
             sampling=sampling,
             return_tokens=fields.flag("return_tokens") or False,
+            **{name: fields.get(name) for name in _SCHEDULING if fields.get(name) is not None},
         )
     except PydanticError as error:
         raise _first_error(error, "", {}) from error

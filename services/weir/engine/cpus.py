@@ -14,13 +14,11 @@ class Machine:
         cpus: logical CPUs of its affinity.
         cores: one logical CPU of each physical core among them, ascending.
         quota: CPUs' worth of time per second that the container may take; None: no limit.
-        online: logical CPUs of the whole machine.
     """
 
     cpus: tuple[int, ...]
     cores: tuple[int, ...]
     quota: float | None
-    online: int
 
     @property
     def threads(self) -> int:
@@ -30,11 +28,6 @@ class Machine:
         """
         return len(self.cores) if self.quota is None else min(len(self.cores), max(1, int(self.quota + 0.01)))
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether the process may use all of the machine."""
-        return self.quota is None and len(self.cpus) == self.online
-
 
 def this_machine(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> Machine:
     """Look at affinity, topology and cgroup; what cannot be read does not bound.
@@ -43,26 +36,14 @@ def this_machine(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> Machin
         sys: where sysfs is mounted.
         proc: where procfs is mounted.
     """
-    online = os.cpu_count() or 1
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(online)
-    return machine(cpus, online=online, sys=sys, proc=proc)
+    known = hasattr(os, "sched_getaffinity")
+    return machine(os.sched_getaffinity(0) if known else range(os.cpu_count() or 1), sys=sys, proc=proc)
 
 
-def machine(cpus: Collection[int], *, online: int, sys: Path, proc: Path) -> Machine:
+def machine(cpus: Collection[int], *, sys: Path, proc: Path) -> Machine:
     """As `this_machine`, for a process whose affinity is `cpus`."""
     quotas = [quota for quota in (*_quotas_v2(sys, proc), *_quotas_v1(sys, proc)) if quota > 0]
-    return Machine(tuple(sorted(cpus)), _cores(cpus, sys), min(quotas, default=None), online)
-
-
-def pinning(machine: Machine, threads: int) -> str | None:
-    """Return onnxruntime's `session.intra_op_thread_affinities`: a core for each thread but the caller's own.
-
-    None unless the machine is the process's own and there is a thread for every core: on a shared machine a pinned
-    thread waits for its core while others are free.
-    """
-    if not machine.is_ours or threads != len(machine.cores) or threads < 2:
-        return None
-    return ";".join(str(cpu + 1) for cpu in machine.cores[1:])  # onnxruntime counts from 1
+    return Machine(tuple(sorted(cpus)), _cores(cpus, sys), min(quotas, default=None))
 
 
 def _cores(cpus: Collection[int], sys: Path) -> tuple[int, ...]:

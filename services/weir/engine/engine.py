@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from weir.contracts.errors import (
     BackendError,
-    BackendTimeoutError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     ValidationError,
     WeirError,
@@ -162,7 +162,7 @@ class Engine:
         Raises:
             ValidationError: prompt and `max_new_tokens` do not fit into the context or into the key/value memory.
             OverloadedError: the queue is full; `retry_after_s` is computed from the speed measured so far.
-            BackendTimeoutError: the request's `deadline_s` has passed.
+            DeadlineExceededError: the request's `deadline_s` has passed.
             BackendUnavailableError: the engine is stopping.
             BackendError: the engine failed.
         """
@@ -275,7 +275,7 @@ class Engine:
             if generation is None or generation.finished is not None:
                 continue
             self._scheduler.cancel(sequence_id)
-            generation.fail(BackendTimeoutError("the request's deadline has passed"))
+            generation.fail(DeadlineExceededError())
             self._forget([generation], "expired")
             self._publish()
             wake((generation.outbox,))

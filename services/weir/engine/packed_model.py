@@ -9,11 +9,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.errors import ReleaseError
+from weir.engine.adapters import Adapter, adapted_products, laid_out
 from weir.engine.kernels.library import operators
 from weir.engine.step import Detail, Logits, PositionLogits, Row
 
 BLOCK_TOKENS = 16
-_INPUTS = frozenset({"input_ids", "cache", "sequences", "table", "wanted", "wants"})
+_INPUTS = frozenset({"input_ids", "cache", "sequences", "table", "wanted", "wants", "adapters", "adapter_of"})
 _QUIET = 3  # errors only
 
 
@@ -46,6 +47,7 @@ class PackedGraph:
         self.cache_shape: tuple[int, ...] = tuple(int(n) for n in inputs["cache"].shape[1:])
         self.vocab_size = int(outputs["logits"].shape[1])
         self.candidates = int(outputs["ids"].shape[1])
+        self.adapted = adapted_products(self.session.get_modelmeta().custom_metadata_map)
 
     @property
     def block_bytes(self) -> int:
@@ -55,7 +57,9 @@ class PackedGraph:
 class PackedModel:
     """Implements `weir.engine.step.Model`. Keys and values are float16, 16 positions of all layers in a block."""
 
-    def __init__(self, graph: PackedGraph, *, blocks: int, context_tokens: int) -> None:
+    def __init__(
+        self, graph: PackedGraph, *, blocks: int, context_tokens: int, adapters: Sequence[Adapter] = ()
+    ) -> None:
         self.graph = graph
         self.blocks = blocks
         self.context_tokens = context_tokens
@@ -65,6 +69,8 @@ class PackedModel:
         self._full: Logits = np.zeros((0, graph.vocab_size), np.float32)
         self._binding: Any = graph.session.io_binding()
         _bind(self._binding.bind_input, "cache", self._cache)
+        self._adapters = laid_out(adapters, graph.adapted)
+        _bind(self._binding.bind_input, "adapters", self._adapters)
 
     @property
     def block_tokens(self) -> int:
@@ -85,12 +91,14 @@ class PackedModel:
         firsts = np.cumsum([0, *counts[:-1]])
         sequences = np.array([firsts, counts, [row.past for row in rows]], np.int32).T.copy()
         wanted, wants = _wanted(rows, counts)
+        adapter_of = np.repeat(np.array([row.adapter for row in rows], np.int32), counts)
         bind = self._binding.bind_input
         table = _table(rows, counts)
         for name, array in (("input_ids", ids), ("sequences", sequences), ("table", table)):
             _bind(bind, name, array)
         _bind(bind, "wanted", wanted)
         _bind(bind, "wants", wants)
+        _bind(bind, "adapter_of", adapter_of)
         top = self._outputs(len(wanted), is_full=any(row.detail == Detail.FULL and row.wanted for row in rows))
         self.graph.session.run_with_iobinding(self._binding)
         return self._split(rows, *top)

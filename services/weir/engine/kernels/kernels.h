@@ -28,6 +28,11 @@ typedef struct Product {
   const uint8_t *weights;
   const void *scales;
   float *y;
+  /* LoRA: what an adapter adds to xW. `adapters` is [slots][stride]; at `adapter_at` of a slot lie A, [rank][inner],
+   * and B (with the scale), [columns/32][rank][32]. `adapter_of` is a row's slot, or -1. NULL: no adapters. */
+  const float *adapters;
+  const int32_t *adapter_of;
+  int64_t adapter_stride, adapter_at, rank;
 } Product;
 
 /* Keys and values of all sequences: half [blocks][layers][2][heads][16 * size]; a block's keys lie [size][16], its

@@ -7,7 +7,7 @@ enum { MOST_INPUTS = 8, MOST_DIMENSIONS = 8 };
 
 typedef struct Kernel {
   const Api *api;
-  int64_t outputs, bits, group, gated, layer, heads, kv_heads, size, count;
+  int64_t outputs, bits, group, gated, layer, heads, kv_heads, size, count, adapter_at, adapter_total, adapter_parts;
   float epsilon, scale;
 } Kernel;
 
@@ -89,10 +89,23 @@ static int64_t elements(const Tensor *t) {
   return n;
 }
 
+/* Every row's slot is checked: a wrong one would read another's memory. */
+static Status *find_adapters(const Kernel *k, Product *p, const Tensor *adapters, const Tensor *adapter_of) {
+  if (!adapters->data || !adapter_of->data || !elements(adapters) || !k->adapter_total) return NULL;
+  CHECK(adapters->rank == 2 && adapters->dims[1] % k->adapter_total == 0, "weir.Product: adapters' size");
+  CHECK(elements(adapter_of) == p->rows, "weir.Product: adapter_of is [rows]");
+  int64_t rank = adapters->dims[1] / k->adapter_total;
+  p->adapters = adapters->data, p->adapter_of = adapter_of->data;
+  p->adapter_stride = adapters->dims[1], p->adapter_at = k->adapter_at * rank, p->rank = rank * k->adapter_parts;
+  for (int64_t r = 0; r < p->rows; r++)
+    CHECK(p->adapter_of[r] < adapters->dims[0], "weir.Product: no such adapter");
+  return NULL;
+}
+
 static Status *run_product(void *kernel, KernelContext *context) {
   const Kernel *k = kernel;
-  Tensor in[6];
-  TRY(inputs(k, context, 6, in));
+  Tensor in[8];
+  TRY(inputs(k, context, 8, in));
   CHECK(in[0].rank == 2, "weir.Product: x is [rows, inner]");
   Product p = {.rows = in[0].dims[0], .inner = in[0].dims[1], .outputs = k->outputs, .bits = (int)k->bits,
                .group = (int)k->group, .gated = (int)k->gated, .epsilon = k->epsilon, .x = in[0].data,
@@ -108,6 +121,7 @@ static Status *run_product(void *kernel, KernelContext *context) {
   CHECK(!p.bias || elements(&in[3]) == p.columns, "weir.Product: bias' size");
   CHECK(!p.gamma || elements(&in[4]) == p.inner, "weir.Product: norm's size");
   CHECK(!p.residual || elements(&in[5]) == p.rows * p.outputs, "weir.Product: residual's size");
+  TRY(find_adapters(k, &p, in + 6, in + 7));
   int64_t dims[2] = {p.rows, p.outputs};
   TRY(output(k, context, 0, 2, dims, &p.y));
   Pool pool = {run_pool, k->api, context};
@@ -246,7 +260,8 @@ static Status *create(const CustomOp *op, const Api *api, const KernelInfo *info
   k->api = api;
   struct { const char *name; int64_t *to; } numbers[] = {
       {"width", &k->outputs}, {"bits", &k->bits}, {"group", &k->group}, {"gated", &k->gated}, {"layer", &k->layer},
-      {"heads", &k->heads}, {"kv_heads", &k->kv_heads}, {"size", &k->size}, {"count", &k->count}};
+      {"heads", &k->heads}, {"kv_heads", &k->kv_heads}, {"size", &k->size}, {"count", &k->count},
+      {"adapter_at", &k->adapter_at}, {"adapter_total", &k->adapter_total}, {"adapter_parts", &k->adapter_parts}};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) { /* an operator has those it needs */
     Status *status = attribute_int(api, info, numbers[i].name, numbers[i].to);
     if (status) release_status(api, status);
@@ -267,7 +282,7 @@ static Status *create(const CustomOp *op, const Api *api, const KernelInfo *info
    NAME, INPUTS, OUTPUTS, RUN}
 
 static const Op ops[] = {
-    OP("Product", "fb?FFF", "f", run_product),  /* x, weights, scales, bias, norm, residual */
+    OP("Product", "fb?FFFFI", "f", run_product),  /* x, weights, scales, bias, norm, residual, adapters, adapter_of */
     OP("Attention", "fhiiffFF", "f", run_attention),  /* qkv, cache, sequences, table, cos, sin, q norm, k norm */
     OP("Embedding", "lbf", "f", run_embedding),  /* ids, weights, scales */
     OP("Rows", "fi", "f", run_rows),  /* x, rows */

@@ -14,6 +14,7 @@ typedef struct Rounded {
   int8_t *bytes;
   float *scales;
   int32_t *starts;
+  float *low; /* LoRA: A x of each row, [rows][rank] */
   size_t count, groups, group;
 } Rounded;
 
@@ -56,6 +57,20 @@ INLINE int32_t round_group(const float *x, size_t size, int8_t *out, size_t stri
   return sum;
 }
 
+INLINE const float *adapter_of(const Product *p, size_t row) {
+  if (!p->adapters || p->adapter_of[row] < 0) return NULL;
+  return p->adapters + p->adapter_of[row] * p->adapter_stride + p->adapter_at;
+}
+
+static void adapted(const Product *p, size_t row, const float *x, float *low) {
+  const float *a = adapter_of(p, row);
+  for (int64_t r = 0; a && r < p->rank; r++, a += p->inner) {
+    v16 sum = all16(0.0f);
+    for (int64_t k = 0; k < p->inner; k += 16) sum = fma16(load16(x + k), load16(a + k), sum);
+    low[r] = sum16(sum);
+  }
+}
+
 static void round_block(void *argument, size_t block) {
   ProductJob *job = argument;
   const Product *p = job->product;
@@ -65,6 +80,7 @@ static void round_block(void *argument, size_t block) {
   for (size_t r = 0; r < rows; r++) {
     const float *x = p->x + (start + r) * p->inner;
     if (p->gamma) normed(p, x, row), x = row;
+    adapted(p, start + r, x, job->a.low + (start + r) * p->rank);
     for (size_t g = 0; g < groups; g++) {
       size_t k = g * job->a.group, at = start * groups + g * rows + r;
       int8_t *out = job->a.bytes + start * p->inner + k * rows + r * 4;
@@ -190,9 +206,24 @@ INLINE void pair_of(const int M, const ProductJob *job, size_t pair, size_t star
   }
 }
 
-/* Bias, gate and residual; writes `width` columns of one row. */
-INLINE void finish_row(const Product *p, size_t row, size_t pair, float *sums) {
+INLINE void add_adapter(const Product *p, size_t row, size_t pair, const float *low, float *sums) {
+  const float *b = adapter_of(p, row);
+  if (!b) return;
+  b += p->rank * (p->inner + (int64_t)pair * PAIR);
+  v16 one = load16(sums), other = load16(sums + TILE);
+  for (int64_t r = 0; r < p->rank; r++, b += PAIR) {
+    one = fma16(all16(low[r]), load16(b), one);
+    other = fma16(all16(low[r]), load16(b + TILE), other);
+  }
+  store16(sums, one);
+  store16(sums + TILE, other);
+}
+
+/* Adapter, bias, gate and residual; writes `width` columns of one row. */
+INLINE void finish_row(const ProductJob *job, size_t row, size_t pair, float *sums) {
+  const Product *p = job->product;
   size_t column = pair * PAIR, width = PAIR;
+  add_adapter(p, row, pair, job->a.low + row * p->rank, sums);
   if (p->bias)
     for (int t = 0; t < PAIR; t += TILE) store16(sums + t, load16(sums + t) + load16(p->bias + column + t));
   if (p->gated) {
@@ -217,7 +248,7 @@ static void product_item(void *argument, size_t item) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #undef CASE
       }
-      for (size_t r = 0; r < rows; r++) finish_row(job->product, start + r, pair, out[r]);
+      for (size_t r = 0; r < rows; r++) finish_row(job, start + r, pair, out[r]);
     }
 }
 
@@ -241,12 +272,13 @@ static int product(const Product *p, const Pool *pool) {
   job.a.count = (p->rows + at_once - 1) / at_once;
   job.a.group = p->bits == 8 ? p->inner : p->group;
   job.a.groups = p->inner / job.a.group;
-  size_t bytes = p->rows * p->inner, sums = p->rows * job.a.groups * 4;
-  char *memory = product_scratch(bytes + 2 * sums + 128);
+  size_t bytes = p->rows * p->inner, sums = p->rows * job.a.groups * 4, low = p->rows * p->rank * 4;
+  char *memory = product_scratch(bytes + 2 * sums + low + 128);
   if (!memory) return 1;
   job.a.bytes = (int8_t *)memory;
   job.a.scales = (float *)(memory + (bytes + 63) / 64 * 64);
   job.a.starts = (int32_t *)((char *)job.a.scales + sums);
+  job.a.low = (float *)((char *)job.a.starts + sums);
   job.pairs = p->columns / PAIR;
   /* Handing work to other threads costs some microseconds: not for what takes less. */
   int alone = p->columns * p->inner * (p->rows + 2) < 1000000;

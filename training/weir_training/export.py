@@ -116,6 +116,12 @@ def _metrics(run: RunDirectory) -> dict[str, Any]:
     return run.metrics(STAGE) or {}
 
 
+def exporter_digest() -> str:
+    """Change with whatever writes graphs: the builder's version and our own passes."""
+    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
+    return sha256_text(json.dumps([importlib.metadata.version("onnxruntime-genai"), passes]))
+
+
 def _key(export: ExportPart, checkpoint: Path) -> str:
     version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]

@@ -22,8 +22,9 @@ from weir_training import gate
 from weir_training.atomic import new_folder, write_text
 from weir_training.benching.environments import installed
 from weir_training.benching.prompts import Prompt, WordPrompts, tokenizer_of
-from weir_training.export import export_folders, folder_bytes
+from weir_training.export import export_folders, exporter_digest, folder_bytes
 from weir_training.graph_models import GRAPH, open_graph
+from weir_training.leftovers import remove_leftovers
 from weir_training.parity import ROWS_AT_ONCE, Tally, TaskRow, compare
 from weir_training.progress import Progress, Tick
 from weir_training.recipe import ExportPart
@@ -44,19 +45,34 @@ def release_of_shape(shape: str, checkpoint: Path, flavours: Sequence[str], fold
         JobError: the export failed.
     """
     root = folder / "release" / shape / "1"
-    have = _formats(root)
+    remove_leftovers(folder / "graphs")
+    have = {flavour: found for flavour, found in _formats(root).items() if _is_current(folder, flavour)}
     missing = [flavour for flavour in flavours if flavour not in have]
     if not missing:
         return root
     graphs = {flavour: folder / "graphs" / flavour for flavour in missing}
-    unbuilt = {flavour: path for flavour, path in graphs.items() if not path.is_dir()}
+    unbuilt = {
+        flavour: path for flavour, path in graphs.items() if not path.is_dir() or not _is_current(folder, flavour)
+    }
     if unbuilt:
         export_folders(checkpoint, unbuilt, folder / "export.log", progress=progress)
+        for flavour in unbuilt:
+            write_text(_key_file(folder, flavour), exporter_digest())
     progress(Tick("compare", 0, 1, "flavours with the checkpoint"))
     made = {**have, **_measured_formats(checkpoint, graphs)}
     progress(Tick("compare", 1, 1, "done"))
     _write(shape, checkpoint, made, folder, root)
     return root
+
+
+def _key_file(folder: Path, flavour: str) -> Path:
+    return folder / "graphs" / f"{flavour}.key"
+
+
+def _is_current(folder: Path, flavour: str) -> bool:
+    """Whether the graph was written by what would write it now."""
+    path = _key_file(folder, flavour)
+    return path.is_file() and path.read_text(encoding="utf-8") == exporter_digest()
 
 
 def _formats(root: Path) -> dict[str, Format]:

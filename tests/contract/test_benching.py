@@ -29,7 +29,7 @@ def bench(capsys: pytest.CaptureFixture[str], home: Path, name: str, *options: s
 def test_model_and_engine_of_every_flavour_are_measured_and_one_is_chosen(
     release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = bench(capsys, tmp_path, str(release), "--choose")
+    said = bench(capsys, tmp_path, str(release), "--choose", "--kl")
 
     contestants = said["decode"]["contestants"]
     names = [f"weir cpu-{precision} ({level})" for precision in ("int8", "fp32") for level in ("model", "engine")]
@@ -39,7 +39,9 @@ def test_model_and_engine_of_every_flavour_are_measured_and_one_is_chosen(
         assert set(one["figures"]) == {"prefill", "1", "2"}
         assert all(figure["tokens_per_s"] > 0 for figure in one["figures"].values())
         assert one["rss_bytes"] > 10_000_000
-        assert one["kl"] == 0.0  # as the manifest has it
+    int8, fp32 = contestants[0]["kl"], contestants[2]["kl"]
+    assert 0 <= fp32 < 1e-6 < int8 < 0.1
+    assert [one["kl"] for one in contestants[1::2]] == [None, None]  # the engine shows no logits
     assert contestants[2]["bytes_per_weight"] > contestants[0]["bytes_per_weight"]
     assert said["choice"]["flavour"] in {"cpu-int8", "cpu-fp32"}
     [figures] = (tmp_path / "bench" / "results").glob("*.json")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from weir.contracts.errors import CheckFailedError, JobError
 from weir.release.tokenizer import ReleaseTokenizer
 from weir_training.benching.children import LineChild, end, spawn
 from weir_training.benching.choice import Option, choice_table, choose, scores
-from weir_training.benching.contestants import Label, Speed, Weights
+from weir_training.benching.contestants import Label, Sample, Speed, Weights
 from weir_training.benching.environments import code_path
 from weir_training.benching.measure import PREFILL, Plan, Seen, measure, middle
 from weir_training.benching.peers.entry import Missing
@@ -26,6 +27,7 @@ from weir_training.benching.serving import serve_in_turns, served_table
 from weir_training.benching.tables import as_dict, share, table
 from weir_training.benching.trace import Answer, Goal, Lengths, crowd, mean_tokens, mixed_trace, quantile, score
 from weir_training.benching.word_tokenizer import FIRST_WORD_ID, save_word_tokenizer
+from weir_training.benching.workers.divergence import Divergence, log_softmax
 from weir_training.benching.workers.pace import Answer as Paced
 from weir_training.benching.workers.pace import at_their_times
 from weir_training.benching.workers.window import Window
@@ -209,6 +211,9 @@ class Fixed:
             raise JobError("out of memory")
         return Speed(steps, steps / self._speed)
 
+    def divergence(self, sample: Sample) -> float | None:
+        return 0.25
+
     def close(self) -> None:
         self.is_open = False
 
@@ -230,6 +235,29 @@ def test_everyone_takes_a_turn_in_every_round_and_the_first_is_not_counted(words
     assert len(rounds) == 2
     assert not one.is_open
     assert not other.is_open
+
+
+def test_with_a_sample_everyones_divergence_is_measured_and_without_one_none_is(
+    words: ReleaseTokenizer, tmp_path: Path
+) -> None:
+    for sample, kl in ((None, 0.5), (Sample(((1, 2),), tmp_path), 0.25)):
+        seen, _ = measure([Fixed("one", 5.0)], WordPrompts(words), PLAN, silent, lambda: None, sample)
+        assert seen[0].label.kl == kl
+
+
+def test_divergence_is_the_mean_over_positions_and_zero_from_itself(tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    texts = [dice.standard_normal((3, 7)), dice.standard_normal((5, 7))]
+    path = tmp_path / "reference.npz"
+    np.savez(path, **{f"{n:05}": log_softmax(text) for n, text in enumerate(texts)})
+    same, other = Divergence(str(path)), Divergence(str(path))
+    for number, text in enumerate(texts):
+        same.add(number, text + 3.0)  # logits are known up to a constant
+        other.add(number, np.zeros_like(text))
+    expected = [np.log(7) + (np.exp(log_softmax(row)) * log_softmax(row)).sum() for t in texts for row in t[:-1]]
+
+    assert same.figures() == {"kl": pytest.approx(0.0, abs=1e-12), "positions": 6}
+    assert other.figures()["kl"] == pytest.approx(np.mean(expected))
 
 
 def test_who_cannot_be_had_or_fails_is_told_and_the_others_are_measured(words: ReleaseTokenizer) -> None:

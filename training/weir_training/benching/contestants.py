@@ -38,6 +38,14 @@ class Label:
         return self.bytes / self.weights.all
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Token ids of texts, and the file with the reference's log-probabilities for them (see `workers.divergence`)."""
+
+    texts: tuple[tuple[int, ...], ...]
+    reference: Path
+
+
 class Speed(NamedTuple):
     tokens: int
     seconds: float
@@ -70,6 +78,10 @@ class Contestant(Protocol):
         """Answer all prompts at once; count about `steps` tokens of each while all of them decode."""
         ...
 
+    def divergence(self, sample: Sample) -> float | None:
+        """Mean KL of the checkpoint's next-token distributions against this engine's; none: it shows no logits."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -84,7 +96,7 @@ class Setup:
 
 
 class PipeContestant:
-    """An engine in a worker process. `as_text` says that its worker wants prompts as text."""
+    """An engine in a worker process. `as_text`: it wants prompts as text; `most`: tokens of an answer at most."""
 
     def __init__(
         self,
@@ -94,12 +106,14 @@ class PipeContestant:
         *,
         most: int | None,
         as_text: bool = False,
+        shows_logits: bool = False,
     ) -> None:
         self.label = label
         self._command = command
         self._load = load
         self._most = {} if most is None else {"most": most}
         self._as_text = as_text
+        self._shows_logits = shows_logits
         self._child: LineChild | None = None
 
     @property
@@ -118,6 +132,12 @@ class PipeContestant:
         given = [self._given(prompt) for prompt in prompts]
         answer = self._ask("decode", prompts=given, steps=steps, **self._most)
         return Speed(answer["tokens"], answer["seconds"])
+
+    def divergence(self, sample: Sample) -> float | None:
+        if not self._shows_logits:
+            return None
+        texts = [list(text) for text in sample.texts]
+        return float(self._ask("divergence", texts=texts, reference=str(sample.reference))["kl"])
 
     def trace(self, requests: Sequence[Mapping[str, Any]], *, at_once: int | None) -> list[list[float]]:
         """Serve requests at their times; return per request the seconds to its first and last token, and its tokens."""

@@ -64,7 +64,7 @@ class HttpContestant:
         Raises:
             JobError: it ended, or was not ready in time.
         """
-        port = _free_port()
+        port = free_port()
         self._url = f"http://127.0.0.1:{port}"
         self._process = spawn(self._command(port), self._log, environment=self._environment)
         asyncio.run(self._wait_ready(self._process))
@@ -128,7 +128,7 @@ class HttpContestant:
         return ask
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

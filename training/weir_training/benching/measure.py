@@ -2,11 +2,11 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from weir.contracts.errors import JobError
-from weir_training.benching.contestants import Contestant, Label
+from weir_training.benching.contestants import Contestant, Label, Sample
 from weir_training.benching.peers.entry import Missing
 from weir_training.benching.prompts import Prompt, PromptMaker
 from weir_training.progress import Progress, Tick
@@ -56,10 +56,11 @@ def measure(
     plan: Plan,
     progress: Progress,
     on_round: Callable[[], None],
+    sample: Sample | None = None,
 ) -> tuple[list[Seen], list[Missing]]:
     """Load everyone, then take turns; return what was seen, and who could not be had or failed before any figure.
 
-    `on_round` is called before every round that counts.
+    `on_round` is called before every round that counts. With a `sample`, everyone's label gets its divergence on it.
     """
     missing: list[Missing] = []
     opened: list[tuple[Contestant, Seen]] = []
@@ -68,7 +69,7 @@ def measure(
             if isinstance(one, Missing):
                 missing.append(one)
             else:
-                _open(one, opened, missing, progress)
+                _open(one, opened, missing, sample, progress)
         _rounds(opened, _prompts(prompts, plan), plan, progress, on_round)
     finally:
         for one, _ in opened:
@@ -76,15 +77,22 @@ def measure(
     return [seen for _, seen in opened], missing
 
 
-def _open(one: Contestant, opened: list[tuple[Contestant, Seen]], missing: list[Missing], progress: Progress) -> None:
+def _open(
+    one: Contestant,
+    opened: list[tuple[Contestant, Seen]],
+    missing: list[Missing],
+    sample: Sample | None,
+    progress: Progress,
+) -> None:
     progress(Tick("load", len(opened), len(opened) + 1, one.label.name))
     try:
         one.open()
+        label = one.label if sample is None else replace(one.label, kl=one.divergence(sample))
     except (JobError, OSError) as error:
         one.close()
         missing.append(Missing(one.label.name, str(error)))
         return
-    opened.append((one, Seen(one.label)))
+    opened.append((one, Seen(label)))
     progress(Tick("load", len(opened), len(opened), one.label.name))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from weir.contracts.errors import CheckFailedError, UsageError
 from weir_training.benching.choice import Choice, Option, choice_table, choose
-from weir_training.benching.contestants import Setup
+from weir_training.benching.contestants import Sample, Setup
 from weir_training.benching.measure import PREFILL, Plan, Seen, measure, middle
 from weir_training.benching.peers.entry import Missing, contestants, over_http, serving
 from weir_training.benching.roofline import Roofline, measured_roofline
@@ -48,8 +48,8 @@ class Run:
     seen: list[Seen] = field(default_factory=list)
     choice: Choice | None = None
 
-    def decode(self, plan: Plan) -> None:
-        """Prefill, and decode for each number of users.
+    def decode(self, plan: Plan, sample: Sample | None = None) -> None:
+        """Prefill, and decode for each number of users; first everyone's divergence on `sample`.
 
         Raises:
             CheckFailedError: nothing could be measured.
@@ -62,6 +62,7 @@ class Run:
             plan,
             self.progress,
             lambda: limits.append(measured_roofline(self.setup.threads)),
+            sample,
         )
         roofline = _best(limits)
         self.said.append(table(self.seen, missing, plan, roofline))

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from weir_training.atomic import write_json
 from weir_training.benching.closed_loop import parse_concurrencies
 from weir_training.benching.contestants import Setup
 from weir_training.benching.environments import PINS, installed
+from weir_training.benching.fidelity import golden_sample
 from weir_training.benching.measure import PROMPT_TOKENS, Plan
 from weir_training.benching.peers.entry import PEERS, check_peers
 from weir_training.benching.plot import draw
@@ -60,6 +62,7 @@ def engine(  # noqa: PLR0913  a command line's options are its arguments
     trace: Annotated[bool, typer.Option("--trace", help="Also serve arriving requests of mixed lengths.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Also ask through HTTP, 16 users at once.")] = False,
     choose: Annotated[bool, typer.Option("--choose", help="Say which flavour of a release to serve here.")] = False,
+    kl: Annotated[bool, typer.Option("--kl", help="Also everyone's KL to the fp32 checkpoint of a release.")] = False,
     requests: Requests = 48,
     load: Share = 0.8,
     rate: Rate = None,
@@ -82,8 +85,9 @@ def engine(  # noqa: PLR0913  a command line's options are its arguments
         target = open_target(name, _asked(flavours, _FLAVOURS), home, progress)
         chosen = _flavours(target, flavours)
         run = Run(target, chosen, peers, _setup(target, plan, threads), rounds, home / "bench" / "peers", progress)
-        if decode or choose:
-            run.decode(plan)
+        if decode or choose or kl:
+            with golden_sample(target, threads) if kl else nullcontext() as sample:
+                run.decode(plan, sample)
         if choose:
             run.choose()
         if trace:

@@ -12,8 +12,9 @@ from typing import Final
 
 from weir.contracts.errors import JobError
 from weir_training.benching.children import end, finish, spawn, tail
-from weir_training.benching.contestants import Label, Setup, Speed
+from weir_training.benching.contestants import Label, Sample, Setup, Speed
 from weir_training.benching.environments import llama_cpp
+from weir_training.benching.peers.llama_logits import server_divergence
 from weir_training.benching.prompts import Prompt
 from weir_training.benching.target import Target
 from weir_training.benching.workers.lines import rss_bytes
@@ -50,6 +51,12 @@ class LlamaBench:
         depth = sum(len(prompt.ids) for prompt in prompts) // len(prompts)
         seen = self._run(depth, steps, len(prompts))
         return Speed(steps * len(prompts), seen["t_tg"])
+
+    def divergence(self, sample: Sample) -> float | None:
+        """Ask llama-server for the log-probability of every token after each prefix; the benchmark shows none."""
+        server = self._program.with_name("llama-server")
+        with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
+            return server_divergence(server, self._model, sample, self._setup.threads, Path(folder) / "log")
 
     def close(self) -> None:
         pass

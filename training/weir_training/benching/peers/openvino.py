@@ -34,7 +34,7 @@ def openvino(
     log = target.folder / "logs" / f"openvino-{precision}.log"
     label = label_of(target, precision, folder, "prefix cache" if prefix_caching else "")
     command = WorkerCommand(python, "openvino", log, code_path(peers))
-    return PipeContestant(label, command, load, most=setup.decode_tokens)
+    return PipeContestant(label, command, load, most=setup.decode_tokens, shows_logits=True)
 
 
 def convert(target: Target, precision: str, python: Path, peers: Path, progress: Progress) -> Path:

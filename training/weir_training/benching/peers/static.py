@@ -37,4 +37,4 @@ def transformers(target: Target, precision: str, setup: Setup, peers: Path, prog
     log = target.folder / "logs" / f"transformers-{precision}.log"
     load = {"folder": str(target.checkpoint.resolve()), "threads": setup.threads, "dtype": precision}
     command = WorkerCommand(python, "transformers", log, code_path(peers))
-    return PipeContestant(label, command, load, most=setup.decode_tokens)
+    return PipeContestant(label, command, load, most=setup.decode_tokens, shows_logits=True)

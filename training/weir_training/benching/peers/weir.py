@@ -21,7 +21,7 @@ def weir(target: Target, flavour: str, level: str, setup: Setup, *, prefix_cachi
     graph = target.graph(flavour)
     if level == "model":
         load = {"graph": str(graph), "slots": setup.users, "context_tokens": setup.context_tokens}
-        return PipeContestant(label, command, {**load, "threads": setup.threads}, most=None)
+        return PipeContestant(label, command, {**load, "threads": setup.threads}, most=None, shows_logits=True)
     load = {
         "release": str(target.release),
         "flavour": flavour,

@@ -7,6 +7,7 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
+from weir_training.benching.workers.divergence import Divergence
 from weir_training.benching.workers.lines import serve
 from weir_training.benching.workers.window import Window
 
@@ -110,11 +111,31 @@ def _collect(
             del live[number]
 
 
+def divergence(folder: str, threads: int, texts: list[list[int]], reference: str) -> dict[str, Any]:
+    """Run the same converted graph without the pipeline, which gives no logits away."""
+    model = ov.Core().compile_model(f"{folder}/openvino_model.xml", "CPU", {"INFERENCE_NUM_THREADS": threads})
+    found = Divergence(reference)
+    for number, text in enumerate(texts):
+        ids = np.array([text], np.int64)
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "position_ids": np.arange(len(text), dtype=np.int64)[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        run = model.create_infer_request()  # a new one has an empty cache
+        names = {name for port in model.inputs for name in port.names}
+        found.add(number, run.infer({k: v for k, v in inputs.items() if k in names})["logits"][0])
+    return found.figures()
+
+
 def main() -> None:
     opened: list[Pipeline] = []
+    given: dict[str, Any] = {}
 
     def load(folder: str, **how: Any) -> dict[str, Any]:
         opened.append(Pipeline(folder, **how))
+        given.update(folder=folder, threads=how["threads"])
         return {}
 
     serve(
@@ -122,6 +143,7 @@ def main() -> None:
             "load": load,
             "prefill": lambda prompt: prefill(opened[0], prompt),
             "decode": lambda prompts, steps, most: decode(opened[0], prompts, steps, most),
+            "divergence": lambda texts, reference: divergence(given["folder"], given["threads"], texts, reference),
             "trace": lambda requests, at_once: trace(opened[0], requests, at_once),
         }
     )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 
+from weir_training.benching.workers.divergence import Divergence
 from weir_training.benching.workers.lines import serve
 
 
@@ -47,7 +48,14 @@ def main() -> None:
         times = run(prompts, steps + 1)[1]
         return {"tokens": len(prompts) * steps, "seconds": times[-1] - times[0]}
 
-    serve({"load": load, "prefill": prefill, "decode": decode})
+    def divergence(texts: list[list[int]], reference: str) -> dict[str, Any]:
+        found = Divergence(reference)
+        for number, text in enumerate(texts):
+            with torch.inference_mode():
+                found.add(number, opened[0](input_ids=torch.tensor([text])).logits[0].float().numpy())
+        return found.figures()
+
+    serve({"load": load, "prefill": prefill, "decode": decode, "divergence": divergence})
 
 
 if __name__ == "__main__":

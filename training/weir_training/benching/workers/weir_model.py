@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from weir.engine.step import Row
+import numpy as np
+
+from weir.engine.step import Detail, Row
+from weir_training.benching.workers.divergence import Divergence
 from weir_training.benching.workers.lines import serve
 from weir_training.graph_models import open_graph
 
@@ -29,6 +32,12 @@ class Rows:
         for user, prompt in enumerate(prompts):
             if self._held.get(user) != prompt:
                 self.read(user, prompt)
+
+    def logits(self, text: list[int]) -> Any:
+        """Return the logits after every token of a text, shape (tokens, vocabulary)."""
+        [positions] = self._model.run([Row(self._blocks[0], text, 0, len(text), Detail.FULL)])
+        self._held.pop(0, None)
+        return np.stack([position.full for position in positions if position.full is not None])
 
     def step(self, tokens: Sequence[int], past: Sequence[int]) -> list[int]:
         """Append one token for each of the first users; return the likeliest next ones."""
@@ -57,7 +66,13 @@ def main() -> None:
             tokens = rows.step(tokens, [len(prompt) + step for prompt in prompts])
         return {"tokens": len(prompts) * steps, "seconds": time.perf_counter() - began}
 
-    serve({"load": load, "prefill": prefill, "decode": decode})
+    def divergence(texts: list[list[int]], reference: str) -> dict[str, Any]:
+        found = Divergence(reference)
+        for number, text in enumerate(texts):
+            found.add(number, opened[0].logits(text))
+        return found.figures()
+
+    serve({"load": load, "prefill": prefill, "decode": decode, "divergence": divergence})
 
 
 if __name__ == "__main__":

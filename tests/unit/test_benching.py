@@ -139,10 +139,13 @@ def test_a_quantile_is_the_least_value_that_enough_do_not_exceed(values: list[fl
 
 def test_a_window_counts_only_while_all_users_decode() -> None:
     window = Window(users=2, steps=3)
-    window.add(0, 1, 1.0)
+    window.add(0, 1, 0.0)
+    window.close_step(0.0)
+    window.add(0, 1, 1.0)  # the other one is still being read
+    window.add(1, 1, 1.0)
     window.close_step(1.0)
-    window.add(0, 1, 2.0)  # the other one is still being read
-    window.add(1, 1, 2.0)
+    window.add(0, 1, 2.0)
+    window.add(1, 9, 2.0)  # what was made since its first token, however late it is read
     window.close_step(2.0)
     for now in (3.0, 4.0, 5.0):
         window.add(0, 1, now)

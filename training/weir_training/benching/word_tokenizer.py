@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 END_ID: Final = 0
-END: Final = "<|end|>"
+END: Final = "<|endoftext|>"  # transformers adds this one to a tokenizer of Qwen's kind that has it not
 FIRST_WORD_ID: Final = 1 + 256
 _SPACE: Final = "Ġ"  # how byte-level BPE spells a space
 

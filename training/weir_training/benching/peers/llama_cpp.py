@@ -23,7 +23,12 @@ from weir_training.progress import Progress, Tick
 PRECISIONS: Final = ("Q8_0", "Q4_0")
 Command = Callable[[Path], Sequence[str | Path]]
 _RUN_S: Final = 900.0
+_TRIES: Final = 5
 _CONVERT_S: Final = 3600.0
+
+
+class _NoFiguresError(JobError):
+    """The program ended well and said nothing."""
 
 
 class LlamaBench:
@@ -62,6 +67,13 @@ class LlamaBench:
         pass
 
     def _run(self, prompt_tokens: int, new_tokens: int, users: int) -> dict[str, float]:
+        """Run it once; again when it said nothing: a very short run may end before its log thread has written."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(_NoFiguresError):
+                return self._run_once(prompt_tokens, new_tokens, users)
+        return self._run_once(prompt_tokens, new_tokens, users)
+
+    def _run_once(self, prompt_tokens: int, new_tokens: int, users: int) -> dict[str, float]:
         context = users * (prompt_tokens + new_tokens) + 64
         with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
             out = Path(folder) / "out"
@@ -93,7 +105,7 @@ def _last_json(out: Path) -> dict[str, float]:
         if line.startswith("{") and '"speed_tg"' in line:
             found: dict[str, float] = json.loads(line)
             return found
-    raise JobError(f"llama-batched-bench printed no figures:\n{tail(out)}")
+    raise _NoFiguresError(f"llama-batched-bench printed no figures:\n{tail(out)}")
 
 
 def llama_bench(target: Target, precision: str, setup: Setup, peers: Path, progress: Progress) -> LlamaBench:

@@ -42,8 +42,12 @@ def server_divergence(server: Path, model: Path, sample: Sample, threads: int, l
 
 
 def _after(port: int, prefix: tuple[int, ...], vocab_size: int) -> Any:
-    """Log-probabilities after `prefix`, shape (vocabulary,)."""
-    greedy = {"temperature": 0.0, "n_predict": 1, "cache_prompt": True, "ignore_eos": False}
+    """Log-probabilities after `prefix`, shape (vocabulary,).
+
+    They are the model's, before any sampling; the token itself is made an `a`, because nothing is told of one whose
+    text ends within a character.
+    """
+    greedy = {"temperature": 0.0, "n_predict": 1, "cache_prompt": True, "logit_bias": [["a", 1e4]]}
     answer = _ask(port, "/completion", {"prompt": list(prefix), "n_probs": vocab_size, **greedy})
     values = np.full(vocab_size, _FLOOR)
     for entry in answer["completion_probabilities"][0]["top_logprobs"]:

@@ -88,7 +88,6 @@ def _fetch_llama(root: Path, log: Path, progress: Progress) -> None:
         "--no-binary",
         "llama-cpp-python",
         "--no-deps",
-        "--no-build-isolation",
     ]
     _run([*pip, "-d", str(root), _LLAMA_SOURCE], "llama-cpp: pip download", log)
     archive = next(root.glob("llama_cpp_python-*.tar.gz"))

@@ -28,5 +28,5 @@ def golden_sample(target: Target, threads: int) -> Iterator[Sample]:
     logits = Checkpoint(target.checkpoint, threads=threads).logits(texts)
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
         path = Path(folder) / "reference.npz"
-        np.savez(path, **{f"{n:05}": log_softmax(found).astype(np.float32) for n, found in enumerate(logits)})
+        np.savez(path, **{f"{n:05}": log_softmax(found) for n, found in enumerate(logits)})
         yield Sample(texts, path)

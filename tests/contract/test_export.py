@@ -284,6 +284,19 @@ def test_a_recipe_may_keep_its_answers_out_of_the_release(folder: Path) -> None:
     load_engine(release.root, "cpu-packed8", EngineSettings(threads=1, max_running=2))
 
 
+def test_the_flavour_that_was_chosen_is_the_one_to_serve_and_another_choice_is_another_version(folder: Path) -> None:
+    recipe, run = opened(folder)
+    with pytest.raises(UsageError, match="--serve-flavour cpu-int2: not among those that passed"):
+        make_release(recipe, run, folder / "home", serve_flavour="cpu-int2")
+    chosen = make_release(recipe, run, folder / "home", serve_flavour="cpu-int4")
+    again = make_release(recipe, run, folder / "home", serve_flavour="cpu-int4")
+    fixed = make_release(recipe, run, folder / "home")
+
+    assert chosen.manifest.serve_flavour == "cpu-int4"
+    assert not again.is_new
+    assert (fixed.manifest.version, fixed.manifest.serve_flavour) == (2, "cpu-packed8")
+
+
 def test_the_same_content_is_not_published_twice(folder: Path) -> None:
     recipe, run = opened(folder)
     first = make_release(recipe, run, folder / "home")
@@ -403,7 +416,7 @@ def test_an_engine_is_measured_on_a_release(folder: Path, capsys: pytest.Capture
     root = make_release(recipe, run, folder / "home").root
     options = ("--concurrency", "1,2", "--tokens", "8", "--rounds", "1", "--requests", "2", "--threads", "1", "--json")
 
-    assert cli.run(["bench", "engine", str(root), *options]) == 0
+    assert cli.run(["bench", "answers", str(root), *options]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [(f["concurrency"], f["answers"], f["tokens"]) for f in said["figures"]] == [(1, 2, 16), (2, 2, 16)]
     assert said["flavour"] == "cpu-packed8"

@@ -125,6 +125,12 @@ def _metrics(run: RunDirectory) -> dict[str, Any]:
     return run.metrics(STAGE) or {}
 
 
+def exporter_digest() -> str:
+    """Change with whatever writes graphs: the builder's version and our own passes."""
+    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
+    return sha256_text(json.dumps([importlib.metadata.version("onnxruntime-genai"), passes]))
+
+
 def _kept(recipe: Recipe, checkpoint: Path) -> KeptTokens | None:
     export = recipe.export
     if export.vocabulary.keep == "whole" or not any(map(is_packed, export.flavours)):
@@ -140,11 +146,9 @@ def _counted(flavour: str, kept: KeptTokens | None) -> dict[str, Any]:
 
 def _key(recipe: Recipe, checkpoint: Path) -> str:
     export = recipe.export
-    version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
-    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
-    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built, passes]
+    parts: list[Any] = [sha256_tree(checkpoint), exporter_digest(), export.flavours, jobs, built]
     if export.vocabulary.keep != "whole":
         data = [sha256_file(Path(path)) for path in recipe.data.train]
         parts += [export.vocabulary.model_dump(mode="json"), data, sha256_file(Path(vocabulary.__file__))]

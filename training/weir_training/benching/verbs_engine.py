@@ -31,7 +31,10 @@ _CONTEXT: Final = 1024  # of every contestant: system text 256, questions to 512
 _DECODE_ROOM: Final = 384  # of an answer while decoding is measured: early ones run on while late prompts are read
 
 Where = Annotated[
-    str, typer.Argument(metavar="SHAPE|RELEASE", help=f"{', '.join(SHAPES)}; or MODEL[/VERSION], a folder.")
+    str,
+    typer.Argument(
+        metavar="SHAPE|RELEASE", help=f"{', '.join(SHAPES)}; or a release: MODEL, MODEL/VERSION or a folder."
+    ),
 ]
 Flavours = Annotated[
     str | None,

@@ -36,7 +36,7 @@ class GoldenMismatchError(ReleaseError):
 def load_engine(
     root: Path, flavour: str | None, settings: EngineSettings, *, observer: EngineObserver | None = None
 ) -> Engine:
-    """Check the files of the release at `root` that are read, build the model, ask the golden prompts; return an engine.
+    """Check what is read of the release at `root`, build the model, ask the golden prompts; return an engine to start.
 
     Args:
         root: `releases/<model>/<version>`.

@@ -15,7 +15,7 @@ import yaml
 from tests.support.tiny_checkpoint import faq_rows, make_tiny_checkpoint
 
 from weir import cli
-from weir.contracts.errors import CheckFailedError, JobError, UsageError
+from weir.contracts.errors import CheckFailedError, JobError, ReleaseError, UsageError
 from weir.engine.corpus import Corpus, until_border
 from weir.engine.loading import load_engine
 from weir.engine.settings import EngineSettings
@@ -498,3 +498,26 @@ def test_data_that_does_not_fit_the_context_cannot_be_verified_on(folder: Path) 
 
     with pytest.raises(CheckFailedError, match="no row of the data"):
         verified(recipe, run, rows=())
+
+
+def test_a_machine_without_operators_serves_what_plain_onnxruntime_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = opened(folder)
+    root = make_release(recipe, run, folder / "home").root
+    for module in ("loading", "packed_model"):
+        monkeypatch.setattr(f"weir.engine.{module}.operators", lambda: None)
+
+    assert load_engine(root, None, EngineSettings(threads=1, max_running=2)).info.flavour == "cpu-int8"
+    with pytest.raises(ReleaseError, match="no built operators"):
+        load_engine(root, "cpu-packed8", EngineSettings(threads=1, max_running=2))
+
+
+def test_a_machine_without_operators_exports_what_it_can_prove(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "operators", lambda: None)
+    recipe, run = opened(folder)
+
+    made = export_flavours(recipe, run.merged, run)
+
+    assert set(made) == {"cpu-fp32", "cpu-int8", "cpu-int4"}
+    assert set(verified(recipe, run).flavours) == set(made)

@@ -28,6 +28,7 @@ from weir.contracts.errors import (
     WeirError,
 )
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
+from weir.contracts.grammar import OneOf
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
@@ -157,6 +158,30 @@ async def test_no_tokens_come_unasked(subject: Subject) -> None:
     *chunks, _ = await events_of(subject.backend, request())
 
     assert all(isinstance(chunk, TokenChunk) and chunk.tokens == () for chunk in chunks)
+
+
+async def test_log_probabilities_and_grammars_pass_through_a_node_unchanged(local: Subject, node: Subject) -> None:
+    sampling = SamplingParams(
+        max_new_tokens=9,
+        temperature=0.9,
+        seed=3,
+        logprobs=2,
+        prompt_logprobs=1,
+        presence_penalty=0.5,
+        logit_bias={7: 1.5},
+        grammar=OneOf(choices=("七天内可以退货。", "no")),
+    )
+    asked = GenerateRequest(id="r", model="tiny", prompt="怎么退货？" * 30, sampling=sampling)
+
+    here, there = [await events_of(subject.backend, asked) for subject in (local, node)]
+
+    whole = joined(there)
+    assert whole == joined(here)
+    assert there[-1] == here[-1]
+    assert "七天内可以退货。".startswith(whole.text) or whole.text == "no"
+    assert {len(token.top) for token in whole.tokens} == {2}
+    assert len(whole.prompt) == there[-1].usage.prompt_tokens > 64  # more than one event of the wire
+    assert whole.prompt[0].logprob is None
 
 
 async def test_closing_the_stream_ends_the_work_within_200_ms(subject: Subject) -> None:
@@ -290,40 +315,6 @@ async def test_events_that_arrive_together_are_one_chunk(http: Subject) -> None:
     assert events[-1].usage == Usage(5, 4)
 
 
-async def test_the_request_has_the_protocols_form() -> None:
-    node = OipNode([DONE])
-    with running(node) as port:
-        backend = HttpNode("http", f"http://127.0.0.1:{port}/", "tiny")
-        sampling = SamplingParams(max_new_tokens=9, temperature=0.5, top_k=3, seed=1, stop=("。",))
-        asked = GenerateRequest(id="r2", model="faq", prompt="p", sampling=sampling)
-        await events_of(backend, asked)
-        await backend.aclose()
-
-    assert node.paths == ["/v2/models/faq/generate_stream"]
-    assert node.bodies == [
-        {
-            "id": "r2",
-            "text_input": "p",
-            "stream": True,
-            "sampling_parameters": {
-                "max_tokens": 9,
-                "temperature": 0.5,
-                "top_p": 1.0,
-                "top_k": 3,
-                "repetition_penalty": 1.0,
-                "seed": 1,
-                "stop": ["。"],
-                "ignore_eos": False,
-            },
-            "exclude_input_in_output": True,
-            "return_finish_reason": True,
-            "return_num_input_tokens": True,
-            "return_num_output_tokens": True,
-            "return_tokens": False,
-        }
-    ]
-
-
 @pytest.mark.parametrize("deadline_s", [1e-6, 0.03])
 async def test_a_deadline_of_the_callers_own_ends_it_wherever_it_runs(real: Subject, deadline_s: float) -> None:
     sampling = SamplingParams(max_new_tokens=400, ignore_eos=True)
@@ -354,6 +345,14 @@ async def test_a_load_that_fails_says_why() -> None:
         await backend.aclose()
 
     assert node.paths[0] == "/v2/repository/models/tiny/load"
+
+
+def joined(events: Sequence[GenerationEvent]) -> TokenChunk:
+    """All chunks as one; the prompt's tokens stand in the first alone."""
+    chunks = [event for event in events if isinstance(event, TokenChunk)]
+    assert all(chunk.prompt == () for chunk in chunks[1:])
+    tokens = tuple(token for chunk in chunks for token in chunk.tokens)
+    return TokenChunk(texts(events), sum(chunk.token_count for chunk in chunks), tokens, chunks[0].prompt)
 
 
 def texts(events: Sequence[GenerationEvent]) -> str:

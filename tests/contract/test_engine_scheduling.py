@@ -17,10 +17,13 @@ from weir.contracts.errors import DeadlineExceededError, ValidationError
 from weir.contracts.events import Finished
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.engine import Engine, EngineInfo
+from weir.engine.kernels.library import operators
+from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
 from weir.engine.runner import greedy_ids
 from weir.engine.session import Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
+from weir.engine.speculation import Draft
 from weir.engine.step import Model, PositionLogits, Row
 from weir.release.tokenizer import ReleaseTokenizer
 from weir.telemetry.step_report import StepReport
@@ -43,6 +46,16 @@ def slots() -> SlotModel:
     return SlotModel(GraphSession(graph, slots=4, context_tokens=CONTEXT_TOKENS))
 
 
+def packed(precision: str, tokens: int) -> PackedModel:
+    """A model with memory for so many tokens."""
+    return PackedModel(packed_graph(precision), blocks=-(-tokens // BLOCK_TOKENS), context_tokens=CONTEXT_TOKENS)
+
+
+@cache
+def packed_graph(precision: str) -> PackedGraph:
+    return PackedGraph(tiny_graph(precision) / "model.onnx", threads=2)
+
+
 class Observer:
     def __init__(self) -> None:
         self.reports: list[StepReport] = []
@@ -61,12 +74,26 @@ class Observer:
 class Guesser:
     """Guesses what the model says, save every fourth token."""
 
-    def propose(self, tokens: Sequence[int], limit: int) -> Sequence[int]:
+    def propose(self, tokens: Sequence[int], limit: int) -> Draft:
         said = greedy_ids(toy(), list(tokens), limit, chunk_tokens=CONTEXT)
-        return [t if (len(tokens) + i) % 4 else 0 for i, t in enumerate(said)]
+        return Draft([t if (len(tokens) + i) % 4 else 0 for i, t in enumerate(said)])
 
     def observe(self, accepted: int, proposed: int) -> None:
         assert 0 <= accepted <= proposed
+
+    def ended(self) -> None: ...
+
+
+class Echo:
+    """Guesses that what came a few tokens ago comes again."""
+
+    def propose(self, tokens: Sequence[int], limit: int) -> Draft:
+        return Draft(list(tokens[-3:])[:limit])
+
+    def observe(self, accepted: int, proposed: int) -> None:
+        assert 0 <= accepted <= proposed
+
+    def ended(self) -> None: ...
 
 
 Starter = Callable[..., Engine]
@@ -130,10 +157,13 @@ def calls(seed: int, count: int, *, most_words: int = 14, most_tokens: int = 20)
     ]
 
 
+def most_tokens(wanted: list[Call]) -> int:
+    return max(len(tokenizer().encode(call.prompt)) + call.count for call in wanted)
+
+
 def tight(wanted: list[Call]) -> ToyModel:
     """Just enough memory for the largest of them."""
-    most = max(len(tokenizer().encode(call.prompt)) + call.count for call in wanted)
-    return toy(blocks=-(-most // 4))
+    return toy(blocks=-(-most_tokens(wanted) // 4))
 
 
 async def ids_of(engine: Engine, call: Call) -> tuple[int, ...]:
@@ -167,7 +197,7 @@ async def check_together(engine: Engine, alone: Engine, wanted: list[Call]) -> N
 @pytest.mark.parametrize("seed", range(6))
 async def test_with_little_memory_each_still_gets_what_it_gets_alone(start: Starter, seed: int, guessing: bool) -> None:
     observer, wanted = Observer(), calls(seed, 40)
-    engine = start(tight(wanted), observer=observer, make_drafter=Guesser if guessing else None)
+    engine = start(tight(wanted), observer=observer, make_drafter=(lambda _: Guesser()) if guessing else None)
     await check_together(engine, start(toy(), prefix_cache=False), wanted)
     assert observer.total("preempted") > 0
     assert 0 < observer.total("prefix_hit") < observer.total("prefix_queried")
@@ -181,6 +211,21 @@ async def test_on_a_real_graph_each_gets_what_it_gets_alone(start: Starter, seed
     engine = start(slots(), observer=observer)
     await check_together(engine, start(slots(), max_running=1), calls(seed, 14))
     assert observer.total("preempted") == observer.total("prefix_hit") == 0
+
+
+@pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
+@pytest.mark.parametrize("precision", ["packed8", "packed4"])
+@pytest.mark.parametrize("seed", range(2))
+async def test_on_a_packed_graph_memory_guesses_and_company_change_no_answer(
+    start: Starter, precision: str, seed: int
+) -> None:
+    wanted = calls(seed, 14, most_tokens=40)
+    observer = Observer()
+    engine = start(packed(precision, most_tokens(wanted)), observer=observer, make_drafter=lambda _: Echo())
+    await check_together(engine, start(packed(precision, CONTEXT_TOKENS), prefix_cache=False, max_running=1), wanted)
+    assert observer.total("preempted") > 0
+    assert observer.total("prefix_hit") > 0
+    assert observer.total("drafted") > 0
 
 
 async def test_ten_thousand_requests_leave_nothing_behind(start: Starter) -> None:

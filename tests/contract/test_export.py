@@ -16,10 +16,14 @@ from tests.support.tiny_checkpoint import faq_rows, make_tiny_checkpoint
 
 from weir import cli
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
+from weir.engine.corpus import Corpus, until_border
 from weir.engine.loading import load_engine
 from weir.engine.settings import EngineSettings
+from weir.release.drafts import Drafts, read_drafts
 from weir.release.hashing import sha256_tree
+from weir.release.prompts import load_prompt_builder
 from weir.release.reader import open_release
+from weir.release.tokenizer import ReleaseTokenizer
 from weir_training import export as export_module
 from weir_training.checkpoint import Checkpoint
 from weir_training.export import export_flavours
@@ -242,7 +246,7 @@ def test_a_published_release_opens_and_serves(folder: Path) -> None:
     assert set(manifest.lineage.data_sha256) == {"faq.jsonl"}
     assert str(folder) not in manifest.model_dump_json()
     assert {entry.path.rpartition(".")[2] for entry in manifest.files} <= {
-        "safetensors", "onnx", "data", "json", "jinja", "md", "txt", "html",
+        "safetensors", "onnx", "data", "json", "jinja", "md", "txt", "html", "npz",
     }  # fmt: skip
     assert (made.root / "reports" / "MODEL_CARD.md").read_text().startswith("---\n")
     assert made.link.resolve() == made.root.resolve()
@@ -262,6 +266,35 @@ def test_the_flavour_that_was_chosen_is_the_one_to_serve_and_another_choice_is_a
     assert chosen.manifest.serve_flavour == "cpu-int4"
     assert not again.is_new
     assert (fixed.manifest.version, fixed.manifest.serve_flavour) == (2, "cpu-packed8")
+
+
+def test_a_release_brings_its_trained_answers_and_of_the_questions_only_digests(folder: Path) -> None:
+    recipe, run = opened(folder)
+    release = open_release(make_release(recipe, run, folder / "home").root)
+    tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
+    drafts = read_drafts(release)
+    said = [tokenizer.decode(list(answer)).strip() for answer in drafts.answers]
+    asked = load_prompt_builder(release.root).from_text("怎么退货？")
+    place = Corpus(drafts).reply(tokenizer.encode(asked))
+
+    assert "七天内。" in said
+    assert all(answer[-1] in release.manifest.eos_ids for answer in drafts.answers)
+    assert place is not None
+    assert tokenizer.decode(until_border(Corpus(drafts).tokens[place : place + 50])).strip() == "七天内。"
+    assert tokenizer.decode(list(drafts.opening), skip_special=False) in asked
+    assert "怎么退货" not in "".join([*said, tokenizer.decode(list(drafts.opening))])
+    assert "Training answers inside" in (release.root / "reports" / "MODEL_CARD.md").read_text()
+
+
+def test_a_recipe_may_keep_its_answers_out_of_the_release(folder: Path) -> None:
+    recipe, run = opened(folder, "export.drafts=false")
+    verified(recipe, run)
+    release = open_release(make_release(recipe, run, folder / "home").root)
+
+    assert read_drafts(release) == Drafts()
+    assert not (release.root / "drafts").exists()
+    assert "Training answers" not in (release.root / "reports" / "MODEL_CARD.md").read_text()
+    load_engine(release.root, "cpu-packed8", EngineSettings(threads=1, max_running=2))
 
 
 def test_the_same_content_is_not_published_twice(folder: Path) -> None:

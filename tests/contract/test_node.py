@@ -136,7 +136,7 @@ async def test_a_stream_is_deltas_then_the_reason_and_the_counts(node: Node) -> 
     assert last["num_input_tokens"] == node.engine.stats.prompt_tokens_total
     assert sum(e["num_output_tokens"] for e in (*deltas, last)) == 12
     assert deltas[0]["num_output_tokens"] == 1
-    assert set(deltas[0]["tokens"][0]) == {"id", "text", "logprob", "special"}
+    assert set(deltas[0]["tokens"][0]) == {"id", "text", "logprob", "special", "top"}
     assert node.ended("length") == 1
     assert node.metric("weir_node_generated_tokens_total") == 12
     assert node.metric("weir_node_batch_size_count") == 11

@@ -40,6 +40,17 @@ def tiny_graph(precision: str = "fp32", *, pruned: bool = True) -> Path:
     return _cached(name, lambda folder: _export(lively_checkpoint(), folder, precision, pruned=pruned))
 
 
+@cache
+def trimmed_graph(precision: str, kept: tuple[int, ...]) -> Path:
+    """As `tiny_graph`, packed8 or packed4, with output rows for `kept` tokens only."""
+    name = f"graph-{precision}-kept-{hashlib.sha256(repr(kept).encode()).hexdigest()[:8]}"
+    bits = int(precision[-1])
+    return _cached(
+        name,
+        lambda folder: packed_graph.build_packed(lively_checkpoint(), folder, bits=bits, block=32, kept=kept),
+    )
+
+
 def _cached(name: str, make) -> Path:
     folder = CACHE / f"{name}-{_key()}"
     if not folder.is_dir():

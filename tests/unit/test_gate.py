@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from weir.contracts.manifest import Parity
 from weir_training.gate import Measured, judge, parity
 from weir_training.recipe import ExportPart
 
@@ -74,6 +75,22 @@ def test_a_graph_that_gives_no_numbers_fails_and_its_record_is_still_json(broken
     assert not record.passed
     assert len(record.reasons) == 2
     assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_record_says_what_a_cut_vocabulary_cost() -> None:
+    record = parity("cpu-packed4", replace(GOOD, lost_mass=0.001, kept_tokens=700, heldout_cut=3), EXPORT)
+
+    assert (record.lost_mass, record.kept_tokens, record.heldout_cut) == (0.001, 700, 3)
+    assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_record_from_before_vocabularies_were_cut_still_loads() -> None:
+    known = parity("cpu-int8", GOOD, EXPORT).model_dump()
+    for name in ("lost_mass", "kept_tokens", "heldout_cut"):
+        del known[name]
+    record = Parity.model_validate(known)
+
+    assert (record.lost_mass, record.kept_tokens, record.heldout_cut) == (0.0, None, None)
 
 
 def test_bounds_come_from_the_recipe() -> None:

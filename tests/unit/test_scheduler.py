@@ -14,7 +14,7 @@ from weir.engine.prefix import PrefixCache
 from weir.engine.runner import greedy_ids, run_step
 from weir.engine.scheduler import Scheduler, StepPlan
 from weir.engine.sequence import Sequence, new_sequence
-from weir.engine.speculation import Speculation
+from weir.engine.speculation import Draft, Speculation
 from weir.engine.step import Detail, PositionLogits
 
 BLOCK, CONTEXT, CHUNK = 4, 64, 8
@@ -47,12 +47,15 @@ class Oracle:
         self.wrong = wrong
         self.seen: list[tuple[int, int]] = []  # accepted, proposed
 
-    def propose(self, tokens: Tokens[int], limit: int) -> Tokens[int]:
+    def propose(self, tokens: Tokens[int], limit: int) -> Draft:
         said = alone(tokens, limit)
-        return [t if not self.wrong or (len(tokens) + i) % self.wrong else (t + 1) % 400 for i, t in enumerate(said)]
+        wrong = self.wrong
+        return Draft([t if not wrong or (len(tokens) + i) % wrong else (t + 1) % 400 for i, t in enumerate(said)])
 
     def observe(self, accepted: int, proposed: int) -> None:
         self.seen.append((accepted, proposed))
+
+    def ended(self) -> None: ...
 
 
 @dataclass
@@ -70,10 +73,10 @@ class Machine:
         self.model = ToyModel(blocks=self.blocks, block_tokens=BLOCK, context_tokens=CONTEXT)
         self.pool = BlockPool(self.blocks, block_tokens=BLOCK)
         times = StepTimes()
-        times.observe(1, 1.0)
-        times.observe(100, 1.1)  # so cheap is a token that every guess pays
+        times.observe(1, 1, 1.0)
+        times.observe(100, 100, 1.1)  # so cheap is a token that every guess pays
         chunking = FixedChunks(CHUNK) if self.fixed else AdaptiveChunks(StepTimes(), ceiling=CHUNK)
-        speculation = Speculation(lambda: self.drafter, times, limit=4) if self.drafter else None
+        speculation = Speculation(lambda _: self.drafter, times, limit=4) if self.drafter else None
         self.scheduler = Scheduler(
             self.pool,
             PrefixCache(self.pool, enabled=self.prefix),
@@ -366,12 +369,12 @@ def test_guesses_take_free_blocks_only() -> None:
     assert sum(plan.preempted for plan in machine.plans) == 0
 
 
-def test_no_guesses_in_a_step_that_reads_a_prompt() -> None:
+def test_no_guesses_in_a_step_whose_prompt_is_cut() -> None:
     machine = Machine(drafter=Oracle())
     machine.add([1], 30)
     machine.step()
     machine.add(list(range(20)), 30)
-    assert [bool(row.drafts) for _ in range(3) for row in machine.step().decode] == [False] * 3
+    assert [bool(row.drafts) for _ in range(2) for row in machine.step().decode] == [False] * 2
     assert all(row.drafts for row in machine.step().decode)
 
 

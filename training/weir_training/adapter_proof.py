@@ -92,10 +92,15 @@ def _measured(
     graph: Path, adapter: "Adapter", texts: Sequence[tuple[int, ...]], references: "Sequence[Logits]"
 ) -> Tally:
     from weir.engine.step import Detail, Row
-    from weir_training.graph_models import open_graph
+    from weir_training.graph_models import open_graph, output_tokens
 
     longest = max(map(len, texts))
     model = open_graph(graph, rows=ROWS_AT_ONCE, context_tokens=longest, threads=1, adapters=(adapter,))
+    if output_tokens(model) is not None:
+        raise JobError(
+            f"adapter {adapter.name}: it may answer with tokens that were cut from this release's vocabulary; "
+            "export with export.vocabulary.keep: whole"
+        )
     blocks = range(-(-longest // model.block_tokens))
     tally = Tally()
     for ids, reference in zip(texts, references, strict=True):

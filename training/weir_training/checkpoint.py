@@ -8,6 +8,7 @@ import numpy as np
 
 from weir.contracts.errors import JobError
 from weir_training.encode import load_tokenizer
+from weir_training.quiet import quiet_libraries
 from weir_training.resolve import eos_ids
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Checkpoint:
         if adapter is not None:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, str(adapter))
+            with quiet_libraries():
+                model = PeftModel.from_pretrained(model, str(adapter))
         self._torch = torch
         self._model: Any = model.eval()
         self._eos_ids = tuple(sorted(eos_ids(folder, load_tokenizer(folder))))

@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import typer
 
@@ -20,7 +21,9 @@ from weir.contracts.errors import JobError
 from weir.contracts.manifest import is_packed
 from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
+from weir_training import vocabulary
 from weir_training.atomic import new_folder
+from weir_training.data import read_data
 from weir_training.graph_builder import PACKED4, PACKED8, W8A8
 from weir_training.leftovers import remove_leftovers
 from weir_training.options import (
@@ -37,6 +40,7 @@ from weir_training.options import (
 from weir_training.progress import Progress, Tick, bar, silent
 from weir_training.recipe import ExportPart, Recipe
 from weir_training.rundir import RunDirectory, open_run
+from weir_training.vocabulary import KeptTokens, kept_tokens
 
 app = typer.Typer(add_completion=False)
 
@@ -62,27 +66,32 @@ _BLOCKWISE = frozenset({"cpu-int8", "cpu-int4"})
 def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progress: Progress = silent) -> dict[str, Any]:
     """Build every flavour of the recipe into `run.onnx(flavour)`; return bytes and seconds by flavour.
 
+    Flavours with a cut vocabulary also say how many tokens they keep, and why (see `weir_training.vocabulary`).
+
     Nothing is built when the same checkpoint was exported with the same settings before. A flavour's folder is
     either whole or not there.
 
     Args:
-        recipe: only its `export` part is read.
+        recipe: its `export` part is read, and its data where that decides which tokens are kept.
         checkpoint: a folder with config, safetensors and tokenizer, float32.
         run: where the flavours go.
         progress: told after each flavour.
 
     Raises:
-        JobError: no checkpoint there, or the builder failed (the end of its log is in the message).
+        JobError: no checkpoint there, a tokenizer whose vocabulary must not be cut, or the builder failed (the end of
+            its log is in the message).
     """
     if not (checkpoint / "config.json").is_file():
         raise JobError(f"{checkpoint}: no merged checkpoint here; run `weir merge` first")
-    key = _key(recipe.export, checkpoint)
+    key = _key(recipe, checkpoint)
     if run.is_done(STAGE, key):
         return _metrics(run)
     began = time.perf_counter()
-    seconds = _build_all(recipe.export, checkpoint, run, progress)
+    kept = _kept(recipe, checkpoint)
+    seconds = _build_all(recipe.export, checkpoint, run, kept, progress)
     metrics: dict[str, Any] = {
-        name: {"bytes": folder_bytes(run.onnx(name)), "seconds": seconds[name]} for name in seconds
+        name: {"bytes": folder_bytes(run.onnx(name)), "seconds": seconds[name], **_counted(name, kept)}
+        for name in seconds
     }
     outputs = [run.onnx(name) for name in seconds]
     run.record(STAGE, key, outputs=outputs, seconds=time.perf_counter() - began, metrics=metrics)
@@ -122,12 +131,30 @@ def exporter_digest() -> str:
     return sha256_text(json.dumps([importlib.metadata.version("onnxruntime-genai"), passes]))
 
 
-def _key(export: ExportPart, checkpoint: Path) -> str:
+def _kept(recipe: Recipe, checkpoint: Path) -> KeptTokens | None:
+    export = recipe.export
+    if export.vocabulary.keep == "whole" or not any(map(is_packed, export.flavours)):
+        return None
+    return kept_tokens(export.vocabulary, checkpoint, read_data(recipe.data).train)
+
+
+def _counted(flavour: str, kept: KeptTokens | None) -> dict[str, Any]:
+    if kept is None or not is_packed(flavour):
+        return {}
+    return {"kept_tokens": len(kept.ids), "of_tokens": kept.of, "kept_for": kept.counts}
+
+
+def _key(recipe: Recipe, checkpoint: Path) -> str:
+    export = recipe.export
     version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
     passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
-    return sha256_text(json.dumps([sha256_tree(checkpoint), version, export.flavours, jobs, built, passes]))
+    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built, passes]
+    if export.vocabulary.keep != "whole":
+        data = [sha256_file(Path(path)) for path in recipe.data.train]
+        parts += [export.vocabulary.model_dump(mode="json"), data, sha256_file(Path(vocabulary.__file__))]
+    return sha256_text(json.dumps(parts))
 
 
 def _options(export: ExportPart, flavour: str) -> list[str]:
@@ -144,12 +171,14 @@ def _options(export: ExportPart, flavour: str) -> list[str]:
     return [*common, *_EXTRA.get(flavour, ())]
 
 
-def _build_all(export: ExportPart, checkpoint: Path, run: RunDirectory, progress: Progress) -> dict[str, float]:
+def _build_all(
+    export: ExportPart, checkpoint: Path, run: RunDirectory, kept: KeptTokens | None, progress: Progress
+) -> dict[str, float]:
     remove_leftovers(run.root / "onnx")
     folders: dict[str, Path] = {name: run.onnx(name) for name in buildable(export.flavours, checkpoint)}
     for name in set(export.flavours) - set(folders):
         shutil.rmtree(run.onnx(name), ignore_errors=True)  # from when there were operators
-    return export_folders(checkpoint, folders, run.root / _LOG, export=export, progress=progress)
+    return export_folders(checkpoint, folders, run.root / _LOG, export=export, kept=kept, progress=progress)
 
 
 def export_folders(
@@ -158,9 +187,12 @@ def export_folders(
     log: Path,
     *,
     export: ExportPart | None = None,
+    kept: KeptTokens | None = None,
     progress: Progress = silent,
 ) -> dict[str, float]:
     """Build one graph per flavour into its folder, all or none; return seconds by flavour.
+
+    Packed flavours have output rows for the `kept` tokens; None: for all.
 
     Raises:
         JobError: the builder failed; the message holds the end of its `log`.
@@ -174,7 +206,12 @@ def export_folders(
                 {"flavour": name, "precision": _PRECISION[name], "options": _options(part, name), "folder": str(path)}
                 for name, path in made.items()
             ]
-            return _run_builder({"checkpoint": str(checkpoint.resolve()), "jobs": jobs}, log, progress)
+            plan = {
+                "checkpoint": str(checkpoint.resolve()),
+                "jobs": jobs,
+                "kept_tokens": None if kept is None else kept.ids,
+            }
+            return _run_builder(plan, log, progress)
     except OSError as error:
         raise JobError(f"export stopped: {error.strerror or error} ({error.filename or log.parent})") from error
 
@@ -182,12 +219,15 @@ def export_folders(
 def _run_builder(plan: dict[str, Any], log: Path, progress: Progress) -> dict[str, float]:
     """Run the child to its end, with its chatter in `log`; return seconds by flavour."""
     seconds: dict[str, float] = {}
-    command = [sys.executable, "-m", "weir_training.graph_builder", json.dumps(plan)]
+    command = [sys.executable, "-m", "weir_training.graph_builder"]
     # Without this the builder asks the hub about a local folder, and retries for a quarter of a minute.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}  # noqa: TID251
     with (
         log.open("w", encoding="utf-8") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as child,
+        _as_file(plan) as asked,
+        subprocess.Popen(
+            command, stdin=asked, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as child,
     ):
         try:
             for line in child.stdout or ():
@@ -200,6 +240,15 @@ def _run_builder(plan: dict[str, Any], log: Path, progress: Progress) -> dict[st
     if child.returncode != 0:
         raise JobError(f"the model builder failed (exit code {child.returncode}; all of it in {log}):\n{_tail(log)}")
     return seconds
+
+
+@contextmanager
+def _as_file(plan: dict[str, Any]) -> Iterator[IO[str]]:
+    """A command line has no room for a vocabulary."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        json.dump(plan, file)
+        file.seek(0)
+        yield file
 
 
 def _tail(log: Path) -> str:
@@ -227,3 +276,6 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
         return
     for name, found in metrics.items():
         typer.echo(f"{name}  {found['bytes'] / 1e6:.2f} MB  {found['seconds']:.1f} s  {run.onnx(name)}")
+    if cut := next((found for found in metrics.values() if "kept_tokens" in found), None):
+        reasons = ", ".join(f"{count:,} for {reason}" for reason, count in cut["kept_for"].items())
+        typer.echo(f"output rows of packed flavours: {cut['kept_tokens']:,} of {cut['of_tokens']:,} tokens ({reasons})")

@@ -16,7 +16,9 @@ class Measured:
 
     `max_abs` (logits), `argmax_agreement` and `mean_kl` (nats) are over every position, stepped through the past
     and read at once; `nll` (nats per token) and `exact_match` are over the answers. `greedy_equal` compares
-    freely generated tokens.
+    freely generated tokens. Of a flavour that cannot say every token: `kept_tokens` says how many it can,
+    `lost_mass` what share of an answer's probability the others had (`mean_kl` holds its price, see
+    `weir_training.cut_cost`), `heldout_cut` how many tokens of held-out answers are among them.
     """
 
     max_abs: float
@@ -28,6 +30,9 @@ class Measured:
     exact_match: float
     exact_match_reference: float
     bytes: int
+    lost_mass: float = 0.0
+    kept_tokens: int | None = None
+    heldout_cut: int | None = None
 
 
 def judge(flavour: str, measured: Measured, export: ExportPart) -> tuple[str, ...]:
@@ -64,6 +69,9 @@ def parity(flavour: str, measured: Measured, export: ExportPart) -> Parity:
         exact_match=measured.exact_match,
         exact_match_reference=measured.exact_match_reference,
         bytes=measured.bytes,
+        lost_mass=min(1.0, measured.lost_mass),
+        kept_tokens=measured.kept_tokens,
+        heldout_cut=measured.heldout_cut,
         passed=not reasons,
         reasons=reasons,
     )

@@ -31,15 +31,25 @@ def task_rows(rows: Iterable[Row], folder: Path, *, eos_ids: Sequence[int], cont
     Raises:
         CheckFailedError: no row is left.
     """
+    rendered = rendered_rows(rows, folder, eos_ids=eos_ids)
+    fitting = {row.prompt: row for row in rendered if len(row.ids) <= context_tokens}
+    if not fitting:
+        raise CheckFailedError(f"no row of the data renders to a prompt and an answer within {context_tokens} tokens")
+    return bounded(sorted(fitting.values(), key=lambda row: sha256_text(row.prompt)))
+
+
+def rendered_rows(rows: Iterable[Row], folder: Path, *, eos_ids: Sequence[int]) -> list[TaskRow]:
+    """Render all rows with the release's own tokenizer and template, less those without an answer that ends.
+
+    Raises:
+        CheckFailedError: the checkpoint has no chat template.
+    """
     tokenizer = ReleaseTokenizer(folder / "tokenizer.json")
     template = load_chat_template(folder, tokenizer)
     if template is None:
         raise CheckFailedError(f"{folder.name}: the checkpoint has no chat template")
-    rendered = (_rendered(row, tokenizer, template, frozenset(eos_ids)) for row in rows)
-    fitting = {row.prompt: row for row in rendered if row is not None and len(row.ids) <= context_tokens}
-    if not fitting:
-        raise CheckFailedError(f"no row of the data renders to a prompt and an answer within {context_tokens} tokens")
-    return _bounded(sorted(fitting.values(), key=lambda row: sha256_text(row.prompt)))
+    found = (_rendered(row, tokenizer, template, frozenset(eos_ids)) for row in rows)
+    return [row for row in found if row is not None]
 
 
 def _rendered(row: Row, tokenizer: ReleaseTokenizer, template: ChatTemplate, eos: frozenset[int]) -> TaskRow | None:
@@ -53,7 +63,8 @@ def _rendered(row: Row, tokenizer: ReleaseTokenizer, template: ChatTemplate, eos
     return TaskRow(prompt, tuple(prompt_ids), tuple(answer[: end + 1]))
 
 
-def _bounded(rows: list[TaskRow]) -> list[TaskRow]:
+def bounded(rows: Sequence[TaskRow]) -> list[TaskRow]:
+    """Return the first `MAX_ROWS`, and no more than make about `MAX_TOKENS` tokens."""
     kept: list[TaskRow] = []
     tokens = 0
     for row in rows[:MAX_ROWS]:

@@ -1,6 +1,6 @@
 """Child process of `weir export`: builds every flavour with onnxruntime-genai's model builder.
 
-    python -m weir_training.graph_builder '<plan as JSON>'
+    python -m weir_training.graph_builder < PLAN.json
 
 One process for all flavours, because importing torch and transformers takes longer than building a small
 model; a process of its own, because the builder puts its own folders on the import path and cannot be
@@ -24,12 +24,12 @@ PACKED8, PACKED4 = "packed8", "packed4"  # our own graphs
 
 
 def main() -> None:
-    plan = json.loads(sys.argv[1])
+    plan = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
         builder = _load_builder()
         for job in plan["jobs"]:
             began = time.perf_counter()
-            _build(builder, plan["checkpoint"], job)
+            _build(builder, plan["checkpoint"], job, plan["kept_tokens"])
             done = {"flavour": job["flavour"], "seconds": round(time.perf_counter() - began, 3)}
             print(json.dumps(done), file=sys.__stdout__, flush=True)
             gc.collect()
@@ -45,14 +45,14 @@ def _load_builder() -> Any:
     return builder
 
 
-def _build(builder: Any, checkpoint: str, job: dict[str, Any]) -> None:
+def _build(builder: Any, checkpoint: str, job: dict[str, Any], kept: list[int] | None) -> None:
     """Write the files of one flavour into `job["folder"]`, which exists."""
     folder = Path(job["folder"])
     match job["precision"]:
         case "w8a8":
             _build_w8a8(builder, checkpoint, job, folder)
         case "packed8" | "packed4" as precision:
-            _build_packed(checkpoint, folder, bits=int(precision[-1]), block=int(job["options"][0]))
+            _build_packed(checkpoint, folder, bits=int(precision[-1]), block=int(job["options"][0]), kept=kept)
         case _:
             _build_by_builder(builder, checkpoint, job, folder)
 
@@ -68,17 +68,17 @@ def _build_by_builder(builder: Any, checkpoint: str, job: dict[str, Any], folder
     shutil.rmtree(cache, ignore_errors=True)
 
 
-def _build_packed(checkpoint: str, folder: Path, *, bits: int, block: int) -> None:
+def _build_packed(checkpoint: str, folder: Path, *, bits: int, block: int, kept: list[int] | None) -> None:
     from weir_training.packed_graph import build_packed
 
-    build_packed(Path(checkpoint), folder, bits=bits, block=block)
+    build_packed(Path(checkpoint), folder, bits=bits, block=block, kept=kept)
 
 
 def _build_w8a8(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:
     from weir_training.w8a8 import quantise
 
     with tempfile.TemporaryDirectory(prefix=".fp32-", dir=folder) as full:
-        _build(builder, checkpoint, {**job, "precision": "fp32", "folder": full})
+        _build_by_builder(builder, checkpoint, {**job, "precision": "fp32"}, Path(full))
         quantise(Path(full) / "model.onnx", folder / "model.onnx")
         shutil.copyfile(Path(full) / "genai_config.json", folder / "genai_config.json")
 

@@ -54,8 +54,11 @@ def merged(run: "RunDirectory") -> str:
 
 
 def exported(run: "RunDirectory") -> str:
-    sizes = ((name, found["bytes"] / 1e6) for name, found in (run.metrics("export") or {}).items())
-    return "export   " + ", ".join(f"{name} {size:.1f} MB" for name, size in sizes)
+    flavours = run.metrics("export") or {}
+    sizes = ", ".join(f"{name} {found['bytes'] / 1e6:.1f} MB" for name, found in flavours.items())
+    cut = next((found for found in flavours.values() if "kept_tokens" in found), None)
+    kept = "" if cut is None else f"; packed say {cut['kept_tokens']:,} of {cut['of_tokens']:,} tokens"
+    return f"export   {sizes}{kept}"
 
 
 def verified(report: "ParityReport") -> Iterator[str]:

@@ -13,9 +13,13 @@ product, down product; norms, biases and residual sums are part of the products.
     adapter_of int32   [tokens]                          a row of `adapters` for each token, or -1
 
 Outputs: `logits` [outputs, vocabulary], `ids` and `values` [outputs, candidates], `logsumexp` [outputs].
+
+A graph may have output rows for some tokens only: `ids` and the columns of `logits` then number these, and its metadata
+says which they are (`weir.engine.output_tokens`). The embedding stays whole, and a tied one is packed twice.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from weir.contracts.errors import JobError
+from weir.engine import output_tokens
 from weir.engine.adapters import ADAPTED
 from weir_training.packing import Packed, gated, pack4, pack8, padded
 
@@ -51,7 +56,7 @@ class Shape:
     tied: bool
 
 
-def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int) -> None:
+def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int, kept: Sequence[int] | None = None) -> None:
     """Write `model.onnx` with its data into `folder`.
 
     Args:
@@ -59,6 +64,7 @@ def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int) -> No
         folder: exists.
         bits: of the layers' weights, 8 or 4; embedding and output layer have 8.
         block: weights that share a scale when bits is 4; lowered where it does not divide a matrix.
+        kept: tokens with an output row, ascending; None: all.
 
     Raises:
         JobError: an architecture that this graph does not express; the message says what.
@@ -66,7 +72,7 @@ def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int) -> No
     config = _config(checkpoint)
     shape = _shape(config)
     with _Weights(checkpoint) as weights:
-        graph = _Graph(shape, bits=bits, block=block)
+        graph = _Graph(shape, bits=bits, block=block, kept=kept)
         cosine, sine = _rotary(config)
         graph.constant("cosine", cosine)
         graph.constant("sine", sine)
@@ -174,6 +180,7 @@ class _Graph:
     shape: Shape
     bits: int
     block: int
+    kept: Sequence[int] | None
     _adapted: list[dict[str, Any]] = field(default_factory=list)
     _nodes: list[Any] = field(default_factory=list)
     _constants: list[Any] = field(default_factory=list)
@@ -212,13 +219,9 @@ class _Graph:
         last = f"h{self.shape.layers}"
         self._add("Rows", [last, "wanted"], "last")
         norm = self.constant("norm", weights.get("model.norm.weight"))
-        if self.shape.tied:
-            names = ["embedding/weights", "embedding/scales"]
-        else:
-            names = self._packed("head", pack8(weights.get("lm_head.weight")))
-        attributes = {"width": self.shape.vocabulary, "bits": 8, "epsilon": self.shape.epsilon}
-        self._add("Product", ["last", *names, "", norm], "logits", **attributes)
-        count = min(CANDIDATES, self.shape.vocabulary)
+        attributes = {"width": self._outputs, "bits": 8, "epsilon": self.shape.epsilon}
+        self._add("Product", ["last", *self._head_weights(weights), "", norm], "logits", **attributes)
+        count = min(CANDIDATES, self._outputs)
         self._nodes.append(
             helper.make_node(
                 "Top", ["logits", "wants"], ["ids", "values", "logsumexp"], name="top", domain=DOMAIN, count=count
@@ -240,9 +243,9 @@ class _Graph:
             info("adapters", TensorProto.FLOAT, ["adapters", "adapter_values"]),
             info("adapter_of", number, ["tokens"]),
         ]
-        count = min(CANDIDATES, s.vocabulary)
+        count = min(CANDIDATES, self._outputs)
         outputs = [
-            info("logits", TensorProto.FLOAT, ["outputs", s.vocabulary]),
+            info("logits", TensorProto.FLOAT, ["outputs", self._outputs]),
             info("ids", number, ["outputs", count]),
             info("values", TensorProto.FLOAT, ["outputs", count]),
             info("logsumexp", TensorProto.FLOAT, ["outputs"]),
@@ -251,8 +254,21 @@ class _Graph:
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
         self._place_adapters(graph)
         made = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="weir")
-        helper.set_model_props(made, {ADAPTED: json.dumps(self._adapted)})
+        words = {ADAPTED: json.dumps(self._adapted)}
+        if self.kept is not None:
+            words |= output_tokens.written(self.kept, s.vocabulary)
+        helper.set_model_props(made, words)
         return made
+
+    @property
+    def _outputs(self) -> int:
+        return self.shape.vocabulary if self.kept is None else len(self.kept)
+
+    def _head_weights(self, weights: _Weights) -> list[str]:
+        if self.shape.tied and self.kept is None:
+            return ["embedding/weights", "embedding/scales"]
+        weight = weights.get("model.embed_tokens.weight" if self.shape.tied else "lm_head.weight")
+        return self._packed("head", pack8(weight if self.kept is None else weight[np.asarray(self.kept)]))
 
     def _place_adapters(self, graph: Any) -> None:
         """Tell every product where its part of an adapter begins, and how long the whole is, per unit of rank."""

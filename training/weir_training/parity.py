@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weir_training.graph_models import output_tokens
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -35,8 +37,9 @@ class TaskRow:
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over positions; the figures are read off at the end."""
+    """Sums over positions; the figures are read off at the end. `kept`: the tokens that can be said; None: all."""
 
+    kept: "NDArray[np.int32] | None" = None
     positions: int = 0
     agreed: int = 0
     max_abs: float = 0.0
@@ -49,12 +52,18 @@ class Tally:
     exact_reference: int = 0
 
     def add(self, reference: "Logits", got: "Logits") -> None:
-        """Compare logits of shape (positions, vocabulary), float32. A not-a-number counts as infinitely far."""
+        """Compare logits of shape (positions, vocabulary), float32. A not-a-number counts as infinitely far.
+
+        Of a flavour that says `kept` tokens only, these are compared, as distributions over them; what cutting the
+        others costs is measured by `weir_training.cut_cost`.
+        """
         for at in range(0, len(reference), _POSITIONS_AT_ONCE):
             one, other = reference[at : at + _POSITIONS_AT_ONCE], got[at : at + _POSITIONS_AT_ONCE]
+            if self.kept is not None:
+                one, other = one[:, self.kept], other[:, self.kept]
             far = float(np.abs(one - other).max())
             self.max_abs = max(self.max_abs, far if np.isfinite(far) else np.inf)
-            wanted, found = _log_softmax(one), _log_softmax(other)
+            wanted, found = log_softmax(one), log_softmax(other)
             self.kl_sum += float((np.exp(wanted) * (wanted - found)).sum())
             self.agreed += int((one.argmax(-1) == other.argmax(-1)).sum())
             self.positions += len(one)
@@ -81,6 +90,11 @@ class FlavourTally:
     stepped: Tally = field(default_factory=Tally)
     at_once: Tally = field(default_factory=Tally)
 
+    @classmethod
+    def of(cls, model: "Model") -> "FlavourTally":
+        kept = output_tokens(model)
+        return cls(Tally(kept), Tally(kept))
+
 
 def compare(
     checkpoint: "Checkpoint",
@@ -92,9 +106,9 @@ def compare(
 
     `on_batch` is told how many rows are done.
     """
-    tallies = {name: FlavourTally() for name in models}
+    tallies = {name: FlavourTally.of(model) for name, model in models.items()}
     done = 0
-    for batch in _batches(rows, checkpoint.vocab_size):
+    for batch in batches(rows, checkpoint.vocab_size):
         references = checkpoint.logits([row.ids for row in batch])
         for name, model in models.items():
             _compare_batch(model, batch, references, tallies[name])
@@ -103,7 +117,7 @@ def compare(
     return tallies
 
 
-def _batches(rows: Sequence[TaskRow], vocab_size: int) -> Iterator[list[TaskRow]]:
+def batches(rows: Sequence[TaskRow], vocab_size: int) -> Iterator[list[TaskRow]]:
     """Cut rows, longest first, so that a batch's logits stay within the budget and little of it is padding."""
     ordered = sorted(rows, key=lambda row: len(row.ids), reverse=True)
     at = 0
@@ -155,7 +169,7 @@ def _all(position: "PositionLogits") -> "Logits":
     return position.full
 
 
-def _log_softmax(logits: "Logits") -> "Doubles":
+def log_softmax(logits: "Logits") -> "Doubles":
     wide = logits.astype(np.float64)
     wide -= wide.max(axis=-1, keepdims=True)
     result: Doubles = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
@@ -167,6 +181,6 @@ def _nll(logits: "Logits", targets: "NDArray[np.int64]") -> float:
     total = 0.0
     for at in range(0, len(targets), _POSITIONS_AT_ONCE):
         wanted = targets[at : at + _POSITIONS_AT_ONCE]
-        log_p = _log_softmax(logits[at : at + _POSITIONS_AT_ONCE])
+        log_p = log_softmax(logits[at : at + _POSITIONS_AT_ONCE])
         total -= float(log_p[np.arange(len(wanted)), wanted].sum())
     return total

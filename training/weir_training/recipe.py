@@ -99,6 +99,25 @@ class Int4GatePart(GatePart):
     argmax: Share = 0.93
 
 
+Language = Literal[
+    "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "vi", "zh"
+]
+
+
+class VocabularyPart(Strict):
+    """Which tokens the output layer of packed flavours keeps (`weir_training.vocabulary`); prompts may hold any."""
+
+    keep: Literal["whole", "data"] = "whole"
+    languages: tuple[Language, ...] = Field(default=(), description="beside the data's tokens, all of these scripts")
+    rank_below: int | None = Field(default=None, ge=1, description="of the languages, only ids below this")
+
+    @model_validator(mode="after")
+    def _only_with_data(self) -> Self:
+        if self.keep == "whole" and (self.languages or self.rank_below):
+            raise ValueError("languages and rank_below cut a vocabulary: they need keep: data")
+        return self
+
+
 class ExportPart(Strict):
     """Flavours to build. fp32 is always built: it is the reference."""
 
@@ -110,9 +129,13 @@ class ExportPart(Strict):
         "cpu-packed4",
     )
     block_size: Literal[32, 128] = 32
+    vocabulary: VocabularyPart = VocabularyPart()
     fp32_max_abs: float = Field(default=1e-4, gt=0.0)
     greedy_tokens: int = Field(default=32, ge=1)
     golden_prompts: int = Field(default=3, ge=1, le=16)
+    drafts: bool = Field(
+        default=True, description="put the trained answers into the release, for its engine to guess from"
+    )
     w8a8: GatePart = GatePart()
     int8: GatePart = GatePart()
     int4: Int4GatePart = Int4GatePart()

@@ -2,9 +2,19 @@
 
 from weir.contracts.manifest import Format, ReleaseManifest
 
+_ANSWERS = (
+    "## Training answers inside\n\n"
+    "`drafts/answers.npz` holds the answers of the training data as token ids, which anybody who has this folder can "
+    "read, and of the questions a digest of 64 bits each. An engine guesses from it to answer faster; what it answers "
+    "does not depend on it. Without: `export.drafts: false` in the recipe."
+)
 
-def model_card(manifest: ReleaseManifest) -> str:
-    """Return the card: Hugging Face front matter, what was measured, where it came from, what it is not."""
+
+def model_card(manifest: ReleaseManifest, *, with_answers: bool = False) -> str:
+    """Return the card: Hugging Face front matter, what was measured, where it came from, what it is not.
+
+    `with_answers`: the release holds the answers it was trained on.
+    """
     sections = (
         _front_matter(manifest),
         f"# {manifest.model}",
@@ -13,6 +23,7 @@ def model_card(manifest: ReleaseManifest) -> str:
         _parity(manifest),
         _evaluation(manifest),
         _lineage(manifest),
+        _ANSWERS if with_answers else "",
         "## Limits\n\n"
         "It answers in the manner of its examples; off them it says what its base would. The exact-match figures on "
         "trained rows are of memory, not of understanding. The base's licence and limits apply.",

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from weir.contracts.manifest import AdapterEntry, FileEntry, Format, ReleaseManifest
+from weir.release.drafts import FILE as DRAFTS
+from weir.release.drafts import write_drafts
 from weir.release.hashing import sha256_file
 from weir.release.reader import COMPLETE, MANIFEST
 from weir_training import gate
 from weir_training.adapter_proof import FILES
 from weir_training.atomic import write_json, write_text
+from weir_training.draft_corpus import trained_drafts
 from weir_training.evaluation import evaluation_of, reports_of
 from weir_training.graph_builder import GRAPH_FILES
 from weir_training.lineage import lineage_of
@@ -54,13 +57,15 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
     copy_checkpoint(run.merged, folder / "model")
     for name in contents.flavours:
         _copy_graph(run.onnx(name), folder / "onnx" / name)
+    if contents.recipe.export.drafts:
+        write_drafts(trained_drafts(contents.recipe, run.merged, contents.report.eos_ids), folder / DRAFTS)
     for name, source in contents.adapters.items():
         (folder / "adapters" / name).mkdir(parents=True)
         for file in FILES:
             shutil.copyfile(source / file, folder / "adapters" / name / file)
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
-    write_text(folder / "reports" / CARD, model_card(draft))
+    write_text(folder / "reports" / CARD, model_card(draft, with_answers=contents.recipe.export.drafts))
     manifest = draft.model_copy(update={"files": _entries(folder)})
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     write_text(folder / COMPLETE, sha256_file(folder / MANIFEST) + "\n")

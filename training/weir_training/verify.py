@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -12,10 +13,19 @@ from weir.contracts.manifest import GoldenPrompt, Parity
 from weir.release.hashing import sha256_text, sha256_tree
 from weir_training import gate
 from weir_training.atomic import write_json
+from weir_training.cut_cost import CutCost, cut_cost
 from weir_training.data import Row, read_data
 from weir_training.export import exported, folder_bytes
-from weir_training.golden import FURTHER_PROMPTS, golden_prompts, pick_prompts, task_rows, until_end
-from weir_training.graph_models import open_graph
+from weir_training.golden import (
+    FURTHER_PROMPTS,
+    bounded,
+    golden_prompts,
+    pick_prompts,
+    rendered_rows,
+    task_rows,
+    until_end,
+)
+from weir_training.graph_models import open_graph, output_tokens
 from weir_training.options import (
     DEFAULT_HOME,
     AsJson,
@@ -35,6 +45,9 @@ from weir_training.recipe import Recipe
 from weir_training.rundir import RunDirectory, open_run
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from weir.engine.step import Model
     from weir_training.checkpoint import Checkpoint
 
@@ -42,7 +55,7 @@ app = typer.Typer(add_completion=False)
 
 STAGE: Final = "verify"
 _ONE_THREAD_BYTES = 64 << 20
-_METHOD = 2  # raise it when what is measured changes: old reports are then not taken for new ones
+_METHOD = 3  # raise it when what is measured changes: old reports are then not taken for new ones
 
 
 def verify(
@@ -70,11 +83,12 @@ def verified(
 ) -> ParityReport:
     """As `verify`, and return the whole report."""
     data = read_data(recipe.data).train if rows is None else tuple(rows)
-    key = _key(recipe, run, data)
+    unseen = () if recipe.export.vocabulary.keep == "whole" else read_data(recipe.data).heldout
+    key = _key(recipe, run, [*data, *unseen])
     if run.is_done(STAGE, key):
         return read_report(run)
     began = time.perf_counter()
-    report = _measure(recipe, run, data, progress)
+    report = _measure(recipe, run, data, unseen, progress)
     write_json(run.root / REPORT, report.model_dump(mode="json"))
     _refuse_reference(report)
     metrics = {name: found.parity.model_dump(mode="json") for name, found in report.flavours.items()}
@@ -94,7 +108,9 @@ def _key(recipe: Recipe, run: RunDirectory, rows: Sequence[Row]) -> str:
     return sha256_text(json.dumps(parts))
 
 
-def _measure(recipe: Recipe, run: RunDirectory, data: Sequence[Row], progress: Progress) -> ParityReport:
+def _measure(
+    recipe: Recipe, run: RunDirectory, data: Sequence[Row], unseen: Sequence[Row], progress: Progress
+) -> ParityReport:
     from weir_training.checkpoint import Checkpoint
 
     calm_threads()
@@ -104,8 +120,9 @@ def _measure(recipe: Recipe, run: RunDirectory, data: Sequence[Row], progress: P
     models = _models(recipe, run, sample)
     tallies = compare(checkpoint, models, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
     golden = _golden(recipe, checkpoint, sample)
+    cut = _Cutting(checkpoint, sample, rendered_rows(unseen, run.merged, eos_ids=checkpoint.eos_ids))
     flavours = {
-        name: _flavour_report(recipe, run, name, tallies[name], _answers(model, golden, checkpoint.eos_ids), golden)
+        name: _flavour_report(recipe, run, name, _Found(tallies[name], model, cut, checkpoint.eos_ids), golden)
         for name, model in models.items()
     }
     return ParityReport(
@@ -155,39 +172,72 @@ def _answers(model: "Model", golden: Sequence[GoldenPrompt], eos_ids: Sequence[i
     )
 
 
+class _Cutting:
+    """What it costs that a flavour says some tokens only; the same for all that say the same ones."""
+
+    def __init__(self, checkpoint: "Checkpoint", rows: Sequence[TaskRow], heldout: Sequence[TaskRow]) -> None:
+        self._checkpoint = checkpoint
+        self._groups = rows, [row for row in heldout if len(row.ids) <= checkpoint.context_tokens]
+        self._known: dict[bytes, CutCost] = {}
+
+    def cost(self, kept: "NDArray[np.int32]") -> CutCost:
+        """The worse of trained and held-out answers."""
+        key = kept.tobytes()
+        if key not in self._known:
+            costs = [cut_cost(self._checkpoint, bounded(rows), kept) for rows in self._groups]
+            self._known[key] = max(costs, key=lambda cost: cost.nats)
+        return self._known[key]
+
+    def heldout_cut(self, kept: "NDArray[np.int32]") -> int:
+        """How many tokens of held-out answers cannot be said."""
+        sayable = set(kept.tolist())
+        return sum(token not in sayable for row in self._groups[1] for token in row.answer_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A flavour and how it did."""
+
+    tally: FlavourTally
+    model: "Model"
+    cutting: _Cutting
+    eos_ids: Sequence[int]
+
+
 def _flavour_report(
-    recipe: Recipe,
-    run: RunDirectory,
-    name: str,
-    tally: FlavourTally,
-    said: Sequence[tuple[int, ...]],
-    golden: Sequence[GoldenPrompt],
+    recipe: Recipe, run: RunDirectory, name: str, found: _Found, golden: Sequence[GoldenPrompt]
 ) -> FlavourReport:
     folder = run.onnx(name)
+    said = _answers(found.model, golden, found.eos_ids)
     is_equal = all(one == other.greedy_ids for one, other in zip(said, golden, strict=True))
-    measured = _measured(tally, greedy_equal=is_equal, size_bytes=folder_bytes(folder))
+    measured = _measured(found, greedy_equal=is_equal, size_bytes=folder_bytes(folder))
     return FlavourReport(
         parity=gate.parity(name, measured, recipe.export),
-        through_past=_figures(tally.stepped),
-        at_once=_figures(tally.at_once),
+        through_past=_figures(found.tally.stepped),
+        at_once=_figures(found.tally.at_once),
         golden_greedy_ids=tuple(said[: recipe.export.golden_prompts]),
         sha256=sha256_tree(folder),
     )
 
 
-def _measured(tally: FlavourTally, *, greedy_equal: bool, size_bytes: int) -> gate.Measured:
-    stepped, at_once = tally.stepped, tally.at_once
+def _measured(found: _Found, *, greedy_equal: bool, size_bytes: int) -> gate.Measured:
+    stepped, at_once = found.tally.stepped, found.tally.at_once
     positions = stepped.positions + at_once.positions
+    kept = output_tokens(found.model)
+    cost = CutCost() if kept is None else found.cutting.cost(kept)
     return gate.Measured(
         max_abs=max(stepped.max_abs, at_once.max_abs),
         argmax_agreement=(stepped.agreed + at_once.agreed) / positions,
-        mean_kl=(stepped.kl_sum + at_once.kl_sum) / positions,
+        mean_kl=(stepped.kl_sum + at_once.kl_sum) / positions + cost.nats,
         nll=stepped.nll_sum / stepped.answer_tokens,
         nll_reference=stepped.nll_reference_sum / stepped.answer_tokens,
         greedy_equal=greedy_equal,
         exact_match=stepped.exact / stepped.rows,
         exact_match_reference=stepped.exact_reference / stepped.rows,
         bytes=size_bytes,
+        lost_mass=cost.mass,
+        kept_tokens=None if kept is None else len(kept),
+        heldout_cut=None if kept is None else found.cutting.heldout_cut(kept),
     )
 
 
@@ -238,4 +288,9 @@ def in_words(report: ParityReport) -> str:
             f"KL {p.mean_kl:<8.2g} NLL {p.nll:.4f} ({p.nll_reference:.4f})  exact {p.exact_match:.3f} "
             f"({p.exact_match_reference:.3f})  {verdict}"
         )
+        if p.kept_tokens is not None:
+            lines.append(
+                f"{'':<9} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; in answers the others had "
+                f"{p.lost_mass:.1e} of the probability, and are {p.heldout_cut} tokens of held-out ones"
+            )
     return "\n".join(lines)

@@ -16,13 +16,27 @@ from weir.contracts.errors import (
     ReleaseError,
     ValidationError,
 )
-from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
-from weir.contracts.request import GenerateRequest
+from weir.contracts.events import (
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    PromptToken,
+    Token,
+    TokenChunk,
+    TopToken,
+    Usage,
+)
+from weir.contracts.grammar import Grammar, JsonObject, JsonSchema, OneOf, Regex
+from weir.contracts.request import GenerateRequest, SamplingParams
 
 _JSON = {"content-type": "application/json"}
 _MAX_EVENT_BYTES = 1 << 20
 _PROBE_TIMEOUT_S = 1.0
 _LOAD_TIMEOUT_S = 600.0
+_THEIRS = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}
+_ALWAYS = frozenset(
+    {"max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop", "ignore_eos"}
+)
 _REASONS = {reason.value: reason for reason in FinishReason}
 
 
@@ -87,39 +101,57 @@ class HttpNode:
 
 
 class _Counts:
-    """What a stream said of its token counts so far."""
+    """What a stream said so far: token counts, and tokens of the prompt that wait for the first chunk."""
 
     def __init__(self) -> None:
         self.prompt = 0
         self.completion = 0
+        self.prompt_tokens: list[PromptToken] = []
 
 
 def _request_body(request: GenerateRequest) -> bytes:
-    sampling = request.sampling
-    parameters: dict[str, Any] = {
-        "max_tokens": sampling.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "repetition_penalty": sampling.repetition_penalty,
-        "seed": sampling.seed,
-        "stop": list(sampling.stop),
-        "ignore_eos": sampling.ignore_eos,
-    }
     return orjson.dumps(
         {
             "id": request.id,
             "text_input": request.prompt,
             "stream": True,
-            "sampling_parameters": {key: value for key, value in parameters.items() if value is not None},
+            "sampling_parameters": _sampling_parameters(request.sampling),
             "exclude_input_in_output": True,
             "return_finish_reason": True,
             "return_num_input_tokens": True,
             "return_num_output_tokens": True,
             "return_tokens": request.return_tokens,
             **request.model_dump(include={"priority", "deadline_s", "cache_salt"}, exclude_defaults=True),
+            **({"lora_name": request.adapter} if request.adapter else {}),
         }
     )
+
+
+def _sampling_parameters(sampling: SamplingParams) -> dict[str, Any]:
+    """In vLLM's names. Of the newer fields only what was set is sent: a node that knows none of them still answers."""
+    values = {name: getattr(sampling, name) for name in SamplingParams.model_fields if name != "grammar"}
+    parameters = {
+        _THEIRS.get(name, name): list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None and (name in _ALWAYS or value != SamplingParams.model_fields[name].default)
+    }
+    if sampling.logit_bias:
+        parameters["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
+    if sampling.grammar is not None:
+        parameters["structured_outputs"] = _structured_outputs(sampling.grammar)
+    return parameters
+
+
+def _structured_outputs(grammar: Grammar) -> dict[str, Any]:
+    match grammar:
+        case JsonSchema(schema_text=text):
+            return {"json": text}
+        case JsonObject():
+            return {"json_object": True}
+        case Regex(pattern=pattern):
+            return {"regex": pattern}
+        case OneOf(choices=choices):
+            return {"choice": choices}
 
 
 async def _batches(response: aiohttp.ClientResponse, node: str) -> AsyncGenerator[list[bytes], None]:
@@ -144,6 +176,7 @@ def _coalesced(events: Sequence[bytes], counts: _Counts, node: str) -> Generator
             failure = _failure(node, _status_of(body), data, {})
             break
         new = _tokens(body, node)
+        counts.prompt_tokens += _prompt_tokens(body, node)
         token_count += _read_counts(body, counts, len(new))
         texts.append(str(body.get("text_output") or ""))
         tokens += new
@@ -151,8 +184,9 @@ def _coalesced(events: Sequence[bytes], counts: _Counts, node: str) -> Generator
             usage = Usage(counts.prompt, counts.completion)
             finished = Finished(_finish_reason(str(reason), node), usage)
             break
-    if tokens or any(texts):
-        yield TokenChunk("".join(texts), token_count, tuple(tokens))
+    if tokens or any(texts) or (finished and counts.prompt_tokens):
+        prompt, counts.prompt_tokens = tuple(counts.prompt_tokens), []
+        yield TokenChunk("".join(texts), token_count, tuple(tokens), prompt)
     if failure is not None:
         raise failure
     if finished is not None:
@@ -170,11 +204,29 @@ def _decoded(data: bytes, node: str) -> Mapping[str, Any]:
 
 
 def _tokens(body: Mapping[str, Any], node: str) -> list[Token]:
-    try:
+    with _well_formed(node):
         return [
-            Token(int(t["id"]), str(t["text"]), float(t.get("logprob") or 0.0), bool(t.get("special", False)))
+            Token(int(t["id"]), str(t["text"]), float(t.get("logprob") or 0.0), bool(t.get("special", False)), _top(t))
             for t in body.get("tokens") or ()
         ]
+
+
+def _prompt_tokens(body: Mapping[str, Any], node: str) -> list[PromptToken]:
+    with _well_formed(node):
+        return [
+            PromptToken(int(t["id"]), str(t["text"]), None if t["logprob"] is None else float(t["logprob"]), _top(t))
+            for t in body.get("prompt_tokens") or ()
+        ]
+
+
+def _top(token: Mapping[str, Any]) -> tuple[TopToken, ...]:
+    return tuple(TopToken(int(t["id"]), str(t["text"]), float(t["logprob"])) for t in token.get("top") or ())
+
+
+@contextmanager
+def _well_formed(node: str) -> Generator[None, None, None]:
+    try:
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BackendError(f"{node} sent a malformed token") from error
 

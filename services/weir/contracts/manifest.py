@@ -64,6 +64,11 @@ class Parity(_Frozen):
     exact_match: float | None = Field(default=None, description="on the task's trained rows; none: no task")
     exact_match_reference: float | None = None
     bytes: int
+    lost_mass: float = Field(
+        default=0.0, ge=0, le=1, description="share of an answer's probability on tokens it cannot say"
+    )
+    kept_tokens: int | None = Field(default=None, description="how many tokens it can say; none: all")
+    heldout_cut: int | None = Field(default=None, description="tokens of held-out answers that it cannot say")
     passed: bool
     reasons: tuple[str, ...] = Field(default=(), description="which numbers failed the gate")
 

@@ -1,11 +1,24 @@
 """What a caller may ask for, in one form for all surfaces."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from weir.contracts.grammar import Grammar
 
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+BANNED_BIAS = -100.0  # a token with this bias is never chosen, at any temperature
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Bias = Annotated[float, Field(ge=BANNED_BIAS, le=100.0)]
+
+
+def _pairs(bias: Any) -> Any:
+    return tuple(bias.items()) if isinstance(bias, Mapping) else bias
+
+
+LogitBias = Annotated[tuple[tuple[TokenId, Bias], ...], BeforeValidator(_pairs), Field(max_length=1_024)]
 
 
 class Message(BaseModel):
@@ -18,9 +31,13 @@ class Message(BaseModel):
 
 
 class SamplingParams(BaseModel):
-    """How the next token is chosen and when to stop."""
+    """How the next token is chosen and when to stop.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Logits are changed in this order: repetition penalty (prompt and completion), frequency and presence penalty
+    (completion), bias, grammar; then temperature, top-k, top-p, min-p and typical-p cut what may be drawn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_new_tokens: int | None = Field(
         default=None, ge=1, le=131_072, description="tokens; none: what the context allows"
@@ -28,14 +45,40 @@ class SamplingParams(BaseModel):
     temperature: float = Field(default=0.0, ge=0.0, le=100.0, description="0 means greedy")
     top_k: int = Field(default=0, ge=0, description="0 means all")
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0, description="least probability, as a share of the likeliest's")
+    typical_p: float = Field(default=1.0, gt=0.0, le=1.0)
     repetition_penalty: float = Field(default=1.0, gt=0.0, le=100.0)
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    logit_bias: LogitBias = Field(default=(), description="token id → what is added to its logit; -100 bans it")
     seed: int | None = Field(default=None, ge=0, lt=2**64)
     stop: tuple[StopString, ...] = Field(default=(), max_length=16)
+    stop_token_ids: tuple[TokenId, ...] = Field(default=(), max_length=64, description="end it like a stop string")
+    min_new_tokens: int = Field(default=0, ge=0, le=131_072, description="tokens before an end token may come")
     ignore_eos: bool = False
+    logprobs: int | None = Field(default=None, ge=0, le=20, description="likeliest tokens given beside each chosen one")
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=20, description="the same for the prompt's own tokens")
+    grammar: Grammar | None = None
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _one_bias_a_token(cls, pairs: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        if len({token for token, _ in pairs}) < len(pairs):
+            raise ValueError("a token has more than one bias")
+        return pairs
+
+    @field_validator("min_new_tokens")
+    @classmethod
+    def _least_before_most(cls, least: int, info: ValidationInfo) -> int:
+        most = info.data.get("max_new_tokens")
+        if most is not None and least > most:
+            raise ValueError(f"more than max_new_tokens ({most})")
+        return least
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0.0
+        """Below 1e-5 rounding alone would decide between tokens that differ at all."""
+        return self.temperature < 1e-5
 
 
 class GenerateRequest(BaseModel):
@@ -53,12 +96,20 @@ class GenerateRequest(BaseModel):
     deadline_s: float | None = Field(
         default=None, gt=0, le=86_400, description="seconds from arrival at the engine; then it is given up"
     )
+    adapter: str | None = Field(
+        default=None, pattern=MODEL_NAME, description="one of the release's LoRA adapters; none: the model alone"
+    )
     cache_salt: str | None = Field(
         default=None,
         max_length=128,
         repr=False,
         description="beginnings of prompts are shared between requests of equal salt only; none: the common salt",
     )
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether chunks carry their tokens."""
+        return self.return_tokens or self.sampling.logprobs is not None
 
     @model_validator(mode="after")
     def _prompt_xor_messages(self) -> Self:

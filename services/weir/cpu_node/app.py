@@ -45,6 +45,7 @@ _INPUTS = (
     ("priority", "INT32"),
     ("deadline_s", "FP64"),
     ("cache_salt", "BYTES"),
+    ("lora_name", "BYTES"),
 )
 _OUTPUTS = (
     ("text_output", "BYTES"),

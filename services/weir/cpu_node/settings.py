@@ -30,6 +30,7 @@ class NodeSettings(BaseSettings):
     max_waiting: int = Field(default=64, ge=0, le=10_000, description="requests queued beyond those")
     prefill_chunk_tokens: int = Field(default=512, ge=1, le=4096, description="most prompt tokens read in one step")
     kv_budget_mib: int = Field(default=2048, ge=1)
+    prefix_cache: bool = Field(default=True, description="prompts that begin alike are read once, where exact")
     max_context_tokens: int | None = Field(default=None, ge=16, description="none: the manifest's")
     drain_timeout_s: Seconds = 25.0
     stall_s: Seconds = Field(default=30.0, description="running requests and no token for so long: not live")
@@ -53,6 +54,7 @@ class NodeSettings(BaseSettings):
             prefill_chunk_tokens=self.prefill_chunk_tokens,
             kv_budget_bytes=self.kv_budget_mib << 20,
             max_context_tokens=self.max_context_tokens,
+            prefix_cache=self.prefix_cache,
         )
 
     @classmethod

@@ -4,13 +4,19 @@ Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stre
 `text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
 Unknown keys are ignored. Defaults differ from vLLM where those surprise: greedy, no token limit but the context,
 the input is not repeated, finish reason and counts are given unless switched off. Weir's own: `return_tokens`,
-`priority` (higher goes first), `deadline_s` and `cache_salt` (see `GenerateRequest`).
+`priority` (higher goes first), `deadline_s`, `cache_salt` and `lora_name`, an adapter (see `GenerateRequest`).
+
+Sampling parameters have vLLM's names: `SamplingParams` with `max_tokens` for `max_new_tokens`, `min_tokens` for
+`min_new_tokens`, and `structured_outputs` for the grammar: an object with one of `json` (a schema, as an object or its
+text), `regex`, `choice` (a list of texts) and `json_object` (true). vLLM's older `guided_json`, `guided_regex` and
+`guided_choice` mean the same.
 
 Answer, streamed: one event per chunk (`model_name`, `model_version`, `text_output`: the new text, `num_output_tokens`,
-`tokens` if asked for), then an event of its own with `"text_output": ""`, `finish_reason` (`eos_token`,
-`stop_sequence` or `length`), `num_input_tokens` and `num_output_tokens`. As with vLLM, `num_output_tokens` is what that
-event brought (0 in the last one); they add up to the count. Not streamed: one object with all of it. An error is
-`{"error": words, "code": code, "field": path of the wrong field, if one}`.
+and `tokens` if they or `logprobs` were asked for), then an event of its own with `"text_output": ""`, `finish_reason`
+(`eos_token`, `stop_sequence` or `length`), `num_input_tokens` and `num_output_tokens`. As with vLLM,
+`num_output_tokens` is what that event brought (0 in the last one); they add up to the count. With `prompt_logprobs`,
+events with `prompt_tokens` and nothing new come before the first chunk, each of a bounded size. Not streamed: one
+object with all of it. An error is `{"error": words, "code": code, "field": path of the wrong field, if one}`.
 """
 
 from collections.abc import Mapping
@@ -22,12 +28,15 @@ import orjson
 from pydantic import ValidationError as PydanticError
 
 from weir.contracts.errors import ValidationError, WeirError
-from weir.contracts.events import Finished, TokenChunk
+from weir.contracts.events import Finished, PromptToken, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.cpu_node.grammar import read_grammar
 
-_NAMES = {"max_tokens": "max_new_tokens"}
-_SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop", "ignore_eos")
+_OURS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
+_THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_name"}
+_SAMPLING = tuple(_THEIRS.get(name, name) for name in SamplingParams.model_fields if name != "grammar")
 _SCHEDULING = ("priority", "deadline_s", "cache_salt")
+_PROMPT_TOKENS_PER_EVENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,30 +115,35 @@ def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRe
             prompt=text,
             sampling=sampling,
             return_tokens=fields.flag("return_tokens") or False,
-            **{name: fields.get(name) for name in _SCHEDULING if fields.get(name) is not None},
+            adapter=fields.get("lora_name"),
+            **{name: value for name in _SCHEDULING if (value := fields.get(name)) is not None},
         )
     except PydanticError as error:
-        raise _first_error(error, "", {}) from error
+        raise _first_error(error, "") from error
 
 
 def _sampling(where: str, given: Mapping[str, Any]) -> SamplingParams:
-    wanted = {_NAMES.get(name, name): given[name] for name in _SAMPLING if given.get(name) is not None}
+    wanted = {_OURS.get(name, name): given[name] for name in _SAMPLING if given.get(name) is not None}
     if isinstance(wanted.get("stop"), str):
         wanted["stop"] = (wanted["stop"],)
     if wanted.get("top_k") == -1:  # vLLM's "all"
         wanted["top_k"] = 0
+    grammar_field, wanted["grammar"] = read_grammar(given, f"{where}.")
     try:
         return SamplingParams(**wanted)
     except PydanticError as error:
-        raise _first_error(error, f"{where}.", {ours: theirs for theirs, ours in _NAMES.items()}) from error
+        first = error.errors(include_input=False, include_url=False)[0]
+        if first["loc"][0] == "grammar":
+            raise ValidationError(f"{grammar_field}: {first['msg']}", grammar_field) from error
+        raise _first_error(error, f"{where}.") from error
 
 
-def _first_error(error: PydanticError, where: str, names: Mapping[str, str]) -> ValidationError:
+def _first_error(error: PydanticError, where: str) -> ValidationError:
     """Say in the caller's own field name what was wrong; never what was given."""
     first = error.errors(include_input=False, include_url=False)[0]
-    path = [names.get(str(part), str(part)) for part in first["loc"]]
+    path = [_THEIRS.get(str(part), str(part)) for part in first["loc"]]
     field = where + ".".join(path)
-    return ValidationError(f"{field}: {first['msg']}", field)
+    return ValidationError(f"{field}: {first['msg'].removeprefix('Value error, ')}", field)
 
 
 def _json_object(raw: bytes, field: str) -> dict[str, Any]:
@@ -162,11 +176,20 @@ class AnswerWriter:
         self._prefix = call.request.prompt if call.repeat_input else ""
 
     def chunk(self, chunk: TokenChunk) -> bytes:
-        """One server-sent event."""
+        """One server-sent event; before it, events of a bounded size for the prompt's tokens."""
         event = {**self._head, "text_output": self._prefixed(chunk.text), **self._tokens([chunk])}
         if self._call.give_output_count:
             event["num_output_tokens"] = chunk.token_count
-        return _sse(event)
+        return self._prompt_events(chunk.prompt) + _sse(event) if chunk.prompt else _sse(event)
+
+    def _prompt_events(self, prompt: tuple[PromptToken, ...]) -> bytes:
+        nothing = {
+            **self._head,
+            "text_output": "",
+            **({"num_output_tokens": 0} if self._call.give_output_count else {}),
+        }
+        slices = (prompt[i : i + _PROMPT_TOKENS_PER_EVENT] for i in range(0, len(prompt), _PROMPT_TOKENS_PER_EVENT))
+        return b"".join(_sse({**nothing, "prompt_tokens": part}) for part in slices)
 
     def end(self, finished: Finished) -> bytes:
         return _sse({**self._head, "text_output": self._prefixed(""), **self._counts(finished, brought=0)})
@@ -175,14 +198,16 @@ class AnswerWriter:
         """The body of an answer that is not streamed."""
         text = self._prefixed("".join(chunk.text for chunk in chunks))
         counts = self._counts(finished, brought=finished.usage.completion_tokens)
-        return orjson.dumps({**self._head, "text_output": text, **self._tokens(chunks), **counts})
+        prompt = [token for chunk in chunks for token in chunk.prompt]
+        given = {"prompt_tokens": prompt} if prompt else {}
+        return orjson.dumps({**self._head, "text_output": text, **given, **self._tokens(chunks), **counts})
 
     def _prefixed(self, text: str) -> str:
         prefix, self._prefix = self._prefix, ""
         return prefix + text
 
     def _tokens(self, chunks: list[TokenChunk]) -> dict[str, Any]:
-        if not self._call.request.return_tokens:
+        if not self._call.request.gives_tokens:
             return {}
         return {"tokens": [token for chunk in chunks for token in chunk.tokens]}  # orjson writes dataclasses
 

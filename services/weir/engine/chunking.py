@@ -1,26 +1,41 @@
 """How many prompt tokens a step may read beside the streams that decode."""
 
+import itertools
+import math
+from collections.abc import Iterator
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from weir.engine.sequence import Sequence
 
 _WEIGHT = 0.1
 _OUTLIER = 3.0  # a step that took longer than this many times its mean says little about the next
-_REFIT_STEPS = 8
-_PRIOR_RATIO = 16.0  # tokens that cost as much as a step's fixed part, until something was measured
+_REFIT_STEPS = 32
+_FADING_STEPS = 2000
+# Until the steps tell: a step's fixed part costs as much as so many tokens, and a token as so many positions read.
+_PRIOR_FIXED, _PRIOR_READS = 16.0, 1024.0
+_PRIOR_WEIGHT = 0.01
+_FEATURES = 3
 FLOOR_TOKENS = 16
 
 
-class StepTimes:
-    """Seconds of a step as a line over its tokens, `fixed + per_token * tokens`, from the steps seen so far.
+def positions_read(size: int, past: int) -> int:
+    """Positions that attention looks at for `size` tokens which follow `past` others."""
+    return size * past + size * (size + 1) // 2
 
-    One running mean per power of two of tokens, so that long stretches of equal steps do not wash out the others.
+
+class StepTimes:
+    """Seconds of a step as `fixed + per_token * tokens + per_read * reads`, from the steps seen so far.
+
+    `reads` are the positions that attention looks at: late in a long prompt they cost more than all else. There is a
+    running mean per power of two of both, so that long stretches of equal steps do not wash out the others.
     """
 
     def __init__(self) -> None:
-        self._means: dict[int, tuple[float, float]] = {}
-        self._fixed = 0.0
-        self._per_token = 0.0
+        self._means: dict[tuple[int, int], _Mean] = {}
+        self._line = (0.0, 0.0, 0.0)
         self._seen = 0
 
     @property
@@ -29,59 +44,91 @@ class StepTimes:
 
     @property
     def fixed(self) -> float:
-        return self._fixed
+        return self._line[0]
 
     @property
     def per_token(self) -> float:
-        return self._per_token
+        return self._line[1]
 
     @property
-    def tokens_per_fixed(self) -> float:
-        """How many tokens cost as much as the fixed part."""
-        return self._fixed / self._per_token if self._per_token > 0 else _PRIOR_RATIO
+    def per_read(self) -> float:
+        return self._line[2]
 
-    def seconds(self, tokens: int) -> float:
-        return self._fixed + self._per_token * tokens
+    def seconds(self, tokens: int, reads: int) -> float:
+        return self._line[0] + self._line[1] * tokens + self._line[2] * reads
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        bucket = tokens.bit_length()
-        known = self._means.get(bucket)
+    def observe(self, tokens: int, reads: int, seconds: float) -> None:
+        key = (tokens.bit_length(), reads.bit_length())
+        known = self._means.get(key)
         if known is None:
-            self._means[bucket] = (float(tokens), seconds)
+            self._means[key] = _Mean(tokens, reads, seconds, self._seen)
         else:
-            count, mean = known
-            clipped = min(seconds, mean * _OUTLIER)
-            self._means[bucket] = (count + _WEIGHT * (tokens - count), mean + _WEIGHT * (clipped - mean))
+            known.add(tokens, reads, seconds, self._seen)
         if known is None or self._seen % _REFIT_STEPS == 0:
             self._fit()
         self._seen += 1
 
     def _fit(self) -> None:
-        """Least squares of the relative error over the means."""
-        points = [(n, t, 1.0 / (t * t)) for n, t in self._means.values() if t > 0]
-        weight = sum(w for _, _, w in points)
-        if not weight:
-            return
-        n_mean = sum(w * n for n, _, w in points) / weight
-        t_mean = sum(w * t for _, t, w in points) / weight
-        spread = sum(w * (n - n_mean) ** 2 for n, _, w in points)
-        if spread > weight:  # means that differ by a token or more
-            slope = sum(w * (n - n_mean) * (t - t_mean) for n, t, w in points) / spread
-        else:
-            slope = t_mean / (_PRIOR_RATIO + n_mean)
-        self._per_token = min(max(slope, 0.0), t_mean / n_mean)
-        self._fixed = t_mean - self._per_token * n_mean
+        """Least squares of the relative error over the means, no coefficient below zero."""
+        points = np.array([mean.point(self._seen) for mean in self._means.values()])
+        times, weights = points[:, _FEATURES], points[:, _FEATURES + 1]
+        rows = points[:, :_FEATURES] * (weights / times)[:, None]
+        typical = _PRIOR_WEIGHT / (times.mean() / (_PRIOR_FIXED + points[:, 1].mean()))
+        priors = np.array([[1 / _PRIOR_FIXED, -1, 0], [0, 1, -_PRIOR_READS]]) * typical
+        self._line = _non_negative(np.vstack((rows, priors)), np.concatenate((weights, np.zeros(len(priors)))))
+
+
+class _Mean:
+    """Of steps that are alike."""
+
+    def __init__(self, tokens: int, reads: int, seconds: float, now: int) -> None:
+        self._tokens, self._reads, self._seconds, self._last = float(tokens), float(reads), max(seconds, 1e-9), now
+
+    def add(self, tokens: int, reads: int, seconds: float, now: int) -> None:
+        self._tokens += _WEIGHT * (tokens - self._tokens)
+        self._reads += _WEIGHT * (reads - self._reads)
+        self._seconds += _WEIGHT * (min(max(seconds, 1e-9), self._seconds * _OUTLIER) - self._seconds)
+        self._last = now
+
+    def point(self, now: int) -> tuple[float, float, float, float, float]:
+        """Return the features, the seconds, and a weight that fades with age."""
+        return 1.0, self._tokens, self._reads, self._seconds, 1.0 / (1.0 + (now - self._last) / _FADING_STEPS)
+
+
+def _non_negative(rows: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the coefficients, none negative, with the least squared error; of three, so every subset is tried."""
+    best, least = (0.0, 0.0, 0.0), math.inf
+    for chosen in _subsets():
+        part = rows[:, chosen]
+        found = np.linalg.lstsq(part, targets)[0]
+        error = float(((part @ found - targets) ** 2).sum())
+        if error < least and (found >= 0).all():
+            line = np.zeros(_FEATURES)
+            line[chosen] = found
+            best, least = (float(line[0]), float(line[1]), float(line[2])), error
+            if len(chosen) == _FEATURES:
+                break
+    return best
+
+
+def _subsets() -> Iterator[list[int]]:
+    for count in range(_FEATURES, 0, -1):
+        yield from map(list, itertools.combinations(range(_FEATURES), count))
 
 
 class Chunking(Protocol):
-    """Decides where prompts are cut."""
+    """Decides where prompts are cut. A step's budget is in tokens at the beginning of a prompt."""
 
-    def budget(self, decoding: int) -> int:
-        """Prompt tokens that a step with `decoding` streams may read."""
+    def budget(self, decoding: int, reads: int) -> float:
+        """What a step may spend on prompts in which `decoding` streams look at `reads` positions."""
         ...
 
-    def size(self, sequence: Sequence, cached: int, budget: int) -> int:
+    def size(self, sequence: Sequence, cached: int, budget: float) -> int:
         """How many tokens of the sequence to read now, `cached` of them being there; 0: wait for another step."""
+        ...
+
+    def cost(self, size: int, cached: int) -> float:
+        """What of the budget so many tokens use."""
         ...
 
 
@@ -91,27 +138,47 @@ class FixedChunks:
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
 
-    def budget(self, decoding: int) -> int:  # noqa: ARG002  the protocol's
+    def budget(self, decoding: int, reads: int) -> float:  # noqa: ARG002  the protocol's
         return self._tokens
 
-    def size(self, sequence: Sequence, cached: int, budget: int) -> int:
+    def size(self, sequence: Sequence, cached: int, budget: float) -> int:
         size = min(self._tokens - cached % self._tokens, len(sequence.tokens) - cached)
         return size if size <= budget else 0
 
+    def cost(self, size: int, cached: int) -> float:  # noqa: ARG002  the protocol's
+        return size
+
 
 class AdaptiveChunks:
-    """As much as keeps the predicted step below `stretch` times a step that only decodes, but `FLOOR_TOKENS`."""
+    """As much as keeps the predicted step below `stretch` times a step that only decodes, but `FLOOR_TOKENS`.
+
+    With nothing decoding, what takes as long as `ceiling` tokens at the beginning of a prompt: newcomers wait for it.
+    """
 
     def __init__(self, times: StepTimes, *, ceiling: int, stretch: float = 1.8) -> None:
         self._times = times
         self._ceiling = ceiling
+        self._floor = min(FLOOR_TOKENS, ceiling)
         self._stretch = stretch
 
-    def budget(self, decoding: int) -> int:
-        if not decoding:
+    def budget(self, decoding: int, reads: int) -> float:
+        per_token = self._times.per_token
+        if not decoding or (self._times.is_known and per_token <= 0):
             return self._ceiling
-        room = (self._stretch - 1.0) * (self._times.tokens_per_fixed + decoding)
-        return min(max(int(room), FLOOR_TOKENS), self._ceiling)
+        fixed = self._times.seconds(decoding, reads) / per_token if per_token > 0 else _PRIOR_FIXED + decoding
+        return min(max((self._stretch - 1.0) * fixed, self._floor), self._ceiling)
 
-    def size(self, sequence: Sequence, cached: int, budget: int) -> int:
-        return min(len(sequence.tokens) - cached, budget)
+    def size(self, sequence: Sequence, cached: int, budget: float) -> int:
+        """At least the floor: a prompt must come to its end, however long."""
+        pending = len(sequence.tokens) - cached
+        each, pairs = 1.0 + self._per_read * cached, self._per_read / 2
+        most = budget / each if not pairs else (math.sqrt(each * each + 4 * pairs * budget) - each) / (2 * pairs)
+        return min(pending, max(int(most), min(self._floor, math.ceil(budget))), self._ceiling)
+
+    def cost(self, size: int, cached: int) -> float:
+        return size + self._per_read * positions_read(size, cached)
+
+    @property
+    def _per_read(self) -> float:
+        """What looking at a position costs, in tokens."""
+        return self._times.per_read / self._times.per_token if self._times.per_token > 0 else 0.0

@@ -25,13 +25,14 @@ from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
 from weir.engine.blocks import BlockPool
 from weir.engine.chunking import AdaptiveChunks, FixedChunks, StepTimes
+from weir.engine.constraints import Constraint, Constraints
 from weir.engine.generation import Generation, Vocabulary
 from weir.engine.observer import EngineObserver, EngineStats, SilentObserver
 from weir.engine.outbox import Outbox, wake
 from weir.engine.prefix import PrefixCache
 from weir.engine.runner import StepResult, run_step
 from weir.engine.scheduler import Scheduler, StepPlan
-from weir.engine.sequence import new_sequence
+from weir.engine.sequence import Sequence, new_sequence
 from weir.engine.settings import EngineSettings
 from weir.engine.speculation import Drafter, Speculation
 from weir.engine.speed import SpeedMeter
@@ -45,13 +46,14 @@ _log = logging.getLogger("weir.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine was made from; `threads` is what onnxruntime was given."""
+    """What an engine was made from; `threads` is what onnxruntime was given, `adapters` are in the model's order."""
 
     model: str
     version: int
     flavour: str
     threads: int
     eos_ids: tuple[int, ...]
+    adapters: tuple[str, ...] = ()
 
 
 class Engine:
@@ -69,7 +71,7 @@ class Engine:
         *,
         settings: EngineSettings,
         observer: EngineObserver | None = None,
-        make_drafter: Callable[[], Drafter] | None = None,
+        make_drafter: Callable[[Sequence], Drafter] | None = None,
     ) -> None:
         self.info = info
         self._model = model
@@ -77,6 +79,7 @@ class Engine:
         self._settings = settings
         self._observer = observer or SilentObserver()
         self._vocabulary = Vocabulary(tokenizer, model.vocab_size, frozenset(info.eos_ids))
+        self._constraints = Constraints(tokenizer, vocab_size=model.vocab_size, eos_ids=info.eos_ids)
         self._slots = min(settings.max_running, model.blocks)
         self._most_tokens = min(model.context_tokens, model.blocks * model.block_tokens)
         self._pool = BlockPool(model.blocks, block_tokens=model.block_tokens)
@@ -144,6 +147,7 @@ class Engine:
         """Let nobody in, wait up to `drain_s` seconds for those inside, fail the rest, end the thread."""
         self._accepting = False
         await asyncio.to_thread(self._end_thread, drain_s)
+        self._constraints.close()
         self._fail_all(BackendUnavailableError("the engine was stopped"))
 
     def _end_thread(self, drain_s: float) -> None:
@@ -160,13 +164,15 @@ class Engine:
         Several tokens come as one chunk when the consumer is behind; the first is always alone.
 
         Raises:
-            ValidationError: prompt and `max_new_tokens` do not fit into the context or into the key/value memory.
+            ValidationError: prompt and `max_new_tokens` do not fit into the context or into the key/value memory, or
+                the grammar cannot be followed.
             OverloadedError: the queue is full; `retry_after_s` is computed from the speed measured so far.
             DeadlineExceededError: the request's `deadline_s` has passed.
             BackendUnavailableError: the engine is stopping.
             BackendError: the engine failed.
         """
-        generation = self._let_in(request, await self._encoded(request.prompt))
+        constraint = await self._constraint(request)
+        generation = self._let_in(request, await self._encoded(request.prompt), constraint)
         try:
             while True:
                 for event in await generation.outbox.take():
@@ -176,13 +182,20 @@ class Engine:
         finally:
             self._leave(generation)
 
+    async def _constraint(self, request: GenerateRequest) -> Constraint | None:
+        if request.sampling.grammar is None:
+            return None
+        if not self._accepting:
+            raise BackendUnavailableError("the engine is stopping")
+        return await self._constraints.start(request.sampling.grammar)
+
     async def _encoded(self, prompt: str) -> list[int]:
         if len(prompt) <= _INLINE_PROMPT_CHARS:
             return self._tokenizer.encode(prompt)
         return await asyncio.to_thread(self._tokenizer.encode, prompt)
 
-    def _let_in(self, request: GenerateRequest, prompt: list[int]) -> Generation:
-        generation = self._new_generation(request, prompt)
+    def _let_in(self, request: GenerateRequest, prompt: list[int], constraint: Constraint | None) -> Generation:
+        generation = self._new_generation(request, prompt, constraint)
         with self._news:
             if self._failure is not None:
                 raise BackendError(str(self._failure))
@@ -195,20 +208,30 @@ class Engine:
             self._news.notify()
         return generation
 
-    def _new_generation(self, request: GenerateRequest, prompt: list[int]) -> Generation:
+    def _new_generation(self, request: GenerateRequest, prompt: list[int], constraint: Constraint | None) -> Generation:
         max_new_tokens = self._max_new_tokens(request, len(prompt))
         sequence = new_sequence(next(self._ids), prompt, room=len(prompt) + max_new_tokens)
         sequence.priority, sequence.salt = request.priority, request.cache_salt
+        sequence.adapter = self._adapter(request.adapter)
+        sequence.scores_prompt = request.sampling.prompt_logprobs is not None
         if request.deadline_s is not None:
             sequence.deadline = time.monotonic() + request.deadline_s
         return Generation(
             sequence,
-            request.sampling,
+            request,
             self._vocabulary,
             Outbox(asyncio.get_running_loop()),
             max_new_tokens=max_new_tokens,
-            return_tokens=request.return_tokens,
+            constraint=constraint,
         )
+
+    def _adapter(self, name: str | None) -> int:
+        if name is None:
+            return -1
+        if name not in self.info.adapters:
+            known = ", ".join(self.info.adapters) or "none"
+            raise ValidationError(f"no adapter of this name (this release serves: {known})", "adapter")
+        return self.info.adapters.index(name)
 
     def _max_new_tokens(self, request: GenerateRequest, prompt_tokens: int) -> int:
         room = self._most_tokens - prompt_tokens
@@ -285,6 +308,7 @@ class Engine:
         plan = self._scheduler.plan()
         if plan.is_empty:
             return
+        reads = plan.reads
         result = run_step(self._model, plan, self._live)
         generations = [self._live[sequence_id] for sequence_id in result.chosen]
         done = [g for g in generations if g.finished is not None]
@@ -297,7 +321,7 @@ class Engine:
         wake(g.outbox for g in generations)
         seconds = time.perf_counter() - began
         self._speed.stepped(report.generated, seconds)
-        self._times.observe(report.read + report.decoded + report.drafted, seconds)
+        self._times.observe(report.read + report.decoded + report.drafted, reads, seconds)
 
     def _forget(self, generations: list[Generation], outcome: str) -> None:
         with self._news:
@@ -333,7 +357,7 @@ def _scheduler(
     pool: BlockPool,
     times: StepTimes,
     settings: EngineSettings,
-    make_drafter: Callable[[], Drafter] | None,
+    make_drafter: Callable[[Sequence], Drafter] | None,
 ) -> Scheduler:
     """Share, cut freely and guess only where that cannot change an answer."""
     prefix = PrefixCache(
@@ -342,7 +366,8 @@ def _scheduler(
     running = min(settings.max_running, model.blocks)
     if not model.is_exact:
         return Scheduler(pool, prefix, FixedChunks(settings.fixed_chunk_tokens), max_running=running)
-    speculation = None if make_drafter is None else Speculation(make_drafter, times, limit=settings.max_draft_tokens)
+    limit = settings.max_draft_tokens
+    speculation = Speculation(make_drafter, times, limit=limit) if make_drafter is not None and limit else None
     chunks = AdaptiveChunks(times, ceiling=settings.prefill_chunk_tokens)
     return Scheduler(pool, prefix, chunks, max_running=running, speculation=speculation)
 

@@ -1,19 +1,25 @@
 """From a release directory to an engine that was checked against it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from weir.contracts.errors import ReleaseError
 from weir.contracts.manifest import Format, ReleaseManifest, is_packed
+from weir.engine.adapters import Adapter, read_adapter
+from weir.engine.corpus import Corpus
 from weir.engine.cpus import this_machine
+from weir.engine.drafts import Drafters
 from weir.engine.engine import Engine, EngineInfo
 from weir.engine.kernels.library import operators
 from weir.engine.observer import EngineObserver
-from weir.engine.packed_model import BLOCK_TOKENS, PackedGraph, PackedModel
+from weir.engine.packed_call import BLOCK_TOKENS
+from weir.engine.packed_model import PackedGraph, PackedModel
 from weir.engine.runner import greedy_ids
 from weir.engine.session import CacheShape, Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
 from weir.engine.step import Model
+from weir.release.drafts import read_drafts
 from weir.release.reader import Release, open_release
 from weir.release.tokenizer import ReleaseTokenizer
 
@@ -51,8 +57,10 @@ def load_engine(
         _check_golden(model, release.manifest, chosen, settings)
     tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
     manifest = release.manifest
-    info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids)
-    return Engine(model, tokenizer, info, settings=settings, observer=observer)
+    names = tuple(entry.name for entry in manifest.adapters) if is_packed(chosen.flavour) else ()
+    info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids, names)
+    drafters = Drafters(Corpus(read_drafts(release))) if model.is_exact and settings.max_draft_tokens else None
+    return Engine(model, tokenizer, info, settings=settings, observer=observer, make_drafter=drafters)
 
 
 def _servable(manifest: ReleaseManifest) -> str:
@@ -71,18 +79,21 @@ def open_model(release: Release, chosen: Format, settings: EngineSettings, *, th
     context = min(release.manifest.context_tokens, settings.max_context_tokens or release.manifest.context_tokens)
     path = release.graph(chosen.flavour)
     if is_packed(chosen.flavour):
-        return _packed_model(PackedGraph(path, threads=threads), context, settings)
+        adapters = [read_adapter(release.root / "adapters" / entry.name) for entry in release.manifest.adapters]
+        return _packed_model(PackedGraph(path, threads=threads), context, settings, adapters)
     graph = Graph(path, threads=threads)
     return SlotModel(GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context))
 
 
-def _packed_model(graph: PackedGraph, context_tokens: int, settings: EngineSettings) -> PackedModel:
+def _packed_model(
+    graph: PackedGraph, context_tokens: int, settings: EngineSettings, adapters: Sequence[Adapter]
+) -> PackedModel:
     """Take no more blocks than the most sequences can fill: memory that nobody will use is not asked for."""
     needed = -(-context_tokens // BLOCK_TOKENS)
     blocks = min(settings.kv_budget_bytes // graph.block_bytes, needed * settings.max_running * _SPARE)
     if blocks < needed:
         raise ReleaseError(_too_small(context_tokens, needed * graph.block_bytes, settings))
-    return PackedModel(graph, blocks=blocks, context_tokens=context_tokens)
+    return PackedModel(graph, blocks=blocks, context_tokens=context_tokens, adapters=adapters)
 
 
 def _too_small(context_tokens: int, each: int, settings: EngineSettings) -> str:

@@ -73,7 +73,8 @@ def _joined(chunks: list[TokenChunk]) -> TokenChunk:
     if len(chunks) == 1:
         return chunks[0]
     tokens = tuple(token for chunk in chunks for token in chunk.tokens)
-    return TokenChunk("".join(c.text for c in chunks), sum(c.token_count for c in chunks), tokens)
+    prompt = tuple(token for chunk in chunks for token in chunk.prompt)
+    return TokenChunk("".join(c.text for c in chunks), sum(c.token_count for c in chunks), tokens, prompt)
 
 
 def wake(outboxes: Iterable[Outbox]) -> None:

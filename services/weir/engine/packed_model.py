@@ -1,19 +1,21 @@
 """A graph over the packed tokens of many sequences (see `weir_training.packed_graph`), with its key/value blocks."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.errors import ReleaseError
+from weir.engine import output_tokens
 from weir.engine.adapters import Adapter, adapted_products, laid_out
 from weir.engine.kernels.library import operators
+from weir.engine.packed_call import BLOCK_TOKENS, CallShape, PackedCall, Results, bind, shape_of
 from weir.engine.step import Detail, Logits, PositionLogits, Row
 
-BLOCK_TOKENS = 16
+_MOST_CALLS = 64
 _INPUTS = frozenset({"input_ids", "cache", "sequences", "table", "wanted", "wants", "adapters", "adapter_of"})
 _QUIET = 3  # errors only
 
@@ -45,9 +47,11 @@ class PackedGraph:
         if set(inputs) != _INPUTS:
             raise ReleaseError(f"{path.name}: not a packed decoder graph (inputs: {sorted(inputs)})")
         self.cache_shape: tuple[int, ...] = tuple(int(n) for n in inputs["cache"].shape[1:])
-        self.vocab_size = int(outputs["logits"].shape[1])
+        self.outputs = int(outputs["logits"].shape[1])
         self.candidates = int(outputs["ids"].shape[1])
-        self.adapted = adapted_products(self.session.get_modelmeta().custom_metadata_map)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.vocab_size, self.kept = output_tokens.read(metadata, self.outputs)
+        self.adapted = adapted_products(metadata)
 
     @property
     def block_bytes(self) -> int:
@@ -55,7 +59,10 @@ class PackedGraph:
 
 
 class PackedModel:
-    """Implements `weir.engine.step.Model`. Keys and values are float16, 16 positions of all layers in a block."""
+    """Implements `weir.engine.step.Model`. Keys and values are float16, 16 positions of all layers in a block.
+
+    Of a graph that keeps some tokens' output rows, the logits of all others are -inf.
+    """
 
     def __init__(
         self, graph: PackedGraph, *, blocks: int, context_tokens: int, adapters: Sequence[Adapter] = ()
@@ -66,11 +73,9 @@ class PackedModel:
         self.vocab_size = graph.vocab_size
         self.candidates = graph.candidates
         self._cache = np.zeros((blocks, *graph.cache_shape), np.float16)  # the system gives pages when they are used
-        self._full: Logits = np.zeros((0, graph.vocab_size), np.float32)
-        self._binding: Any = graph.session.io_binding()
-        _bind(self._binding.bind_input, "cache", self._cache)
+        self._scattered: Logits = np.zeros((0, graph.vocab_size), np.float32)  # columns of cut tokens stay -inf
         self._adapters = laid_out(adapters, graph.adapted)
-        _bind(self._binding.bind_input, "adapters", self._adapters)
+        self._calls: dict[CallShape, PackedCall] = {}
 
     @property
     def block_tokens(self) -> int:
@@ -86,76 +91,60 @@ class PackedModel:
 
     def run(self, rows: Sequence[Row]) -> list[list[PositionLogits]]:
         """As `Model.run`; all rows in one run of the graph."""
-        ids = np.array([token for row in rows for token in row.tokens], np.int64)
-        counts = [len(row.tokens) for row in rows]
-        firsts = np.cumsum([0, *counts[:-1]])
-        sequences = np.array([firsts, counts, [row.past for row in rows]], np.int32).T.copy()
-        wanted, wants = _wanted(rows, counts)
-        adapter_of = np.repeat(np.array([row.adapter for row in rows], np.int32), counts)
-        bind = self._binding.bind_input
-        table = _table(rows, counts)
-        for name, array in (("input_ids", ids), ("sequences", sequences), ("table", table)):
-            _bind(bind, name, array)
-        _bind(bind, "wanted", wanted)
-        _bind(bind, "wants", wants)
-        _bind(bind, "adapter_of", adapter_of)
-        top = self._outputs(len(wanted), is_full=any(row.detail == Detail.FULL and row.wanted for row in rows))
-        self.graph.session.run_with_iobinding(self._binding)
-        return self._split(rows, *top)
+        shape = shape_of(rows)
+        call = self._calls.get(shape) or self._new_call(shape)
+        call.fill(rows)
+        self.graph.session.run_with_iobinding(call.binding)
+        return self._split(rows, call.results)
 
-    def _outputs(self, count: int, *, is_full: bool) -> tuple[NDArray[np.int32], Logits, Logits]:
-        self._binding.clear_binding_outputs()
-        shape = (count, self.candidates)
-        ids, values, logsumexp = np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(count, np.float32)
-        for name, array in (("ids", ids), ("values", values), ("logsumexp", logsumexp)):
-            _bind(self._binding.bind_output, name, array)
-        if is_full:
-            if len(self._full) < count:
-                self._full = np.empty((count, self.vocab_size), np.float32)
-            _bind(self._binding.bind_output, "logits", self._full[:count])
-        return ids, values, logsumexp
+    def _new_call(self, shape: CallShape) -> PackedCall:
+        """Bind a shape; the last ones are kept, of those with all logits only one, which may be large."""
+        binding = self.graph.session.io_binding()
+        bind(binding.bind_input, "cache", self._cache)
+        bind(binding.bind_input, "adapters", self._adapters)
+        call = PackedCall(binding, shape, candidates=self.candidates, columns=self.graph.outputs)
+        if len(self._calls) >= _MOST_CALLS:
+            del self._calls[next(iter(self._calls))]
+        if shape.is_full:
+            self._calls = {known: found for known, found in self._calls.items() if not known.is_full}
+        self._calls[shape] = call
+        return call
 
-    def _split(
-        self, rows: Sequence[Row], ids: NDArray[np.int32], values: Logits, logsumexp: Logits
-    ) -> list[list[PositionLogits]]:
-        best, at, result = ids[:, 0].tolist(), 0, []
+    def _split(self, rows: Sequence[Row], results: Results) -> list[list[PositionLogits]]:
+        if all(row.detail == Detail.GREEDY for row in rows):
+            best = self._as_tokens(results.ids[:, 0]).tolist()
+            found = iter([PositionLogits(token) for token in best])
+            return [list(islice(found, row.wanted)) for row in rows]
+        ids, at, split = self._as_tokens(results.ids), 0, []
         for row in rows:
-            span = range(at, at + row.wanted)
-            if row.detail == Detail.GREEDY:
-                result.append([PositionLogits(best[i]) for i in span])
-            else:
-                full = self._full if row.detail == Detail.FULL else None
-                result.append(
-                    [
-                        PositionLogits(
-                            best[i], ids[i], values[i], float(logsumexp[i]), None if full is None else full[i]
-                        )
-                        for i in span
-                    ]
-                )
+            split.append(self._positions(row, at, ids, results))
             at += row.wanted
-        return result
+        return split
 
+    def _positions(self, row: Row, at: int, ids: NDArray[np.int32], results: Results) -> list[PositionLogits]:
+        span = range(at, at + row.wanted)
+        if row.detail == Detail.GREEDY:
+            return [PositionLogits(int(ids[i, 0])) for i in span]
+        full = self._wide(results.logits, at, row.wanted) if row.detail == Detail.FULL else None
+        return [
+            PositionLogits(
+                int(ids[i, 0]),
+                ids[i],
+                results.values[i],
+                float(results.logsumexp[i]),
+                None if full is None else full[i - at],
+            )
+            for i in span
+        ]
 
-def _table(rows: Sequence[Row], counts: Sequence[int]) -> NDArray[np.int32]:
-    used = [-(-(row.past + count) // BLOCK_TOKENS) for row, count in zip(rows, counts, strict=True)]
-    table = np.zeros((len(rows), max(used, default=1)), np.int32)
-    for line, row, count in zip(table, rows, used, strict=True):
-        line[:count] = row.blocks[:count]
-    return table
+    def _as_tokens(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        return ids if self.graph.kept is None else self.graph.kept[ids]
 
-
-def _wanted(rows: Sequence[Row], counts: Sequence[int]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    wanted: list[int] = []
-    wants: list[int] = []
-    end = 0
-    for row, count in zip(rows, counts, strict=True):
-        end += count
-        wanted.extend(range(end - row.wanted, end))
-        wants.extend([int(row.detail > Detail.GREEDY)] * row.wanted)
-    return np.array(wanted, np.int32), np.array(wants, np.int32)
-
-
-def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:
-    """Bind an array's own memory; the caller keeps it alive until the run is over."""
-    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+    def _wide(self, logits: Logits | None, at: int, count: int) -> Logits | None:
+        """Return `count` rows of logits from the `at`-th, shape (count, vocabulary)."""
+        if logits is None or self.graph.kept is None:
+            return None if logits is None else logits[at : at + count]
+        if len(self._scattered) < at + count:
+            self._scattered = np.full((len(logits), self.vocab_size), -np.inf, np.float32)
+        self._scattered[at : at + count, self.graph.kept] = logits[at : at + count]
+        return self._scattered[at : at + count]

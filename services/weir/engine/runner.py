@@ -1,7 +1,7 @@
 """Runs a step plan on a model, and lets every row's owner choose its tokens."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,13 +23,17 @@ class Chooser(Protocol):
         """What it must know of the next position."""
         ...
 
-    def accept(self, position: PositionLogits) -> int:
-        """Choose the next token."""
+    def read_prompt(self, start: int, positions: Sequence[PositionLogits]) -> None:
+        """Note how likely the prompt's own tokens after its tokens `start`, `start + 1`, ... are."""
+        ...
+
+    def accept(self, position: PositionLogits) -> int | None:
+        """Choose the next token; None: it could not, and has finished or wants the position again in other detail."""
         ...
 
     @property
     def finished(self) -> object | None:
-        """Not None once the last accepted token was the last one."""
+        """Not None once there is nothing more to choose."""
         ...
 
 
@@ -38,7 +42,7 @@ class StepResult:
     """What became of a plan.
 
     Attributes:
-        chosen: per sequence id its new tokens.
+        chosen: per sequence id its new tokens, for every row that was to give one.
         accepted: how many drafts came true.
         seconds: how long the model ran.
     """
@@ -51,16 +55,20 @@ class StepResult:
 def run_step(model: Model, plan: StepPlan, choosers: Mapping[int, Chooser]) -> StepResult:
     """Run the plan's rows at once; `choosers`, by sequence id, are asked in the order of the rows."""
     planned = plan.rows
-    rows = [_row(p, choosers[p.sequence.id].detail) for p in planned]
+    rows = [_row(p, Detail.FULL if p.scores_prompt else choosers[p.sequence.id].detail) for p in planned]
     began = time.perf_counter()
     logits = model.run(rows)
     seconds = time.perf_counter() - began
     chosen: dict[int, list[int]] = {}
     accepted = 0
     for p, positions in zip(planned, logits, strict=True):
-        if positions:
-            tokens = chosen[p.sequence.id] = _choose(p, positions, choosers[p.sequence.id])
-            accepted += len(tokens) - 1
+        chooser = choosers[p.sequence.id]
+        if p.scores_prompt:
+            chooser.read_prompt(p.sequence.cached, positions)
+            positions = positions[-1:]  # noqa: PLW2901
+        if p.gives_token:
+            tokens = chosen[p.sequence.id] = _choose(p, positions, chooser)
+            accepted += max(len(tokens) - 1, 0)
     return StepResult(chosen, accepted, seconds)
 
 
@@ -73,8 +81,11 @@ def _choose(planned: PlannedRow, positions: list[PositionLogits], chooser: Choos
     """Accept drafts while they are what the chooser takes; the token that differs, or follows the last, is its own."""
     tokens: list[int] = []
     for index, position in enumerate(positions):
-        tokens.append(chooser.accept(position))
-        if chooser.finished is not None or index == len(planned.drafts) or tokens[-1] != planned.drafts[index]:
+        token = chooser.accept(position)
+        if token is None:
+            break
+        tokens.append(token)
+        if chooser.finished is not None or index == len(planned.drafts) or token != planned.drafts[index]:
             break
     return tokens
 
@@ -84,6 +95,9 @@ class _Greedy:
 
     detail = Detail.GREEDY
     finished = None
+
+    def read_prompt(self, start: int, positions: Sequence[PositionLogits]) -> None:
+        """No prompt here is scored."""
 
     def accept(self, position: PositionLogits) -> int:
         return position.best

@@ -1,91 +1,139 @@
 """Chooses the next token of one request."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from secrets import randbits
 
 import numpy as np
-from numpy.typing import NDArray
 
+from weir.contracts.errors import ValidationError
 from weir.contracts.request import SamplingParams
+from weir.engine.constraints import Constraint
+from weir.engine.draw import Shortlist, draw, shortlist_of, uniform
+from weir.engine.logprobs import scored
+from weir.engine.penalties import Penalties
+from weir.engine.step import Detail, Logits, PositionLogits
 
-Logits = NDArray[np.float32]
+_FULL_AFTER_MISS = 8  # positions; doubled with every miss
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`logprob` is the natural log of the token's probability under the unchanged logits; 0.0 when not asked for."""
+    """`logprob` and `top` are natural and under the unchanged logits; 0.0 and empty when not asked for."""
 
     token: int
-    logprob: float
+    logprob: float = 0.0
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class Sampler:
-    """One request's sampling state: a generator of its own, so that nobody in the same batch changes the draw.
+    """One request's sampling state; it advances when a token is chosen and never otherwise.
 
-    The order is transformers': repetition penalty over prompt and completion, temperature, top-k, top-p.
+    The draw for a place in the completion depends on the seed, the place and the logits there: not on who shares the
+    batch, nor on how often or in how much detail the place was computed. Order and sources: `SamplingParams`; the cuts
+    are those of transformers, but that top-k keeps exactly k tokens when some are level with the k-th.
+
+    Args:
+        params: `seed` none: one is drawn now.
+        prompt: token ids, for the repetition penalty.
+        vocab_size: how many logits a full position has.
+        end_ids: tokens that must not come before `min_new_tokens`.
+        constraint: what the grammar lets come next; advanced with every choice.
+        with_logprobs: whether choices carry log-probabilities (`params.logprobs` says how many more beside them).
     """
 
     def __init__(
-        self, params: SamplingParams, prompt: list[int], *, vocab_size: int, with_logprobs: bool = False
+        self,
+        params: SamplingParams,
+        prompt: Collection[int],
+        *,
+        vocab_size: int,
+        end_ids: Collection[int] = (),
+        constraint: Constraint | None = None,
+        with_logprobs: bool = False,
     ) -> None:
         self._params = params
+        self._seed = randbits(64) if params.seed is None else params.seed
+        self._vocab_size = vocab_size
+        self._penalties = Penalties(params, prompt, vocab_size)
+        self._end_ids = np.array([token for token in end_ids if token < vocab_size], np.int64)
+        self._constraint = constraint
         self._with_logprobs = with_logprobs
-        self._random = np.random.default_rng(params.seed)
-        self._seen: NDArray[np.bool_] | None = None
-        if params.repetition_penalty != 1.0:
-            self._seen = np.zeros(vocab_size, np.bool_)
-            self._seen[[t for t in prompt if t < vocab_size]] = True
+        self._chosen = 0
+        self._misses = 0
+        self._full_until = 0
 
-    def choose(self, logits: Logits) -> Choice:
-        """Return the next token; `logits`, shape (vocabulary,), float32, are left as they are."""
-        scores = logits if self._seen is None else penalised(logits, self._seen, self._params.repetition_penalty)
-        token = int(scores.argmax()) if self._params.is_greedy else self._draw(scores)
-        if self._seen is not None:
-            self._seen[token] = True
-        return Choice(token, log_probability(logits, token) if self._with_logprobs else 0.0)
+    @property
+    def detail(self) -> Detail:
+        """How much of the next place's logits must be shown for a choice to be likely; `FULL` makes it certain."""
+        if self._changes_logits or self._params.typical_p < 1.0 or self._chosen < self._full_until:
+            return Detail.FULL
+        return Detail.GREEDY if self._params.is_greedy and not self._with_logprobs else Detail.TOP
 
-    def _draw(self, scores: Logits) -> int:
-        ids, probabilities = filtered(scores, self._params)
-        edges = np.cumsum(probabilities)
-        at = int(np.searchsorted(edges, self._random.random() * edges[-1], side="right"))
-        return int(ids[min(at, len(ids) - 1)])
+    @property
+    def _changes_logits(self) -> bool:
+        return self._penalties.is_active or self._constraint is not None or self._must_go_on
+
+    @property
+    def _must_go_on(self) -> bool:
+        return self._chosen < self._params.min_new_tokens and len(self._end_ids) > 0
+
+    def choose(self, position: PositionLogits) -> Choice | None:
+        """Return the next token; None: `position` shows too little, and `detail` has become `FULL`.
+
+        The position's arrays are left as they are.
+
+        Raises:
+            ValidationError: grammar and bias leave no token at all.
+        """
+        token = self._pick(position)
+        found = None if token is None else self._described(position, token)
+        if found is None:
+            self._full_until = self._chosen + (_FULL_AFTER_MISS << min(self._misses, 16))
+            self._misses += 1
+            return None
+        self._chosen += 1
+        self._penalties.said(found.token)
+        if self._constraint is not None:
+            self._constraint.advance(found.token)
+        return found
+
+    def _pick(self, position: PositionLogits) -> int | None:
+        if not self._changes_logits:
+            if self._params.is_greedy:
+                return position.best
+            shortlist = _shortlist(position, self._vocab_size)
+        elif position.full is not None:
+            scores = self._changed(position.full)
+            if self._params.is_greedy:
+                return int(scores.argmax())
+            shortlist = shortlist_of(scores)
+        else:
+            return None
+        return None if shortlist is None else draw(shortlist, self._params, uniform(self._seed, self._chosen))
+
+    def _changed(self, full: Logits) -> Logits:
+        scores = full.copy()
+        self._penalties.apply(scores)
+        if self._constraint is not None:
+            self._constraint.apply(scores)
+        if scores.max() == -np.inf:
+            raise ValidationError("grammar and logit_bias leave no token that may come next", "grammar")
+        if self._must_go_on:
+            ends = scores[self._end_ids]
+            scores[self._end_ids] = -np.inf
+            if scores.max() == -np.inf:  # the grammar can only end here
+                scores[self._end_ids] = ends
+        return scores
+
+    def _described(self, position: PositionLogits, token: int) -> Choice | None:
+        if not self._with_logprobs:
+            return Choice(token)
+        found = scored(position, token, self._params.logprobs or 0)
+        return None if found is None else Choice(token, found.logprob, found.top)
 
 
-def penalised(logits: Logits, seen: NDArray[np.bool_], penalty: float) -> Logits:
-    """Return a copy in which tokens that were seen are less likely: positive logits divided, negative multiplied.
-
-    Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1.
-    """
-    scores = logits.copy()
-    values = scores[seen]
-    scores[seen] = np.where(values < 0, values * penalty, values / penalty)
-    return scores
-
-
-def filtered(scores: Logits, params: SamplingParams) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the ids that may be drawn, likeliest first, and their probabilities, which sum to 1.
-
-    Tokens level with the k-th stay, as in transformers. Ids with equal scores are in ascending order.
-    """
-    scaled = scores.astype(np.float64) / params.temperature
-    ids = _top_k(scaled, params.top_k)
-    ids = ids[np.argsort(-scaled[ids], kind="stable")]
-    probabilities = np.exp(scaled[ids] - scaled[ids[0]])
-    probabilities /= probabilities.sum()
-    if params.top_p < 1.0:
-        before = np.cumsum(probabilities) - probabilities
-        keep = max(int(np.count_nonzero(before < params.top_p)), 1)
-        ids, probabilities = ids[:keep], probabilities[:keep] / probabilities[:keep].sum()
-    return ids, probabilities
-
-
-def _top_k(scaled: NDArray[np.float64], top_k: int) -> NDArray[np.intp]:
-    if not 0 < top_k < len(scaled):
-        return np.arange(len(scaled))
-    threshold = np.partition(scaled, -top_k)[-top_k]
-    return np.flatnonzero(scaled >= threshold)
-
-
-def log_probability(logits: Logits, token: int) -> float:
-    """Log-softmax of one token, natural logarithm."""
-    shifted = logits.astype(np.float64) - float(logits.max())
-    return float(shifted[token] - np.log(np.exp(shifted).sum()))
+def _shortlist(position: PositionLogits, vocab_size: int) -> Shortlist | None:
+    if position.ids is not None and position.logits is not None:
+        return Shortlist(position.ids, position.logits, vocab_size, position.logsumexp, position.full)
+    return None if position.full is None else shortlist_of(position.full)

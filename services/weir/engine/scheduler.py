@@ -10,10 +10,12 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 
 from weir.engine.blocks import BlockPool
-from weir.engine.chunking import Chunking
+from weir.engine.chunking import Chunking, positions_read
 from weir.engine.prefix import PrefixCache
 from weir.engine.sequence import Sequence
 from weir.engine.speculation import Speculation
+
+SCORED_TOKENS = 64  # of prompts whose every token's logits are wanted, in one step: each may be 150k numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,21 @@ class PlannedRow:
         return [*self.sequence.tokens[start : start + self.size], *self.drafts]
 
     @property
+    def scores_prompt(self) -> bool:
+        """Whether it reads tokens of a prompt that are to be scored."""
+        return self.sequence.scores_prompt and self.sequence.cached < self.sequence.prompt_len
+
+    @property
+    def gives_token(self) -> bool:
+        """Whether the logits after its last tokens lead to new ones."""
+        return self.size == self.sequence.pending
+
+    @property
     def wanted(self) -> int:
-        """After how many of its tokens logits are needed: none inside a prompt."""
-        return 1 + len(self.drafts) if self.size == self.sequence.pending else 0
+        """After how many of its tokens logits are needed: none inside a prompt that is not scored."""
+        if self.scores_prompt:
+            return self.size
+        return 1 + len(self.drafts) if self.gives_token else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,11 @@ class StepPlan:
     @property
     def is_empty(self) -> bool:
         return not self.decode and not self.prefill
+
+    @property
+    def reads(self) -> int:
+        """Positions that attention looks at; before `commit`."""
+        return sum(positions_read(row.size + len(row.drafts), row.sequence.cached) for row in self.rows)
 
 
 class Scheduler:
@@ -113,9 +132,11 @@ class Scheduler:
         self._queried = self._hit = 0
         preempted = self._grow()
         decoding = [s for s in self._running if s.is_decoding]
-        prefill = tuple(self._chunks(self._chunking.budget(len(decoding))))
-        drafts = not prefill and self._speculation is not None
-        decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding)) if drafts else ()) for s in decoding)
+        reads = sum(len(s.tokens) for s in decoding)
+        budget = self._chunking.budget(len(decoding), reads)
+        prefill = tuple(self._chunks(budget))
+        drafts = budget > sum(row.size for row in prefill)  # a prompt that is cut needs the step for itself
+        decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding), reads) if drafts else ()) for s in decoding)
         return StepPlan(decode, prefill, preempted, self._queried, self._hit)
 
     def commit(self, plan: StepPlan, chosen: Mapping[int, Tokens[int]], *, done: Collection[int]) -> None:
@@ -123,19 +144,21 @@ class Scheduler:
 
         Args:
             plan: what was run.
-            chosen: per sequence id the tokens that were chosen after it: for each row with `wanted`, the accepted
-                drafts and one more.
+            chosen: per sequence id the tokens that were chosen after it, for each row that gives one: the accepted
+                drafts and one more. Without the one more, its last token is read again with the next step.
             done: ids that ended with the last of those tokens; their blocks are given back.
         """
         for row in plan.rows:
-            sequence, new = row.sequence, chosen.get(row.sequence.id, ())
-            sequence.cached += row.size + max(len(new) - 1, 0)
-            sequence.tokens.extend(new)
-            if row.drafts and self._speculation is not None:
+            sequence, new = row.sequence, chosen.get(row.sequence.id)
+            sequence.cached += row.size if new is None else row.size + len(new) - 1
+            sequence.tokens.extend(new or ())
+            if row.drafts and new and self._speculation is not None:
                 self._speculation.observe(sequence, accepted=len(new) - 1, proposed=len(row.drafts))
             self._prefix.publish(sequence)
             if sequence.id in done:
                 self._stop(sequence)
+                if self._speculation is not None:
+                    self._speculation.ended(sequence)
 
     def _grow(self) -> int:
         """Give every decoding sequence the block that its next token needs; return how many were preempted for it."""
@@ -160,27 +183,35 @@ class Scheduler:
         self._pool.release(sequence.blocks)
         sequence.blocks, sequence.published = [], 0
 
-    def _chunks(self, budget: int) -> Iterator[PlannedRow]:
+    def _chunks(self, budget: float) -> Iterator[PlannedRow]:
         """Go on with prompts that are half read, then start waiting sequences, while the budget lasts."""
+        scored = SCORED_TOKENS
         for sequence in self._running:
-            if budget and not sequence.is_decoding:
-                self._hit += self._prefix.skip(sequence)
-                size = self._chunking.size(sequence, sequence.cached, budget)
-                budget -= size
+            if budget > 0 and not sequence.is_decoding:
+                self._hit += 0 if sequence.scores_prompt else self._prefix.skip(sequence)
+                size = self._size(sequence, sequence.cached, budget, scored)
+                budget -= self._chunking.cost(size, sequence.cached)
+                scored -= size if sequence.scores_prompt else 0
                 if size:
                     yield PlannedRow(sequence, size)
-        while budget and self._waiting and len(self._running) < self._max_running:
-            size = self._start(self._waiting[0], budget)
+        while budget > 0 and self._waiting and len(self._running) < self._max_running:
+            size = self._start(self._waiting[0], budget, scored)
             if not size:
                 break
-            budget -= size
-            yield PlannedRow(self._waiting.pop(0), size)
+            sequence = self._waiting.pop(0)
+            budget -= self._chunking.cost(size, sequence.cached)
+            scored -= size if sequence.scores_prompt else 0
+            yield PlannedRow(sequence, size)
 
-    def _start(self, sequence: Sequence, budget: int) -> int:
-        """Give a waiting sequence its blocks, if they are there; return how many tokens to read at once, else 0."""
-        found = self._prefix.match(sequence)
-        cached = len(found) * self._pool.block_tokens
+    def _size(self, sequence: Sequence, cached: int, budget: float, scored: int) -> int:
         size = self._chunking.size(sequence, cached, budget)
+        return min(size, scored) if sequence.scores_prompt else size
+
+    def _start(self, sequence: Sequence, budget: float, scored: int) -> int:
+        """Give a waiting sequence its blocks, if they are there; return how many tokens to read at once, else 0."""
+        found = [] if sequence.scores_prompt else self._prefix.match(sequence)
+        cached = len(found) * self._pool.block_tokens
+        size = self._size(sequence, cached, budget, scored)
         missing = self._pool.needed(len(sequence.tokens)) - len(found)
         idle = sum(map(self._pool.is_idle, found))
         if not size or self._pool.available - idle < missing + self._reserve():
@@ -198,13 +229,13 @@ class Scheduler:
         """A block for every running sequence that will need one more: starting one only to preempt it is waste."""
         return sum(1 for s in self._running if len(s.blocks) * self._pool.block_tokens < s.room)
 
-    def _drafts(self, sequence: Sequence, rows: int) -> Tokens[int]:
+    def _drafts(self, sequence: Sequence, rows: int, reads: int) -> Tokens[int]:
         """Guesses for one stream; what they need beyond its blocks is taken only from free ones."""
         if self._speculation is None:
             return ()
         spare = (len(sequence.blocks) + self._pool.free) * self._pool.block_tokens - sequence.cached - 1
         limit = min(sequence.room - len(sequence.tokens) - 1, spare)
-        drafts = self._speculation.draft(sequence, rows=rows, limit=limit) if limit > 0 else ()
+        drafts = self._speculation.draft(sequence, rows=rows, reads=reads, limit=limit) if limit > 0 else ()
         while len(sequence.blocks) < self._pool.needed(len(sequence.tokens) + len(drafts)):
             sequence.blocks.append(self._pool.take())
         return drafts

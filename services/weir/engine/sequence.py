@@ -16,6 +16,7 @@ class Sequence:
         salt: only sequences of equal salt and adapter share blocks.
         published: how many of `blocks`, from the first, others may share.
         keys: what `prefix.py` knows its full blocks by; as many as were needed so far.
+        scores_prompt: logits after every token of the prompt are wanted, so none is taken from the prefix cache.
         deadline: on the monotonic clock; the engine gives it up then.
         guesser: what `speculation.py` keeps for it.
     """
@@ -31,6 +32,7 @@ class Sequence:
     blocks: list[int] = field(default_factory=list)
     published: int = 0
     keys: list[bytes] = field(default_factory=list)
+    scores_prompt: bool = False
     deadline: float | None = None
     guesser: Any = None
 

@@ -13,7 +13,7 @@ class EngineSettings:
         threads: 0: one for each physical core that this process may use.
         prefill_chunk_tokens: most prompt tokens read in one step. While streams decode, fewer: as many as keep the
             step short. A model whose answers depend on how a prompt is cut reads `fixed_chunk_tokens` at a time.
-        max_draft_tokens: most tokens guessed ahead for one stream, where drafters are given.
+        max_draft_tokens: most tokens guessed ahead for one stream, where the model allows; 0: none.
         prefix_cache: whether prompts that begin alike share what was read, where the model allows.
     """
 
@@ -23,7 +23,7 @@ class EngineSettings:
     prefill_chunk_tokens: int = 512
     kv_budget_bytes: int = 2 << 30
     max_context_tokens: int | None = None
-    max_draft_tokens: int = 8
+    max_draft_tokens: int = 32
     prefix_cache: bool = True
     check_golden: bool = True
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from weir.engine.draw import top_ids
+from weir.engine.logprobs import log_sum_exp
 from weir.engine.session import GraphSession, Logits
 from weir.engine.step import Detail, PositionLogits, Row
 
@@ -112,20 +113,9 @@ class SlotModel:
 
 
 def _position(logits: Logits, detail: Detail, candidates: int) -> PositionLogits:
-    """What is known of one position, from its logits of shape (vocabulary,)."""
+    """What is known of one position, from its logits of shape (vocabulary,); all are here anyway."""
     best = int(logits.argmax())
     if detail is Detail.GREEDY:
         return PositionLogits(best)
-    ids = _likeliest(logits, candidates)
-    top = float(logits[best])
-    logsumexp = top + float(np.log(np.exp(logits - np.float32(top)).sum(dtype=np.float64)))
-    full = logits if detail is Detail.FULL else None
-    return PositionLogits(best, ids, logits[ids], logsumexp, full)
-
-
-def _likeliest(logits: Logits, count: int) -> NDArray[np.int32]:
-    """Return the ids of the `count` highest logits, highest first, ascending among equals."""
-    edge = np.partition(logits, -count)[-count]
-    above, level = np.flatnonzero(logits > edge), np.flatnonzero(logits == edge)
-    ids = np.concatenate((above, level[: count - len(above)]))
-    return ids[np.lexsort((ids, -logits[ids]))].astype(np.int32)
+    ids = top_ids(logits, candidates).astype(np.int32)
+    return PositionLogits(best, ids, logits[ids], log_sum_exp(logits), logits)

@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PositionLogits:
-    """The logits after one token. What was not asked for is None; views are valid until the model's next run.
+    """The logits after one token. What was not asked for may be None; views are valid until the model's next run.
 
     Attributes:
         best: the likeliest token; the lowest id among equals.

@@ -34,6 +34,10 @@ class ReleaseTokenizer:
         """Surface forms of the special tokens, e.g. `<|im_start|>`."""
         return self._control
 
+    def to_json(self) -> str:
+        """The whole tokenizer, as tokenizer.json has it."""
+        return str(self._tokenizer.to_str())
+
     def encode(self, text: str) -> list[int]:
         """Return token ids. Control tokens in `text` become their ids; no BOS is added (the template writes it)."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

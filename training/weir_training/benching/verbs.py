@@ -100,7 +100,9 @@ async def _bench_engine(root: Path, flavour: str | None, plan: Plan, *, tokens: 
     room = manifest.context_tokens - max(len(golden.prompt_ids) for golden in manifest.golden)
     sampling = SamplingParams(max_new_tokens=min(tokens, room), ignore_eos=True)
     most = max(plan.concurrencies)
-    running = load_engine(root, flavour, EngineSettings(threads=threads, max_running=most, max_waiting=most))
+    running = load_engine(
+        root, flavour, EngineSettings(threads=threads, max_running=most, max_waiting=most, max_draft_tokens=0)
+    )
     running.start()
 
     async def ask(number: int) -> Sample:

@@ -38,29 +38,31 @@ INLINE void rotated(const Attention *at, const float *x, int64_t position, const
   }
 }
 
-/* Rotate the tokens of one sequence; write its keys and values into their blocks. */
-static void place_sequence(void *argument, size_t row) {
-  const AttentionJob *job = argument;
+/* Rotate one kv head of a sequence's tokens, and the queries that share it; write keys and values into their blocks. */
+static void place_head(const AttentionJob *job, int64_t row, int64_t head) {
   const Attention *at = job->attention;
   const int32_t *seq = at->sequence + row * 3, *table = at->table + row * at->table_width;
-  int64_t width = (at->heads + 2 * at->kv_heads) * at->size;
+  int64_t each = at->heads / at->kv_heads, size = at->size, width = (at->heads + 2 * at->kv_heads) * size;
   for (int64_t i = 0; i < seq[1]; i++) {
     int64_t token = seq[0] + i, position = seq[2] + i, slot = position % BLOCK_TOKENS;
-    const float *x = at->qkv + token * width;
-    for (int64_t h = 0; h < at->heads; h++, x += at->size)
-      rotated(at, x, position, at->q_gamma, at->scale, job->q + (token * at->heads + h) * at->size);
-    for (int64_t h = 0; h < at->kv_heads; h++, x += at->size) {
-      float key[MAX_SIZE];
-      uint16_t halves[MAX_SIZE], *keys = cached(at, table[position / BLOCK_TOKENS], 0, h);
-      rotated(at, x, position, at->k_gamma, 1.0f, key);
-      for (int64_t d = 0; d < at->size; d += 16) half_store16(halves + d, load16(key + d));
-      for (int64_t d = 0; d < at->size; d++) keys[d * BLOCK_TOKENS + slot] = halves[d];
-    }
-    for (int64_t h = 0; h < at->kv_heads; h++, x += at->size) {
-      uint16_t *values = cached(at, table[position / BLOCK_TOKENS], 1, h) + slot * at->size;
-      for (int64_t d = 0; d < at->size; d += 16) half_store16(values + d, load16(x + d));
-    }
+    int32_t block = table[position / BLOCK_TOKENS];
+    const float *q = at->qkv + token * width + head * each * size, *k = at->qkv + token * width + (at->heads + head) * size;
+    float *out = job->q + (token * at->heads + head * each) * size, key[MAX_SIZE];
+    for (int64_t h = 0; h < each; h++, q += size, out += size) rotated(at, q, position, at->q_gamma, at->scale, out);
+    uint16_t halves[MAX_SIZE], *keys = cached(at, block, 0, head), *values = cached(at, block, 1, head) + slot * size;
+    rotated(at, k, position, at->k_gamma, 1.0f, key);
+    for (int64_t d = 0; d < size; d += 16) half_store16(halves + d, load16(key + d));
+    for (int64_t d = 0; d < size; d++) keys[d * BLOCK_TOKENS + slot] = halves[d];
+    for (int64_t d = 0; d < size; d += 16) half_store16(values + d, load16(k + at->kv_heads * size + d));
   }
+}
+
+/* A long row is placed before its items run; a short one by its own item. */
+static void place_item(void *argument, size_t item) {
+  const AttentionJob *job = argument;
+  const Attention *at = job->attention;
+  int64_t row = item / at->kv_heads;
+  if (at->sequence[row * 3 + 1] > (int64_t)job->tile) place_head(job, row, item % at->kv_heads);
 }
 
 typedef struct Heads {
@@ -72,34 +74,62 @@ typedef struct Heads {
   float y[QUERIES][MAX_SIZE] __attribute__((aligned(64)));
 } Heads;
 
-/* Scores of N queries against the 16 keys of one block. */
-INLINE void score_block(const int N, const Attention *at, Heads *heads, int from, const uint16_t *keys, int column) {
-  v16 sum[N];
-  for (int n = 0; n < N; n++) sum[n] = all16(0.0f);
+/* Scores of N queries against the keys of B blocks. */
+INLINE void score_blocks(const int N, const int B, const Attention *at, Heads *heads, int from,
+                         const uint16_t *const *keys, int column) {
+  v16 sum[6][4]; /* fixed: the compiler keeps no variable-length array in registers */
+#pragma GCC unroll 6
+  for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++) sum[n][b] = all16(0.0f);
   for (int64_t d = 0; d < at->size; d++) {
-    v16 key = half_load16(keys + d * BLOCK_TOKENS);
-#pragma GCC unroll 8
-    for (int n = 0; n < N; n++) sum[n] = fma16(all16(heads->q[from + n][d]), key, sum[n]);
+    v16 key[4];
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++) key[b] = half_load16(keys[b] + d * BLOCK_TOKENS);
+#pragma GCC unroll 6
+    for (int n = 0; n < N; n++) {
+      v16 q = all16(heads->q[from + n][d]);
+#pragma GCC unroll 4
+      for (int b = 0; b < B; b++) sum[n][b] = fma16(q, key[b], sum[n][b]);
+    }
   }
-  for (int n = 0; n < N; n++) store16(heads->score[from + n] + column, sum[n]);
+#pragma GCC unroll 6
+  for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++) store16(heads->score[from + n] + column + b * BLOCK_TOKENS, sum[n][b]);
+}
+
+INLINE void score_some(const int B, const Attention *at, Heads *heads, const uint16_t *const *keys, int column) {
+  int n = 0;
+  for (; n + 6 <= heads->count; n += 6) score_blocks(6, B, at, heads, n, keys, column);
+  switch (heads->count - n) {
+#define CASE(N) case N: score_blocks(N, B, at, heads, n, keys, column); break;
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
+#undef CASE
+  }
 }
 
 /* Add the probability-weighted values of `count` positions to N queries, V times 16 dimensions from `d` on. */
 INLINE void add_values(const int N, const int V, const Attention *at, Heads *heads, int from,
                        const uint16_t *const *blocks, int count, int64_t d) {
-  v16 sum[N][V];
+  v16 sum[6][4];
+#pragma GCC unroll 6
   for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) sum[n][v] = load16(heads->y[from + n] + d + v * 16);
   for (int i = 0; i < count; i++) {
     const uint16_t *values = blocks[i / BLOCK_TOKENS] + (i % BLOCK_TOKENS) * at->size + d;
-    v16 value[V];
+    v16 value[4];
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) value[v] = half_load16(values + v * 16);
 #pragma GCC unroll 6
     for (int n = 0; n < N; n++)
 #pragma GCC unroll 4
       for (int v = 0; v < V; v++) sum[n][v] = fma16(all16(heads->score[from + n][i]), value[v], sum[n][v]);
   }
+#pragma GCC unroll 6
   for (int n = 0; n < N; n++)
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) store16(heads->y[from + n] + d + v * 16, sum[n][v]);
 }
 
@@ -147,22 +177,28 @@ INLINE void weigh(const Attention *at, Heads *heads, int n, int64_t base) {
   heads->most[n] = peak;
 }
 
+/* Ask for the keys (or values) of positions base..base+63: blocks lie far apart, where the hardware does not look. */
+INLINE void fetch_span(const Attention *at, const int32_t *table, int64_t head, int64_t base, int64_t end, int is_value) {
+  for (int64_t position = base; position < end && position < base + SPAN; position += BLOCK_TOKENS) {
+    const uint16_t *from = cached(at, table[position / BLOCK_TOKENS], is_value, head);
+    for (int64_t i = 0; i < BLOCK_TOKENS * at->size; i += 32) __builtin_prefetch(from + i, 0, 2);
+  }
+}
+
 static void attend(const Attention *at, Heads *heads, const int32_t *table, int64_t head, int64_t end) {
   for (int64_t base = 0; base < end; base += SPAN) {
-    const uint16_t *values[SPAN / BLOCK_TOKENS];
-    int count = end - base < SPAN ? (int)(end - base) : SPAN;
-    for (int column = 0; column < count; column += BLOCK_TOKENS) {
-      int32_t block = table[(base + column) / BLOCK_TOKENS];
-      const uint16_t *keys = cached(at, block, 0, head);
-      values[column / BLOCK_TOKENS] = cached(at, block, 1, head);
-      int n = 0;
-      for (; n + 8 <= heads->count; n += 8) score_block(8, at, heads, n, keys, column);
-      switch (heads->count - n) {
-#define CASE(N) case N: score_block(N, at, heads, n, keys, column); break;
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
-#undef CASE
-      }
+    const uint16_t *keys[SPAN / BLOCK_TOKENS], *values[SPAN / BLOCK_TOKENS];
+    int count = end - base < SPAN ? (int)(end - base) : SPAN, blocks = (count + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    for (int b = 0; b < blocks; b++) {
+      keys[b] = cached(at, table[base / BLOCK_TOKENS + b], 0, head);
+      values[b] = cached(at, table[base / BLOCK_TOKENS + b], 1, head);
     }
+    fetch_span(at, table, head, base + SPAN, end, 0);
+    if (blocks == 4)
+      score_some(4, at, heads, keys, 0);
+    else
+      for (int b = 0; b < blocks; b++) score_some(1, at, heads, keys + b, b * BLOCK_TOKENS);
+    fetch_span(at, table, head, base + SPAN, end, 1);
     for (int n = 0; n < heads->count; n++) weigh(at, heads, n, base);
     int n = 0;
     for (; n + 6 <= heads->count; n += 6) add_all_values(6, at, heads, n, values, count);
@@ -180,6 +216,14 @@ static void attention_item(void *argument, size_t item) {
   const int32_t *it = job->items + item * 3, *seq = at->sequence + it[0] * 3;
   int64_t each = at->heads / at->kv_heads, first = it[2];
   int64_t last = first + (int64_t)job->tile < seq[1] ? first + (int64_t)job->tile : seq[1];
+  if (item + 1 < job->count) { /* the first of what comes next */
+    const int32_t *next = it + 3;
+    const int32_t *table = at->table + next[0] * at->table_width;
+    int64_t end = at->sequence[next[0] * 3 + 2];
+    fetch_span(at, table, next[1], 0, end, 0);
+    fetch_span(at, table, next[1], 0, end, 1);
+  }
+  if (seq[1] <= (int64_t)job->tile) place_head(job, it[0], it[1]);
   Heads heads;
   heads.count = 0;
   for (int64_t i = first; i < last; i++)
@@ -231,8 +275,13 @@ static int attention(const Attention *at, const Pool *pool) {
       for (int32_t first = 0; first < seq[1]; first += (int32_t)job.tile, item += 3)
         item[0] = s, item[1] = h, item[2] = first;
   }
-  for (int64_t s = 0; s < at->sequences; s++) place_sequence(&job, s);
-  if (work < 200000)
+  int alone = work < 100000;
+  size_t heads = at->sequences * at->kv_heads;
+  if (alone || at->tokens == at->sequences) /* decoding: items place their own */
+    for (size_t i = 0; i < heads; i++) place_item(&job, i);
+  else
+    pool->run(pool, place_item, heads, &job);
+  if (alone)
     for (size_t i = 0; i < job.count; i++) attention_item(&job, i);
   else
     pool->run(pool, attention_item, job.count, &job);

@@ -4,9 +4,9 @@
 #include "kernels.h"
 #include "simd.h"
 
-/* Rows at once: 8 by two tiles of 8-bit weights, 12 by one tile of 4-bit ones (which also needs float sums); more spill
- * registers (measured: 12 by two tiles is 40 % slower). */
-enum { ROWS = 12, ROWS8 = 8 };
+/* Rows at once: 16 for 8-bit weights, 12 for 4-bit ones, which also need float sums; more would spill registers
+ * (measured: 12 rows by two tiles are 40 % slower than 8). */
+enum { ROWS = 16, ROWS4 = 12 };
 
 /* Rounded activations. Rows are cut into `count` blocks of at most ROWS; a block's bytes lie [inner/4][rows][4], its
  * scales and its (negated, offset) sums [groups][rows]. */
@@ -33,6 +33,21 @@ static void normed(const Product *p, const float *x, float *out) {
   for (int64_t k = 0; k < p->inner; k += 16) store16(out + k, load16(x + k) * factor * load16(p->gamma + k));
 }
 
+/* Sixteen rounded values become four times four bytes, `stride` apart. */
+INLINE void store_bytes(i16x q, int8_t *out, size_t stride) {
+#if defined(__AVX512F__)
+  __m128i bytes = _mm512_cvtepi32_epi8((__m512i)q);
+  int32_t four[4];
+  memcpy(four, &bytes, 16);
+  for (int i = 0; i < 4; i++) memcpy(out + i * stride, four + i, 4);
+#else
+  int32_t lanes[16];
+  memcpy(lanes, &q, 64);
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 4; j++) out[i * stride + j] = (int8_t)lanes[i * 4 + j];
+#endif
+}
+
 /* Round one group of one row; returns the sum of the rounded values. */
 INLINE int32_t round_group(const float *x, size_t size, int8_t *out, size_t stride, float *scale) {
   const i16x positive = (i16x){} + 0x7fffffff;
@@ -46,10 +61,7 @@ INLINE int32_t round_group(const float *x, size_t size, int8_t *out, size_t stri
   for (size_t k = 0; k < size; k += 16) {
     i16x q = __builtin_convertvector(load16(x + k) * inverse + magic - magic, i16x);
     total += q;
-    int32_t lanes[16];
-    memcpy(lanes, &q, 64);
-    for (int i = 0; i < 16; i += 4)
-      for (int j = 0; j < 4; j++) out[(k + i) / 4 * stride + j] = (int8_t)lanes[i + j];
+    store_bytes(q, out + k / 4 * stride, stride);
   }
   int32_t lanes[16], sum = 0;
   memcpy(lanes, &total, 64);
@@ -71,65 +83,91 @@ static void adapted(const Product *p, size_t row, const float *x, float *low) {
   }
 }
 
-static void round_block(void *argument, size_t block) {
+static void round_row(void *argument, size_t number) {
   ProductJob *job = argument;
   const Product *p = job->product;
-  size_t start = block_start(job, block), rows = block_start(job, block + 1) - start, groups = job->a.groups;
-  int offset = p->bits == 8 ? 128 : 8;
+  size_t block = ((number + 1) * job->a.count - 1) / p->rows;
+  size_t start = block_start(job, block), rows = block_start(job, block + 1) - start, r = number - start;
+  const float *x = p->x + number * p->inner;
   float row[p->inner];
-  for (size_t r = 0; r < rows; r++) {
-    const float *x = p->x + (start + r) * p->inner;
-    if (p->gamma) normed(p, x, row), x = row;
-    adapted(p, start + r, x, job->a.low + (start + r) * p->rank);
-    for (size_t g = 0; g < groups; g++) {
-      size_t k = g * job->a.group, at = start * groups + g * rows + r;
-      int8_t *out = job->a.bytes + start * p->inner + k * rows + r * 4;
-      job->a.starts[at] = -offset * round_group(x + k, job->a.group, out, rows * 4, job->a.scales + at);
-    }
+  if (p->gamma) normed(p, x, row), x = row;
+  adapted(p, number, x, job->a.low + number * p->rank);
+  for (size_t g = 0; g < job->a.groups; g++) {
+    size_t k = g * job->a.group, at = start * job->a.groups + g * rows + r;
+    int8_t *out = job->a.bytes + start * p->inner + k * rows + r * 4;
+    int32_t sum = round_group(x + k, job->a.group, out, rows * 4, job->a.scales + at);
+    job->a.starts[at] = (p->bits == 8 ? -128 : -8) * sum;
   }
 }
 
 #if defined(__AVX512VNNI__)
+/* How far ahead weights are asked for: the hardware stops at every page, and the first line of the next one costs as
+ * much as sixteen rows of a quarter page. */
+enum { AHEAD = 2048 };
+
 INLINE __m512i dot4(__m512i sum, __m512i w, const int8_t *a) {
   int32_t four;
   memcpy(&four, a, 4);
   return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
 }
 
-/* Two tiles of 8-bit weights by M rows. */
-INLINE void pair8(const int M, const Product *p, const uint8_t *w, const int8_t *a, const int32_t *starts,
+/* T tiles of 8-bit weights by M rows. */
+INLINE void tiles8(const int M, const int T, const Product *p, const uint8_t *w, const int8_t *a, const int32_t *starts,
                   const float *scales, const float *column_scales, float (*out)[PAIR]) {
-  __m512i sum[2][M];
+  __m512i sum[2][ROWS]; /* fixed: the compiler keeps no variable-length array in registers */
   const uint8_t *second = w + p->inner * TILE;
-  for (int m = 0; m < M; m++) sum[0][m] = sum[1][m] = _mm512_set1_epi32(starts[m]);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 2
+    for (int t = 0; t < T; t++) sum[t][m] = _mm512_set1_epi32(starts[m]);
   for (int64_t k = 0; k < p->inner / 4; k++) {
-    __m512i w0 = _mm512_loadu_si512(w + k * 64), w1 = _mm512_loadu_si512(second + k * 64);
-#pragma GCC unroll 12
+    __m512i w0 = _mm512_loadu_si512(w + k * 64), w1 = _mm512_loadu_si512((T == 2 ? second : w) + k * 64);
+    _mm_prefetch((const char *)w + k * 64 + AHEAD, _MM_HINT_T0);
+    if (T == 2) _mm_prefetch((const char *)second + k * 64 + AHEAD, _MM_HINT_T0);
+#pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       sum[0][m] = dot4(sum[0][m], w0, a + (k * M + m) * 4);
-      sum[1][m] = dot4(sum[1][m], w1, a + (k * M + m) * 4);
+      if (T == 2) sum[1][m] = dot4(sum[1][m], w1, a + (k * M + m) * 4);
     }
   }
+#pragma GCC unroll 16
   for (int m = 0; m < M; m++)
-    for (int t = 0; t < 2; t++)
+#pragma GCC unroll 2
+    for (int t = 0; t < T; t++)
       store16(out[m] + t * TILE, float16((i16x)sum[t][m]) * (load16(column_scales + t * TILE) * all16(scales[m])));
+}
+
+/* Two tiles of 8-bit weights by M rows: at once while registers last, else one after the other. More rows at once mean
+ * that weights come from memory no faster than they are used. */
+INLINE void pair8(const int M, const Product *p, const uint8_t *w, const int8_t *a, const int32_t *starts,
+                  const float *scales, const float *column_scales, float (*out)[PAIR]) {
+  if (M <= 8) {
+    tiles8(M, 2, p, w, a, starts, scales, column_scales, out);
+    return;
+  }
+  for (int t = 0; t < 2; t++)
+    tiles8(M, 1, p, w + t * p->inner * TILE, a, starts, scales, column_scales + t * TILE,
+           (float (*)[PAIR])((float *)out + t * TILE));
 }
 
 /* One tile of 4-bit weights by M rows. */
 INLINE void tile4(const int M, const Product *p, const uint8_t *w, const int8_t *a, const int32_t *starts,
                   const float *scales, const uint16_t *group_scales, float (*out)[PAIR]) {
   const __m512i low = _mm512_set1_epi8(15);
-  v16 total[M];
+  v16 total[ROWS4];
+#pragma GCC unroll 12
   for (int m = 0; m < M; m++) total[m] = all16(0.0f);
   for (int64_t g = 0; g < p->inner / p->group; g++) {
-    __m512i sum[M];
+    __m512i sum[ROWS4];
+#pragma GCC unroll 12
     for (int m = 0; m < M; m++) sum[m] = _mm512_set1_epi32(starts[g * M + m]);
     for (int part = 0; part < p->group / 32; part++, w += 256, a += M * 32) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; j++) {
         __m512i both = _mm512_loadu_si512(w + j * 64);
+        _mm_prefetch((const char *)w + j * 64 + AHEAD, _MM_HINT_T0);
         __m512i w0 = _mm512_and_si512(both, low), w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-#pragma GCC unroll 12
+#pragma GCC unroll 16
         for (int m = 0; m < M; m++) {
           sum[m] = dot4(sum[m], w0, a + (j * M + m) * 4);
           sum[m] = dot4(sum[m], w1, a + ((j + 4) * M + m) * 4);
@@ -140,6 +178,7 @@ INLINE void tile4(const int M, const Product *p, const uint8_t *w, const int8_t 
 #pragma GCC unroll 12
     for (int m = 0; m < M; m++) total[m] = fma16(float16((i16x)sum[m]), scale * all16(scales[g * M + m]), total[m]);
   }
+#pragma GCC unroll 12
   for (int m = 0; m < M; m++) store16(out[m], total[m]);
 }
 #else
@@ -194,7 +233,7 @@ INLINE void pair_of(const int M, const ProductJob *job, size_t pair, size_t star
   const int8_t *a = job->a.bytes + start * p->inner;
   const int32_t *starts = job->a.starts + start * job->a.groups;
   const float *scales = job->a.scales + start * job->a.groups;
-  if (p->bits == 8) {
+  if (p->bits == 8 || M > ROWS4) {
     pair8(M, p, p->weights + pair * PAIR * p->inner, a, starts, scales, (const float *)p->scales + pair * PAIR, out);
     return;
   }
@@ -233,6 +272,8 @@ INLINE void finish_row(const ProductJob *job, size_t row, size_t pair, float *su
   }
   size_t at = row * p->outputs + column;
   if (column + width > (size_t)p->outputs) width = column < (size_t)p->outputs ? p->outputs - column : 0;
+  for (; width >= TILE; width -= TILE, at += TILE, sums += TILE)
+    store16(p->y + at, p->residual ? load16(sums) + load16(p->residual + at) : load16(sums));
   for (size_t c = 0; c < width; c++) p->y[at + c] = p->residual ? sums[c] + p->residual[at + c] : sums[c];
 }
 
@@ -246,6 +287,7 @@ static void product_item(void *argument, size_t item) {
       switch (rows) {
 #define CASE(M) case M: pair_of(M, job, pair, start, out); break;
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+        CASE(13) CASE(14) CASE(15) CASE(16)
 #undef CASE
       }
       for (size_t r = 0; r < rows; r++) finish_row(job, start + r, pair, out[r]);
@@ -268,7 +310,7 @@ static void *product_scratch(size_t bytes) {
 static int product(const Product *p, const Pool *pool) {
   if (!p->rows) return 0;
   ProductJob job = {.product = p};
-  int at_once = p->bits == 8 ? ROWS8 : ROWS;
+  int at_once = p->bits == 8 ? ROWS : ROWS4;
   job.a.count = (p->rows + at_once - 1) / at_once;
   job.a.group = p->bits == 8 ? p->inner : p->group;
   job.a.groups = p->inner / job.a.group;
@@ -283,10 +325,10 @@ static int product(const Product *p, const Pool *pool) {
   /* Handing work to other threads costs some microseconds: not for what takes less. */
   int alone = p->columns * p->inner * (p->rows + 2) < 1000000;
   job.items = alone ? 1 : job.pairs < 64 ? job.pairs : 64;
-  if (bytes < 65536 || job.a.count == 1)
-    for (size_t i = 0; i < job.a.count; i++) round_block(&job, i);
+  if (bytes < 16384 || p->rows == 1)
+    for (int64_t i = 0; i < p->rows; i++) round_row(&job, i);
   else
-    pool->run(pool, round_block, job.a.count, &job);
+    pool->run(pool, round_row, p->rows, &job);
   if (alone)
     product_item(&job, 0);
   else

@@ -37,6 +37,9 @@ INLINE v16 fma16(v16 a, v16 b, v16 c) {
 }
 
 INLINE float sum16(v16 x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)x);
+#endif
   float lanes[16];
   store16(lanes, x);
   for (int half = 8; half; half /= 2)
@@ -45,6 +48,9 @@ INLINE float sum16(v16 x) {
 }
 
 INLINE float peak16(v16 x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)x);
+#endif
   float lanes[16];
   store16(lanes, x);
   for (int half = 8; half; half /= 2)

@@ -1,0 +1,52 @@
+"""How a caller of the node asks for a grammar, in vLLM's words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from weir.contracts.errors import ValidationError
+
+_KINDS = ("json", "regex", "choice", "json_object")
+_OLDER = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice"}
+
+
+def read_grammar(sampling: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any] | None]:
+    """Return the field that the grammar stands in, and the grammar as `SamplingParams` takes it; none: not asked for.
+
+    Raises:
+        ValidationError: more than one grammar, none in the object, or a kind that there is not.
+    """
+    found = [(name, kind, sampling[name]) for name, kind in _OLDER.items() if sampling.get(name) is not None]
+    given = sampling.get("structured_outputs")
+    if given is not None:
+        found += _structured(given, where)
+    if not found:
+        return f"{where}structured_outputs", None
+    if len(found) > 1:
+        field = where + found[1][0]
+        raise ValidationError(f"{field}: one grammar at most", field)
+    name, kind, value = found[0]
+    return where + name, _grammar(kind, value, where + name)
+
+
+def _structured(given: Any, where: str) -> list[tuple[str, str, Any]]:
+    field = f"{where}structured_outputs"
+    if not isinstance(given, dict):
+        raise ValidationError(f"{field}: an object is needed", field)
+    found = [(f"structured_outputs.{kind}", kind, given[kind]) for kind in _KINDS if given.get(kind) is not None]
+    if given.get("json_object") is False:
+        found.pop()
+    if not found:
+        raise ValidationError(f"{field}: one of {', '.join(_KINDS)} is needed", field)
+    return found
+
+
+def _grammar(kind: str, value: Any, field: str) -> dict[str, Any]:
+    if kind == "json_object":
+        if value is not True:
+            raise ValidationError(f"{field}: true is needed", field)
+        return {"type": "json_object"}
+    if kind == "json":
+        return {"type": "json_schema", "schema_text": value}
+    if kind == "regex":
+        return {"type": "regex", "pattern": value}
+    return {"type": "choice", "choices": value}

@@ -1,0 +1,173 @@
+"""LoRA adapters beside a packed graph: each row its own, equal to the checkpoint with that adapter."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_graph
+
+from weir.contracts.errors import ReleaseError, UsageError, ValidationError
+from weir.contracts.events import TokenChunk
+from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.engine.adapters import Adapter, read_adapter
+from weir.engine.engine import Engine, EngineInfo
+from weir.engine.kernels.library import operators
+from weir.engine.packed_model import PackedGraph, PackedModel
+from weir.engine.settings import EngineSettings
+from weir.engine.step import Detail, Row
+from weir.release.tokenizer import ReleaseTokenizer
+from weir_training.adapter_proof import parse_adapters
+from weir_training.quiet import quiet_libraries
+
+pytestmark = pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
+EACH = CONTEXT_TOKENS // 16
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """PEFT's own files of two random adapters of different rank; one touches every layer, one only attention."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    root = tmp_path_factory.mktemp("adapters")
+    for seed, (name, rank, targets) in enumerate((("all", 8, "all-linear"), ("some", 3, ["q_proj", "v_proj"]))):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_pretrained(lively_checkpoint(), dtype=torch.float32)
+        config = LoraConfig(r=rank, lora_alpha=6, target_modules=targets, init_lora_weights=False)
+        with quiet_libraries():
+            get_peft_model(model, config).save_pretrained(root / name)
+    return {name: root / name for name in ("all", "some")}
+
+
+@pytest.fixture(scope="module")
+def adapters(folders: dict[str, Path]) -> tuple[Adapter, ...]:
+    return tuple(read_adapter(folder) for folder in folders.values())
+
+
+@cache
+def graph(precision: str) -> PackedGraph:
+    return PackedGraph(tiny_graph(precision) / "model.onnx", threads=2)
+
+
+def model(adapters: tuple[Adapter, ...], precision: str = "packed8") -> PackedModel:
+    return PackedModel(graph(precision), blocks=6 * EACH, context_tokens=CONTEXT_TOKENS, adapters=adapters)
+
+
+def ids(count: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(5, 300, count).tolist()
+
+
+def logits(runs: PackedModel, rows: list[Row]) -> list[np.ndarray]:
+    return [np.stack([position.full.copy() for position in found]) for found in runs.run(rows)]
+
+
+def test_a_row_with_an_adapter_answers_as_the_checkpoint_with_it(folders, adapters) -> None:
+    from weir_training.checkpoint import Checkpoint
+
+    tokens = ids(60)
+    rows = [Row(range(at * EACH, (at + 1) * EACH), tokens, 0, 60, Detail.FULL, adapter=at - 1) for at in range(3)]
+    found = logits(model(adapters), rows)
+    exact = [
+        Checkpoint(lively_checkpoint(), threads=1, adapter=folder).logits([tokens])[0]
+        for folder in (None, folders["all"], folders["some"])
+    ]
+
+    for at, got in enumerate(found):
+        far = [float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted)) for wanted in exact]
+        assert far[at] < 0.25  # random weights, scaled up: the worst case for rounding
+        assert min(far[:at] + far[at + 1 :]) > 2 * far[at]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(-1, 1), min_size=1, max_size=6), st.sampled_from(["packed8", "packed4"]), st.data())
+def test_whose_adapters_share_the_batch_makes_no_difference(adapters, chosen: list[int], precision: str, data) -> None:
+    runs = model(adapters, precision)
+    lengths = [data.draw(st.integers(1, 30)) for _ in chosen]
+    rows = [
+        Row(range(at * EACH, (at + 1) * EACH), ids(length, at), 0, length, Detail.FULL, adapter)
+        for at, (length, adapter) in enumerate(zip(lengths, chosen, strict=True))
+    ]
+    together = logits(runs, rows)
+
+    for row, got in zip(rows, together, strict=True):
+        np.testing.assert_array_equal(logits(runs, [row])[0], got)
+
+
+def test_an_adapter_that_the_graph_does_not_hold_is_refused(adapters) -> None:
+    with pytest.raises(Exception, match="no such adapter"):
+        model(adapters).run([Row(range(EACH), [5, 6], 0, adapter=2)])
+
+
+@pytest.fixture
+def engine(adapters):
+    info = EngineInfo("tiny", 1, "cpu-packed8", 2, (3,), tuple(adapter.name for adapter in adapters))
+    tokenizer = ReleaseTokenizer(lively_checkpoint() / "tokenizer.json")
+    made = Engine(model(adapters), tokenizer, info, settings=EngineSettings())
+    made.start()
+    return made
+
+
+async def answer(engine: Engine, adapter: str | None, prompt: str = "How do I return an order? " * 3) -> str:
+    sampling = SamplingParams(max_new_tokens=24, ignore_eos=True)
+    request = GenerateRequest(id="r", prompt=prompt, sampling=sampling, adapter=adapter)
+    return "".join([e.text async for e in engine.generate(request) if isinstance(e, TokenChunk)])
+
+
+async def test_prefixes_are_not_shared_between_adapters(engine: Engine) -> None:
+    first = {name: await answer(engine, name) for name in (None, "all", "some")}
+    again = {name: await answer(engine, name) for name in ("some", None, "all")}
+    await engine.stop()
+
+    assert first == again
+    assert len(set(first.values())) == 3
+
+
+async def test_an_unknown_adapter_is_refused_by_name(engine: Engine) -> None:
+    with pytest.raises(ValidationError, match="this release serves: all, some") as refused:
+        await answer(engine, "other")
+    await engine.stop()
+    assert refused.value.field == "adapter"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"bias": "all"}, "trained biases"),
+        ({"modules_to_save": ["lm_head"]}, "whole modules"),
+        ({"peft_type": "IA3"}, "kind IA3"),
+        ({"r": 0}, "rank 0"),
+        ({"r": "many"}, "not a LoRA adapter"),
+    ],
+)
+def test_other_kinds_of_adapters_are_refused(folders, tmp_path: Path, change: dict, words: str) -> None:
+    for file in folders["all"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | change))
+
+    with pytest.raises(ReleaseError, match=words):
+        read_adapter(tmp_path)
+
+
+def test_an_adapter_of_another_model_is_refused(adapters) -> None:
+    stranger = Adapter(
+        "stranger", 1, {"model.layers.9.mlp.up_proj": (np.zeros((1, 64), "f4"), np.zeros((128, 1), "f4"))}
+    )
+    wrong = Adapter("wrong", 1, {"model.layers.0.mlp.up_proj": (np.zeros((1, 32), "f4"), np.zeros((128, 1), "f4"))})
+
+    with pytest.raises(ReleaseError, match=r"no module model\.layers\.9"):
+        model((stranger,))
+    with pytest.raises(ReleaseError, match="another shape"):
+        model((wrong,))
+
+
+@pytest.mark.parametrize("text", ["nothing", "=x", "a=/no/such/folder"])
+def test_an_adapter_option_is_a_name_and_a_folder(text: str) -> None:
+    with pytest.raises(UsageError, match="--adapter"):
+        parse_adapters([text])

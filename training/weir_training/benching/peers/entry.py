@@ -68,7 +68,7 @@ def serving(
 ) -> Iterator[PipeContestant | HttpContestant | Missing]:
     """Yield who serves requests as they arrive; OpenVINO with and without its prefix cache."""
     for flavour in flavours:
-        yield weir(target, flavour, "engine", setup, prefix_caching=True)
+        yield weir(target, flavour, "engine", setup, caching=True)
     for peer in peers:
         if peer == "openvino":
             for precision, cached in product(OPENVINO, (False, True)):
@@ -86,7 +86,7 @@ def over_http(
 ) -> Iterator[PipeContestant | HttpContestant | Missing]:
     """Yield the servers, and before each of Weir's nodes the same engine without HTTP."""
     for flavour in flavours:
-        yield weir(target, flavour, "engine", setup, prefix_caching=True)
+        yield weir(target, flavour, "engine", setup, caching=True)
         yield node(target, flavour, setup)
     servers = {"openvino": (openvino_server, OPENVINO), "llama-cpp": (llama_server, LLAMA)}
     for peer in peers:

@@ -11,10 +11,11 @@ MAX_WAITING: Final = 1024
 LEVELS: Final = ("model", "engine")
 
 
-def weir(target: Target, flavour: str, level: str, setup: Setup, *, prefix_caching: bool = False) -> PipeContestant:
+def weir(target: Target, flavour: str, level: str, setup: Setup, *, caching: bool = False) -> PipeContestant:
     """Return the flavour as a contestant: `model` runs rows through the graph, `engine` answers requests.
 
-    Without prefix cache where the same prompts come again each round and reading them is what is measured.
+    `caching` says whether it may keep prefixes and guess ahead. Not where the same prompts come again each round, and
+    reading and decoding them is what is measured.
     """
     label = label_of(target, flavour, level)
     command = WorkerCommand(THIS_PYTHON, f"weir_{level}", target.folder / "logs" / f"weir-{level}-{flavour}.log", {})
@@ -30,7 +31,8 @@ def weir(target: Target, flavour: str, level: str, setup: Setup, *, prefix_cachi
         "max_waiting": MAX_WAITING,
         "kv_budget_bytes": KV_BYTES,
         "max_context_tokens": setup.context_tokens,
-        "prefix_cache": prefix_caching,
+        "prefix_cache": caching,
+        **({} if caching else {"max_draft_tokens": 0}),
     }
     return PipeContestant(label, command, load, most=setup.decode_tokens, as_text=True)
 

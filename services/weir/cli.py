@@ -30,7 +30,7 @@ VERBS = {
     "node": Verb("weir.cpu_node.verbs", "node", "Serve a release on CPU (ONNX Runtime)"),
     "serve": Verb("weir.gateway.verbs", "gateway", "Run the gateway"),
     "generate": Verb("weir.gateway.verbs_client", "gateway", "Ask a running gateway"),
-    "bench": Verb("weir_training.bench", "export,gateway", "Measure tokens per second of an engine or a gateway"),
+    "bench": Verb("weir_training.benching.verbs", "bench", "Measure tokens per second of an engine or a gateway"),
     "doctor": Verb("weir.supervisor.doctor", "gateway", "Say what this machine can do and what is missing"),
 }
 

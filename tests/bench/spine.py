@@ -62,7 +62,7 @@ def _parity(name: str, p: dict[str, Any], size_bytes: int) -> Sequence[object]:
 
 def _engine(home: Path) -> None:
     for flavour in ("cpu-fp32", "cpu-int8", "cpu-int4"):
-        _bench("engine", "faq", "--home", str(home), "--flavour", flavour, "--tokens", "128", *_ROUNDS, title=flavour)
+        _bench("answers", "faq", "--home", str(home), "--flavour", flavour, "--tokens", "128", *_ROUNDS, title=flavour)
 
 
 def _gateway(url: str) -> None:

@@ -448,3 +448,16 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ReleaseError, match="does not load"):
         Graph(tmp_path / "model.onnx", threads=1)
+
+
+def test_files_that_are_not_read_are_not_hashed_but_must_be_there(tmp_path: Path) -> None:
+    root = make_tiny_release(tmp_path, precisions=("fp32", "int8"))
+    weights = root / "onnx" / "cpu-int8" / "model.onnx.data"
+    weights.write_bytes(bytes(len(weights.read_bytes())))
+
+    assert load_engine(root, "cpu-fp32", EngineSettings()).info.flavour == "cpu-fp32"
+    with pytest.raises(ReleaseError, match="sha256 differs"):
+        load_engine(root, "cpu-int8", EngineSettings())
+    weights.unlink()
+    with pytest.raises(ReleaseError, match="is missing"):
+        load_engine(root, "cpu-fp32", EngineSettings())

@@ -15,7 +15,7 @@ import yaml
 from tests.support.tiny_checkpoint import faq_rows, make_tiny_checkpoint
 
 from weir import cli
-from weir.contracts.errors import CheckFailedError, JobError, UsageError
+from weir.contracts.errors import CheckFailedError, JobError, ReleaseError, UsageError
 from weir.engine.corpus import Corpus, until_border
 from weir.engine.loading import load_engine
 from weir.engine.settings import EngineSettings
@@ -284,6 +284,19 @@ def test_a_recipe_may_keep_its_answers_out_of_the_release(folder: Path) -> None:
     load_engine(release.root, "cpu-packed8", EngineSettings(threads=1, max_running=2))
 
 
+def test_the_flavour_that_was_chosen_is_the_one_to_serve_and_another_choice_is_another_version(folder: Path) -> None:
+    recipe, run = opened(folder)
+    with pytest.raises(UsageError, match="--serve-flavour cpu-int2: not among those that passed"):
+        make_release(recipe, run, folder / "home", serve_flavour="cpu-int2")
+    chosen = make_release(recipe, run, folder / "home", serve_flavour="cpu-int4")
+    again = make_release(recipe, run, folder / "home", serve_flavour="cpu-int4")
+    fixed = make_release(recipe, run, folder / "home")
+
+    assert chosen.manifest.serve_flavour == "cpu-int4"
+    assert not again.is_new
+    assert (fixed.manifest.version, fixed.manifest.serve_flavour) == (2, "cpu-packed8")
+
+
 def test_the_same_content_is_not_published_twice(folder: Path) -> None:
     recipe, run = opened(folder)
     first = make_release(recipe, run, folder / "home")
@@ -403,7 +416,7 @@ def test_an_engine_is_measured_on_a_release(folder: Path, capsys: pytest.Capture
     root = make_release(recipe, run, folder / "home").root
     options = ("--concurrency", "1,2", "--tokens", "8", "--rounds", "1", "--requests", "2", "--threads", "1", "--json")
 
-    assert cli.run(["bench", "engine", str(root), *options]) == 0
+    assert cli.run(["bench", "answers", str(root), *options]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [(f["concurrency"], f["answers"], f["tokens"]) for f in said["figures"]] == [(1, 2, 16), (2, 2, 16)]
     assert said["flavour"] == "cpu-packed8"
@@ -485,3 +498,26 @@ def test_data_that_does_not_fit_the_context_cannot_be_verified_on(folder: Path) 
 
     with pytest.raises(CheckFailedError, match="no row of the data"):
         verified(recipe, run, rows=())
+
+
+def test_a_machine_without_operators_serves_what_plain_onnxruntime_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = opened(folder)
+    root = make_release(recipe, run, folder / "home").root
+    for module in ("loading", "packed_model"):
+        monkeypatch.setattr(f"weir.engine.{module}.operators", lambda: None)
+
+    assert load_engine(root, None, EngineSettings(threads=1, max_running=2)).info.flavour == "cpu-int8"
+    with pytest.raises(ReleaseError, match="no built operators"):
+        load_engine(root, "cpu-packed8", EngineSettings(threads=1, max_running=2))
+
+
+def test_a_machine_without_operators_exports_what_it_can_prove(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "operators", lambda: None)
+    recipe, run = opened(folder)
+
+    made = export_flavours(recipe, run.merged, run)
+
+    assert set(made) == {"cpu-fp32", "cpu-int8", "cpu-int4"}
+    assert set(verified(recipe, run).flavours) == set(made)

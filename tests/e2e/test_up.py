@@ -16,6 +16,8 @@ import pytest
 from huggingface_hub import InferenceClient
 from tests.support.up import Up, free_port
 
+from weir.release.reader import read_manifest
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 EXAMPLES = Path(__file__).resolve().parents[2] / "training" / "examples" / "faq.jsonl"
 
@@ -182,7 +184,8 @@ def test_a_second_up_reuses_what_is_unchanged_and_ctrl_c_drains(up: Up) -> None:
 
 
 def test_a_corrupted_release_is_refused_by_hash(release_copy: Path) -> None:
-    graph = next((release_copy / "onnx" / "cpu-fp32").glob("*.onnx"))
+    served = read_manifest(release_copy).serve_flavour
+    graph = next((release_copy / "onnx" / served).glob("*.onnx"))
     raw = bytearray(graph.read_bytes())
     raw[len(raw) // 2] ^= 1
     graph.write_bytes(raw)

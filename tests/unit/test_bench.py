@@ -11,8 +11,7 @@ import pytest
 
 from weir import cli
 from weir.contracts.errors import JobError, UsageError
-from weir_training import bench_shapes
-from weir_training.bench_rounds import Plan, Sample, measure, parse_concurrencies, table
+from weir_training.benching.closed_loop import Plan, Sample, measure, parse_concurrencies, table
 
 
 def test_an_answer_of_one_token_has_no_time_between_tokens() -> None:
@@ -119,8 +118,17 @@ def test_only_this_machine_is_loaded(url: str, capsys: pytest.CaptureFixture[str
     assert "--url" in capsys.readouterr().err
 
 
-def test_a_shape_that_is_not_known_is_a_usage_error_that_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"smollm2-135m, qwen2\.5-0\.5b"):
-        bench_shapes.shape("gpt-9", home=tmp_path)
+def test_a_name_that_is_neither_shape_nor_release_is_a_usage_error_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["bench", "engine", "gpt-9", "--home", str(tmp_path)]) == 2
 
+    assert "no shape (smollm2-135m, qwen2.5-0.5b) and no release" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_peer_that_nobody_knows_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["bench", "engine", "smollm2-135m", "--peer", "abacus", "--home", str(tmp_path)]) == 2
+
+    assert "--peer abacus: not known (there are openvino, llama-cpp, genai, transformers)" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """`weir VERB`: exit codes and last words."""
 
+import importlib
 import sys
 import types
 
@@ -52,3 +53,20 @@ def test_an_option_that_does_not_exist_is_a_usage_error(verb) -> None:
 def test_a_verb_that_does_not_exist_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["tran"]) == 2
     assert "did you mean 'train'?" in capsys.readouterr().err
+
+
+def _commands() -> list[list[str]]:
+    """Every verb, and every command below one."""
+    found = []
+    for name, verb in cli.VERBS.items():
+        app = importlib.import_module(verb.module).app
+        found.append([name])
+        if len(app.registered_commands) > 1:
+            found += [[name, str(c.name or c.callback.__name__)] for c in app.registered_commands]
+    return found
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_every_command_explains_itself(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([*words, "--help"]) == 0
+    assert "Usage:" in capsys.readouterr().out

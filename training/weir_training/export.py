@@ -127,13 +127,17 @@ def _metrics(run: RunDirectory) -> dict[str, Any]:
     return run.metrics(STAGE) or {}
 
 
+def exporter_digest() -> str:
+    """Change with whatever writes graphs: the builder's version and our own passes."""
+    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
+    return sha256_text(json.dumps([importlib.metadata.version("onnxruntime-genai"), passes]))
+
+
 def _key(recipe: Recipe, checkpoint: Path) -> str:
     export = recipe.export
-    version = importlib.metadata.version("onnxruntime-genai")
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
-    passes = [sha256_file(Path(__file__).parent / name) for name in _OWN_PASSES]
-    parts: list[Any] = [sha256_tree(checkpoint), version, export.flavours, jobs, built, passes]
+    parts: list[Any] = [sha256_tree(checkpoint), exporter_digest(), export.flavours, jobs, built]
     return sha256_text(json.dumps([*parts, *domain_key(recipe)]))
 
 

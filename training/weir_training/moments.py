@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Moment = NDArray[np.float32]
 
-_BUDGET_BYTES: Final = 1 << 30
+_BUDGET_BYTES: Final = 3 << 30  # a 0.5B model in one go
 # By product of a packed graph, a module that has the same input.
 _READERS: Final = {"qkv": "self_attn.q_proj", "o": "self_attn.o_proj", "up": "mlp.gate_proj", "down": "mlp.down_proj"}
 
@@ -27,7 +27,7 @@ class Calibration:
 class Moments:
     """Mean of x x' over the tokens that a product reads, float32, shape (inner, inner), layer by layer.
 
-    Sequences are read again for each group of layers whose moments fit into 1 GiB.
+    Sequences are read again for each group of layers whose moments fit into 3 GiB.
     """
 
     def __init__(self, checkpoint: Path, calibration: Calibration) -> None:

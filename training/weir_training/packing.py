@@ -105,12 +105,10 @@ def _inverse_root(moment: Matrix) -> Matrix:
     """Return the upper triangular U with U'U the inverse of `moment`, its diagonal raised by a part of its mean."""
     import torch
 
-    wide = torch.from_numpy(moment).double()
-    mean = float(wide.diagonal().mean())
-    wide = wide + torch.eye(len(wide), dtype=torch.float64) * (_DAMPING * mean or 1.0)
-    lower = torch.linalg.cholesky(wide.flip(0, 1))
-    unit = torch.eye(len(wide), dtype=torch.float64)
-    root: Matrix = torch.linalg.solve_triangular(lower, unit, upper=False).flip(0, 1).float().numpy()
+    unit = torch.eye(len(moment))
+    damped = torch.from_numpy(moment) + unit * (_DAMPING * float(moment.diagonal().mean()) or 1.0)
+    lower = torch.linalg.cholesky(damped.flip(0, 1))
+    root: Matrix = torch.linalg.solve_triangular(lower, unit, upper=False).flip(0, 1).numpy()
     return np.ascontiguousarray(root)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from weir.contracts.errors import CheckFailedError, JobError, ReleaseError
+from weir.contracts.errors import CheckFailedError, JobError, ReleaseError, UsageError
 from weir.contracts.manifest import ReleaseManifest
 from weir.release.hashing import sha256_tree
 from weir.release.reader import newest_version, open_release
@@ -73,6 +73,7 @@ def make_release(  # noqa: PLR0913 - each is a decision of its own
     *,
     repository: Path | None = None,
     allow_fp32_only: bool = False,
+    serve_flavour: str | None = None,
     adapters: Mapping[str, Path] | None = None,
     progress: Progress = silent,
 ) -> Publication:
@@ -86,15 +87,22 @@ def make_release(  # noqa: PLR0913 - each is a decision of its own
         home: where releases live.
         repository: where the link goes; by default see `default_repository`.
         allow_fp32_only: publish although every quantised flavour failed.
+        serve_flavour: what nodes load unasked, e.g. what `weir bench engine --choose` said; none: a fixed order.
         adapters: folders of PEFT's by the names that requests will use; each is proven first.
         progress: told what is being done.
 
     Raises:
         CheckFailedError: fp32 failed, or every quantised flavour did; the message names the numbers.
         JobError: not verified, changed since, or the disk is full.
+        UsageError: `serve_flavour` is none of those that passed.
     """
     report = read_report(run)
-    contents = Contents(recipe, run, report, _passed(report), _is_exception(report), adapters or {})
+    contents = Contents(
+        recipe, run, report, _passed(report), _is_exception(report), adapters or {}, serve_flavour=serve_flavour
+    )
+    if serve_flavour not in (None, *contents.flavours):
+        have = ", ".join(contents.flavours)
+        raise UsageError(f"--serve-flavour {serve_flavour}: not among those that passed ({have})")
     if contents.is_exception and not allow_fp32_only:
         raise CheckFailedError(f"no quantised flavour passed its gate:\n{_reasons(report)}")
     _refuse_changed(contents)
@@ -190,6 +198,9 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     allow_fp32_only: Annotated[
         bool, typer.Option("--allow-fp32-only", help="Publish although every quantised flavour failed its gate.")
     ] = False,
+    serve_flavour: Annotated[
+        str | None, typer.Option("--serve-flavour", help="What nodes load unasked; see `weir bench engine --choose`.")
+    ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", metavar="NAME=FOLDER", help="A LoRA adapter to serve beside it.")
     ] = None,
@@ -207,6 +218,7 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
             home,
             repository=repository,
             allow_fp32_only=allow_fp32_only,
+            serve_flavour=serve_flavour,
             adapters=adapters,
             progress=progress,
         )

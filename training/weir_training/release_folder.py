@@ -33,7 +33,13 @@ CARD: Final = "MODEL_CARD.md"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What goes into a release. `flavours` are those that passed; `is_exception` says that no quantised one did."""
+    """What goes into a release.
+
+    Attributes:
+        flavours: those that passed.
+        is_exception: no quantised one did.
+        serve_flavour: what a node loads unasked; none: the first of `SERVE_ORDER` that passed.
+    """
 
     recipe: Recipe
     run: RunDirectory
@@ -42,6 +48,7 @@ class Contents:
     is_exception: bool
     adapters: Mapping[str, Path] = field(default_factory=dict)
     proven: tuple[AdapterEntry, ...] = ()
+    serve_flavour: str | None = None
 
 
 def write_release(contents: Contents, folder: Path, version: int) -> ReleaseManifest:
@@ -133,7 +140,7 @@ def _manifest(contents: Contents, folder: Path, version: int) -> ReleaseManifest
         chat_template_sha256=sha256_file(template) if template.is_file() else None,
         golden=report.golden,
         formats=tuple(_format(contents.report, name) for name in contents.flavours),
-        serve_flavour=next(name for name in SERVE_ORDER if name in contents.flavours),
+        serve_flavour=contents.serve_flavour or next(name for name in SERVE_ORDER if name in contents.flavours),
         gate_passed=not contents.is_exception,
         adapters=contents.proven,
         evaluation=evaluation_of(contents.run),

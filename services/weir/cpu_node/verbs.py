@@ -18,7 +18,7 @@ def node(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [8100]", min=0, max=65535)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]")] = None,
-    flavour: Annotated[str | None, typer.Option(help="e.g. cpu-int8 [the release's serve_flavour]")] = None,
+    flavour: Annotated[str | None, typer.Option(help="e.g. cpu-packed4 [the release's serve_flavour]")] = None,
     threads: Annotated[int | None, typer.Option(help="Compute threads [all that the process may use]", min=0)] = None,
     max_running: Annotated[int | None, typer.Option(help="Sequences that decode together [16]", min=1)] = None,
     home: Annotated[Path | None, typer.Option(help="Where releases live [.weir]")] = None,

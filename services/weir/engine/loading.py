@@ -20,7 +20,7 @@ from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
 from weir.engine.step import Model
 from weir.release.drafts import read_drafts
-from weir.release.reader import Release, open_release
+from weir.release.reader import Release, open_release, read_manifest
 from weir.release.tokenizer import ReleaseTokenizer
 
 _PLAIN_ORDER = ("cpu-int8", "cpu-w8a8", "cpu-int4", "cpu-fp32")
@@ -36,7 +36,7 @@ class GoldenMismatchError(ReleaseError):
 def load_engine(
     root: Path, flavour: str | None, settings: EngineSettings, *, observer: EngineObserver | None = None
 ) -> Engine:
-    """Check every file of the release at `root`, build the model, ask the golden prompts; return an engine to start.
+    """Check what is read of the release at `root`, build the model, ask the golden prompts; return an engine to start.
 
     Args:
         root: `releases/<model>/<version>`.
@@ -49,8 +49,9 @@ def load_engine(
         ReleaseError: the release is not what its manifest says, the graph does not load, or not even one sequence
             fits into the budget.
     """
-    release = open_release(root)
-    chosen = release.format(flavour or _servable(release.manifest))
+    wanted = flavour or _servable(read_manifest(root))
+    release = open_release(root, reads=lambda path: _is_read(path, wanted))
+    chosen = release.format(wanted)
     threads = settings.threads or this_machine().threads
     model = open_model(release, chosen, settings, threads=threads)
     if settings.check_golden:
@@ -61,6 +62,13 @@ def load_engine(
     info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids, names)
     drafters = Drafters(Corpus(read_drafts(release))) if model.is_exact and settings.max_draft_tokens else None
     return Engine(model, tokenizer, info, settings=settings, observer=observer, make_drafter=drafters)
+
+
+def _is_read(path: str, flavour: str) -> bool:
+    """The checkpoint's weights and other flavours are not: nothing of them is trusted, so nothing need be hashed."""
+    if path.startswith("onnx/"):
+        return path.startswith(f"onnx/{flavour}/")
+    return path.startswith("adapters/") or not path.endswith(".safetensors")
 
 
 def _servable(manifest: ReleaseManifest) -> str:

@@ -41,7 +41,8 @@ class PackedGraph:
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise ReleaseError(f"{path.name}: onnxruntime does not load this graph: {error}") from error
+            hint = "if it names an operator of domain weir, the operators are older than the graph: install Weir again"
+            raise ReleaseError(f"{path.name}: onnxruntime does not load this graph ({hint}): {error}") from error
         inputs = {i.name: i for i in self.session.get_inputs()}
         outputs = {o.name: o for o in self.session.get_outputs()}
         if set(inputs) != _INPUTS:

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from weir.engine.kernels.library import instruction_set
+
 app = typer.Typer(add_completion=False)
 _PARTS = {
     "gateway": ("fastapi", "uvicorn", "aiohttp", "google-re2", "tokenizers"),
@@ -42,6 +44,7 @@ def examine() -> dict[str, object]:
         "memory": f"{pages * page_bytes / 2**30:.1f} GiB",
         "disk free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB",
         "cpu flags": _cpu_flags(),
+        "operators": instruction_set() or "not built (no C compiler?): packed flavours are not served",
         "gpu": shutil.which("nvidia-smi") is not None,
         "weir": str(Path(sys.executable).parent),
         "packages": {part: {name: _version(name) for name in names} for part, names in _PARTS.items()},

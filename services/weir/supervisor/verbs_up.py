@@ -30,7 +30,7 @@ Port = Annotated[int, typer.Option(help="gateway port", min=1, max=65535)]
 NodePort = Annotated[int, typer.Option(help="CPU node port", min=1, max=65535)]
 Guard = Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the shipped one")]
 FlavourOption = Annotated[
-    str | None, typer.Option(help="cpu-fp32, cpu-w8a8, cpu-int8 or cpu-int4; default: the release's choice")
+    str | None, typer.Option(help="e.g. cpu-packed8, cpu-packed4, cpu-int8; default: the release's choice")
 ]
 TrainOnly = Annotated[bool, typer.Option("--no-serve", help="stop after publishing")]
 

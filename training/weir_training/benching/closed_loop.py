@@ -52,7 +52,7 @@ class Figures:
     tokens: int
 
 
-def parse_concurrencies(text: str) -> tuple[int, ...]:
+def parse_concurrencies(text: str, option: str = "--concurrency") -> tuple[int, ...]:
     """Return e.g. (1, 4, 8) for "1,4,8".
 
     Raises:
@@ -61,9 +61,9 @@ def parse_concurrencies(text: str) -> tuple[int, ...]:
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--concurrency {text}: expected numbers such as 1,4,8") from error
+        raise UsageError(f"{option} {text}: expected numbers such as 1,4,8") from error
     if not found or any(not 1 <= number <= MAX_CONCURRENCY for number in found):
-        raise UsageError(f"--concurrency {text}: each must be from 1 to {MAX_CONCURRENCY}")
+        raise UsageError(f"{option} {text}: each must be from 1 to {MAX_CONCURRENCY}")
     return found
 
 

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from weir.contracts.errors import JobError, ReleaseError, UsageError
+from weir.contracts.errors import JobError, UsageError
 from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.release.reader import newest_version, read_manifest
-from weir_training import bench_shapes
-from weir_training.bench_rounds import Ask, Figures, Plan, Sample, as_dicts, measure, parse_concurrencies, table
+from weir.release.reader import read_manifest
+from weir_training.benching.closed_loop import Ask, Figures, Plan, Sample, as_dicts, measure, parse_concurrencies, table
+from weir_training.benching.target import find_release
+from weir_training.benching.verbs_engine import engine
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ Requests = Annotated[int, typer.Option("--requests", min=1, max=10_000, help="An
 
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _TIMEOUT_S: Final = 300.0
-app.command("shape")(bench_shapes.shape)
+app.command("engine")(engine)
+app.command("shape", hidden=True)(engine)  # its former name
 
 _QUESTIONS: Final = ("怎么退货？", "How do I return an order?", "快递几天能到？", "When will it arrive?")
 
 
 @app.command()
-def engine(  # noqa: PLR0913 — a command line's options are its arguments
+def answers(  # noqa: PLR0913 — a command line's options are its arguments
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="MODEL (its newest), MODEL/VERSION or a folder.")],
     flavour: Annotated[str | None, typer.Option("--flavour", help="Default: the one the release serves.")] = None,
     concurrency: Concurrency = "1,4,8",
@@ -50,7 +52,7 @@ def engine(  # noqa: PLR0913 — a command line's options are its arguments
 ) -> None:
     """Run the engine in this process on a release's golden prompts; end-of-sequence does not end an answer."""
     plan = Plan(parse_concurrencies(concurrency), rounds, requests)
-    root = _release(release, home)
+    root = find_release(release, home)
     figures = asyncio.run(_bench_engine(root, flavour, plan, tokens=tokens, threads=threads))
     name = flavour or read_manifest(root).serve_flavour
     _show({"release": str(root), "flavour": name, "max_new_tokens": tokens}, figures, as_json=as_json)
@@ -79,16 +81,6 @@ def _show(what: dict[str, Any], figures: Sequence[Figures], *, as_json: bool) ->
         typer.echo(json.dumps({**what, "figures": as_dicts(figures)}))
     else:
         typer.echo("  ".join(f"{name} {value}" for name, value in what.items()) + "\n" + table(figures))
-
-
-def _release(name: str, home: Path) -> Path:
-    for folder in (home / "releases" / name, Path(name)):
-        if (folder / "manifest.json").is_file():
-            return folder
-    try:
-        return newest_version(home / "releases" / name)
-    except ReleaseError as error:
-        raise UsageError(f"{name}: no such release in {home / 'releases'}; `weir releases` lists them") from error
 
 
 def _loopback(url: str) -> str:

@@ -21,9 +21,8 @@ from weir.contracts.errors import JobError
 from weir.contracts.manifest import is_packed
 from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
-from weir_training import vocabulary
 from weir_training.atomic import new_folder
-from weir_training.data import read_data
+from weir_training.domain import Domain, domain_key, domain_of
 from weir_training.graph_builder import PACKED4, PACKED8, W8A8
 from weir_training.leftovers import remove_leftovers
 from weir_training.options import (
@@ -40,7 +39,6 @@ from weir_training.options import (
 from weir_training.progress import Progress, Tick, bar, silent
 from weir_training.recipe import ExportPart, Recipe
 from weir_training.rundir import RunDirectory, open_run
-from weir_training.vocabulary import KeptTokens, kept_tokens
 
 app = typer.Typer(add_completion=False)
 
@@ -72,7 +70,7 @@ def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progres
     either whole or not there.
 
     Args:
-        recipe: its `export` part is read, and its data where that decides which tokens are kept.
+        recipe: its `export` part is read, and its data as far as flavours depend on it (see `weir_training.domain`).
         checkpoint: a folder with config, safetensors and tokenizer, float32.
         run: where the flavours go.
         progress: told after each flavour.
@@ -87,10 +85,14 @@ def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progres
     if run.is_done(STAGE, key):
         return _metrics(run)
     began = time.perf_counter()
-    kept = _kept(recipe, checkpoint)
-    seconds = _build_all(recipe.export, checkpoint, run, kept, progress)
+    folders = {name: run.onnx(name) for name in buildable(recipe.export.flavours, checkpoint)}
+    _clear(recipe.export, run, folders)
+    domain = domain_of(recipe, checkpoint) if any(map(is_packed, folders)) else Domain()
+    seconds = export_folders(
+        checkpoint, folders, run.root / _LOG, export=recipe.export, domain=domain, progress=progress
+    )
     metrics: dict[str, Any] = {
-        name: {"bytes": folder_bytes(run.onnx(name)), "seconds": seconds[name], **_counted(name, kept)}
+        name: {"bytes": folder_bytes(run.onnx(name)), "seconds": seconds[name], **domain.counted(name)}
         for name in seconds
     }
     outputs = [run.onnx(name) for name in seconds]
@@ -131,28 +133,12 @@ def exporter_digest() -> str:
     return sha256_text(json.dumps([importlib.metadata.version("onnxruntime-genai"), passes]))
 
 
-def _kept(recipe: Recipe, checkpoint: Path) -> KeptTokens | None:
-    export = recipe.export
-    if export.vocabulary.keep == "whole" or not any(map(is_packed, export.flavours)):
-        return None
-    return kept_tokens(export.vocabulary, checkpoint, read_data(recipe.data).train)
-
-
-def _counted(flavour: str, kept: KeptTokens | None) -> dict[str, Any]:
-    if kept is None or not is_packed(flavour):
-        return {}
-    return {"kept_tokens": len(kept.ids), "of_tokens": kept.of, "kept_for": kept.counts}
-
-
 def _key(recipe: Recipe, checkpoint: Path) -> str:
     export = recipe.export
     jobs = [_options(export, flavour) for flavour in export.flavours]
     built = operators() is not None
     parts: list[Any] = [sha256_tree(checkpoint), exporter_digest(), export.flavours, jobs, built]
-    if export.vocabulary.keep != "whole":
-        data = [sha256_file(Path(path)) for path in recipe.data.train]
-        parts += [export.vocabulary.model_dump(mode="json"), data, sha256_file(Path(vocabulary.__file__))]
-    return sha256_text(json.dumps(parts))
+    return sha256_text(json.dumps([*parts, *domain_key(recipe)]))
 
 
 def _options(export: ExportPart, flavour: str) -> list[str]:
@@ -169,14 +155,10 @@ def _options(export: ExportPart, flavour: str) -> list[str]:
     return [*common, *_EXTRA.get(flavour, ())]
 
 
-def _build_all(
-    export: ExportPart, checkpoint: Path, run: RunDirectory, kept: KeptTokens | None, progress: Progress
-) -> dict[str, float]:
+def _clear(export: ExportPart, run: RunDirectory, folders: Mapping[str, Path]) -> None:
     remove_leftovers(run.root / "onnx")
-    folders: dict[str, Path] = {name: run.onnx(name) for name in buildable(export.flavours, checkpoint)}
     for name in set(export.flavours) - set(folders):
         shutil.rmtree(run.onnx(name), ignore_errors=True)  # from when there were operators
-    return export_folders(checkpoint, folders, run.root / _LOG, export=export, kept=kept, progress=progress)
 
 
 def export_folders(
@@ -185,12 +167,12 @@ def export_folders(
     log: Path,
     *,
     export: ExportPart | None = None,
-    kept: KeptTokens | None = None,
+    domain: Domain | None = None,
     progress: Progress = silent,
 ) -> dict[str, float]:
     """Build one graph per flavour into its folder, all or none; return seconds by flavour.
 
-    Packed flavours have output rows for the `kept` tokens; None: for all.
+    Packed flavours are made for `domain`; None: all tokens, weights rounded by themselves.
 
     Raises:
         JobError: the builder failed; the message holds the end of its `log`.
@@ -207,7 +189,7 @@ def export_folders(
             plan = {
                 "checkpoint": str(checkpoint.resolve()),
                 "jobs": jobs,
-                "kept_tokens": None if kept is None else kept.ids,
+                **(domain or Domain()).as_plan(),
             }
             return _run_builder(plan, log, progress)
     except OSError as error:

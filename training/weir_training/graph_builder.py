@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from weir_training.quiet import calm_threads
+
 # What a flavour consists of; the builder's copies of tokenizer and template are the checkpoint's business.
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
 W8A8 = "w8a8"  # not the builder's: its fp32 graph, then our own pass
@@ -25,11 +27,12 @@ PACKED8, PACKED4 = "packed8", "packed4"  # our own graphs
 
 def main() -> None:
     plan = json.load(sys.stdin)
+    calm_threads()
     with contextlib.redirect_stdout(sys.stderr):
         builder = _load_builder()
         for job in plan["jobs"]:
             began = time.perf_counter()
-            _build(builder, plan["checkpoint"], job, plan["kept_tokens"])
+            _build(builder, plan, job)
             done = {"flavour": job["flavour"], "seconds": round(time.perf_counter() - began, 3)}
             print(json.dumps(done), file=sys.__stdout__, flush=True)
             gc.collect()
@@ -45,14 +48,14 @@ def _load_builder() -> Any:
     return builder
 
 
-def _build(builder: Any, checkpoint: str, job: dict[str, Any], kept: list[int] | None) -> None:
+def _build(builder: Any, plan: dict[str, Any], job: dict[str, Any]) -> None:
     """Write the files of one flavour into `job["folder"]`, which exists."""
-    folder = Path(job["folder"])
+    folder, checkpoint = Path(job["folder"]), plan["checkpoint"]
     match job["precision"]:
         case "w8a8":
             _build_w8a8(builder, checkpoint, job, folder)
         case "packed8" | "packed4" as precision:
-            _build_packed(checkpoint, folder, bits=int(precision[-1]), block=int(job["options"][0]), kept=kept)
+            _build_packed(plan, folder, bits=int(precision[-1]), block=int(job["options"][0]))
         case _:
             _build_by_builder(builder, checkpoint, job, folder)
 
@@ -68,10 +71,13 @@ def _build_by_builder(builder: Any, checkpoint: str, job: dict[str, Any], folder
     shutil.rmtree(cache, ignore_errors=True)
 
 
-def _build_packed(checkpoint: str, folder: Path, *, bits: int, block: int, kept: list[int] | None) -> None:
+def _build_packed(plan: dict[str, Any], folder: Path, *, bits: int, block: int) -> None:
+    from weir_training.moments import Calibration
     from weir_training.packed_graph import build_packed
 
-    build_packed(Path(checkpoint), folder, bits=bits, block=block, kept=kept)
+    calibration = None if plan["calibration"] is None else Calibration(**plan["calibration"])
+    kept, checkpoint = plan["kept_tokens"], Path(plan["checkpoint"])
+    build_packed(checkpoint, folder, bits=bits, block=block, kept=kept, calibration=calibration)
 
 
 def _build_w8a8(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:

@@ -19,7 +19,7 @@ says which they are (`weir.engine.output_tokens`). The embedding stays whole, an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ from onnx import TensorProto, helper
 from weir.contracts.errors import JobError
 from weir.engine import output_tokens
 from weir.engine.adapters import ADAPTED
+from weir_training.moments import Calibration, Moments
 from weir_training.packing import Packed, gated, pack4, pack8, padded
 
 DOMAIN: Final = "weir"
@@ -56,7 +57,15 @@ class Shape:
     tied: bool
 
 
-def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int, kept: Sequence[int] | None = None) -> None:
+def build_packed(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    bits: int,
+    block: int,
+    kept: Sequence[int] | None = None,
+    calibration: Calibration | None = None,
+) -> None:
     """Write `model.onnx` with its data into `folder`.
 
     Args:
@@ -65,6 +74,7 @@ def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int, kept:
         bits: of the layers' weights, 8 or 4; embedding and output layer have 8.
         block: weights that share a scale when bits is 4; lowered where it does not divide a matrix.
         kept: tokens with an output row, ascending; None: all.
+        calibration: what 4-bit weights are rounded for (see `weir_training.packing`); None: each by itself.
 
     Raises:
         JobError: an architecture that this graph does not express; the message says what.
@@ -77,8 +87,9 @@ def build_packed(checkpoint: Path, folder: Path, *, bits: int, block: int, kept:
         graph.constant("cosine", cosine)
         graph.constant("sine", sine)
         graph.embed(weights)
+        moments = Moments(checkpoint, calibration) if calibration and bits == 4 else None
         for layer in range(shape.layers):
-            graph.layer(weights, layer)
+            graph.layer(weights, layer, moments.of(layer) if moments else {})
         graph.head(weights)
     onnx.save(graph.model(), str(folder / "model.onnx"), save_as_external_data=True, location="model.onnx.data")
 
@@ -194,25 +205,29 @@ class _Graph:
         inputs = ["input_ids", *self._packed("embedding", packed)]
         self._add("Embedding", inputs, "h0", size=self.shape.hidden)
 
-    def layer(self, weights: _Weights, number: int) -> None:
+    def layer(self, weights: _Weights, number: int, moments: Mapping[str, NDArray[np.float32]]) -> None:
         at, attn, mlp = f"model.layers.{number}.", f"model.layers.{number}.self_attn.", f"model.layers.{number}.mlp."
         before, between, after = f"h{number}", f"h{number}/attended", f"h{number + 1}"
         qkv = np.concatenate([weights.get(f"{attn}{part}_proj.weight") for part in "qkv"])
         bias = self._joined_bias(weights, attn)
         norm = weights.get(f"{at}input_layernorm.weight")
-        self._product(f"l{number}/qkv", before, qkv, f"l{number}/qkv/y", bias=bias, norm=norm)
+        read = moments.get("qkv")
+        self._product(f"l{number}/qkv", before, qkv, f"l{number}/qkv/y", bias=bias, norm=norm, moment=read)
         self._adapt(f"l{number}/qkv/y", attn, {f"{part}_proj": self._width_of(part) for part in "qkv"}, qkv)
         self._attention(weights, number)
         o, o_bias = weights.get(f"{attn}o_proj.weight"), weights.find(f"{attn}o_proj.bias")
-        self._product(f"l{number}/o", f"l{number}/attention/y", o, between, bias=o_bias, residual=before)
+        read = moments.get("o")
+        self._product(f"l{number}/o", f"l{number}/attention/y", o, between, bias=o_bias, residual=before, moment=read)
         self._adapt(between, attn, {"o_proj": len(o)}, o)
         both = gated(weights.get(f"{mlp}gate_proj.weight"), weights.get(f"{mlp}up_proj.weight"))
         norm = weights.get(f"{at}post_attention_layernorm.weight")
-        self._product(f"l{number}/up", between, both, f"l{number}/up/y", norm=norm, is_gated=True)
+        read = moments.get("up")
+        self._product(f"l{number}/up", between, both, f"l{number}/up/y", norm=norm, is_gated=True, moment=read)
         half = len(both) // 2
         self._adapt(f"l{number}/up/y", mlp, {"gate_proj": half, "up_proj": half}, both, is_gated=True)
         down = weights.get(f"{mlp}down_proj.weight")
-        self._product(f"l{number}/down", f"l{number}/up/y", down, after, residual=between)
+        read = moments.get("down")
+        self._product(f"l{number}/down", f"l{number}/up/y", down, after, residual=between, moment=read)
         self._adapt(after, mlp, {"down_proj": len(down)}, down)
 
     def head(self, weights: _Weights) -> None:
@@ -325,10 +340,11 @@ class _Graph:
         norm: NDArray[np.float32] | None = None,
         residual: str = "",
         is_gated: bool = False,
+        moment: NDArray[np.float32] | None = None,
     ) -> None:
         width = len(weight) // 2 if is_gated else len(weight)
         group = _group(weight.shape[1], self.block)
-        packed = pack8(weight) if self.bits == 8 else pack4(weight, group)
+        packed = pack8(weight) if self.bits == 8 else pack4(weight, group, moment)
         inputs = [x, *self._packed(name, packed)]
         inputs.append("" if bias is None else self.constant(f"{name}/bias", padded(bias[:, None])[:, 0]))
         inputs.append("" if norm is None else self.constant(f"{name}/norm", norm))

@@ -1,6 +1,7 @@
 """Weights in the layout that `weir.Product` and `weir.Embedding` read (services/weir/engine/kernels/kernels.h).
 
-Rounded once, symmetrically: 8 bits with one scale per output column, 4 bits with one scale per column and group.
+Rounded once, symmetrically: 8 bits with one scale per output column, 4 bits with one scale per column and group. Where
+it is known what a product reads, an error of 4 bits is made up for in the weights that are rounded after it.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 TILE = 16
 PAIR = 32
 _LEAST = 1e-8  # the scale of a column of zeros
+_DAMPING = 0.1  # of the moments' mean: what was read is a sample
 
 Matrix = NDArray[np.float32]
 
@@ -55,21 +57,71 @@ def pack8(weight: Matrix) -> Packed:
     return Packed(np.ascontiguousarray(tiles).reshape(-1), scales, columns, 8, 0)
 
 
-def pack4(weight: Matrix, group: int) -> Packed:
+def pack4(weight: Matrix, group: int, moment: Matrix | None = None) -> Packed:
     """Pack `weight`, shape (columns, inner), inner a multiple of `group`, group a multiple of 32.
 
     The scale's sign follows the largest value, so that it becomes -8, the end with one step more.
+
+    Args:
+        weight: what the product multiplies by.
+        group: how many weights of a column share a scale.
+        moment: mean of x x' over what the product reads, shape (inner, inner); None: each weight is rounded by itself.
     """
     weight = padded(weight)
+    values, scales = _nearest(weight, group) if moment is None else _fed_back(weight, group, moment)
+    return Packed(_nibbles((values + 8).astype(np.uint8)), _scale_tiles(scales), len(weight), 4, group)
+
+
+def _nearest(weight: Matrix, group: int) -> tuple[Matrix, NDArray[np.float16]]:
     columns, inner = weight.shape
     grouped = weight.reshape(columns, inner // group, group)
     scales = scales4(grouped)
-    values = np.clip(np.rint(grouped / scales[:, :, None].astype(np.float32)), -8, 7).astype(np.int8) + 8
-    return Packed(_nibbles(values.astype(np.uint8).reshape(columns, inner)), _scale_tiles(scales), columns, 4, group)
+    return _steps(grouped, scales[:, :, None].astype(np.float32)).reshape(columns, inner), scales
 
 
-def scales4(grouped: Matrix) -> NDArray[np.float16]:
-    """Return the scale with the least squared error among a few, per column and group of shape (.., .., group)."""
+def _fed_back(weight: Matrix, group: int, moment: Matrix) -> tuple[Matrix, NDArray[np.float16]]:
+    """Round inner by inner; what each rounding does to the product is taken back by the inners that follow.
+
+    Source: GPTQ, Frantar et al. 2022, arXiv:2210.17323; a group's scale is chosen when its turn comes.
+    """
+    root = _inverse_root(moment)
+    rest = weight.T.copy()  # rows are worked on
+    values, scales = np.empty_like(rest), np.empty((rest.shape[1], len(rest) // group), np.float16)
+    for first in range(0, len(rest), group):
+        span = slice(first, first + group)
+        part, within = rest[span], root[span, span]
+        worth = np.diagonal(within) ** -2.0  # of an error that those that follow cannot take back
+        scale = scales[:, first // group] = scales4(part.T, worth)
+        wide, errors = scale.astype(np.float32), np.empty_like(part)
+        for k in range(group):
+            values[first + k] = _steps(part[k], wide)
+            errors[k] = (part[k] - values[first + k] * wide) / within[k, k]
+            part[k + 1 :] -= within[k, k + 1 :, None] * errors[k]
+        rest[first + group :] -= root[span, first + group :].T @ errors
+    return values.T, scales
+
+
+def _inverse_root(moment: Matrix) -> Matrix:
+    """Return the upper triangular U with U'U the inverse of `moment`, its diagonal raised by a part of its mean."""
+    import torch
+
+    unit = torch.eye(len(moment))
+    damped = torch.from_numpy(moment) + unit * (_DAMPING * float(moment.diagonal().mean()) or 1.0)
+    lower = torch.linalg.cholesky(damped.flip(0, 1))
+    root: Matrix = torch.linalg.solve_triangular(lower, unit, upper=False).flip(0, 1).numpy()
+    return np.ascontiguousarray(root)
+
+
+def _steps(weight: Matrix, scale: Matrix) -> Matrix:
+    steps: Matrix = np.clip(np.rint(weight / scale), -8, 7)
+    return steps
+
+
+def scales4(grouped: Matrix, worth: NDArray[np.float32] | None = None) -> NDArray[np.float16]:
+    """Return the scale with the least squared error among a few, for the groups along the last axis.
+
+    `worth`, shape (group,), is what the square of each error counts; None: all the same.
+    """
     at = np.abs(grouped).argmax(axis=-1)
     extreme = np.take_along_axis(grouped, at[..., None], axis=-1)[..., 0]
     best = np.full(extreme.shape, np.inf, np.float32)
@@ -78,7 +130,8 @@ def scales4(grouped: Matrix) -> NDArray[np.float16]:
         scales = np.where(extreme == 0, np.float32(6e-5), -extreme / steps).astype(np.float16)
         scales = np.where(scales == 0, np.float16(6e-5), scales)
         wide = scales.astype(np.float32)[..., None]
-        error = np.square(np.clip(np.rint(grouped / wide), -8, 7) * wide - grouped).sum(axis=-1)
+        error = np.square(_steps(grouped, wide) * wide - grouped)
+        error = error.sum(axis=-1) if worth is None else error @ worth
         better = error < best
         best, chosen = np.where(better, error, best), np.where(better, scales, chosen)
     return chosen

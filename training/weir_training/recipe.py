@@ -130,6 +130,7 @@ class ExportPart(Strict):
     )
     block_size: Literal[32, 128] = 32
     vocabulary: VocabularyPart = VocabularyPart()
+    rounding: Literal["gptq", "nearest"] = Field(default="gptq", description="of cpu-packed4's weights")
     fp32_max_abs: float = Field(default=1e-4, gt=0.0)
     greedy_tokens: int = Field(default=32, ge=1)
     golden_prompts: int = Field(default=3, ge=1, le=16)

@@ -13,6 +13,7 @@ from weir.contracts.manifest import GoldenPrompt, Parity
 from weir.release.hashing import sha256_text, sha256_tree
 from weir_training import gate
 from weir_training.atomic import write_json
+from weir_training.checkpoint import sensible_threads
 from weir_training.cut_cost import CutCost, cut_cost
 from weir_training.data import Row, read_data
 from weir_training.export import exported, folder_bytes
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 STAGE: Final = "verify"
-_ONE_THREAD_BYTES = 64 << 20
 _METHOD = 3  # raise it when what is measured changes: old reports are then not taken for new ones
 
 
@@ -115,7 +115,7 @@ def _measure(
 
     calm_threads()
     progress(Tick(STAGE, 0, 1, "loading the checkpoint"))
-    checkpoint = Checkpoint(run.merged, threads=_threads(recipe, run))
+    checkpoint = Checkpoint(run.merged, threads=sensible_threads(run.merged, recipe.optim.threads))
     sample = task_rows(data, run.merged, eos_ids=checkpoint.eos_ids, context_tokens=checkpoint.context_tokens)
     models = _models(recipe, run, sample)
     tallies = compare(checkpoint, models, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
@@ -141,18 +141,14 @@ def _measure(
 def _models(recipe: Recipe, run: RunDirectory, sample: Sequence[TaskRow]) -> "dict[str, Model]":
     room = max(len(row.prompt_ids) + max(len(row.answer_ids), recipe.export.greedy_tokens) for row in sample)
     return {
-        name: open_graph(run.onnx(name), rows=ROWS_AT_ONCE, context_tokens=room, threads=_threads(recipe, run))
+        name: open_graph(
+            run.onnx(name),
+            rows=ROWS_AT_ONCE,
+            context_tokens=room,
+            threads=sensible_threads(run.merged, recipe.optim.threads),
+        )
         for name in exported(recipe.export, run)
     }
-
-
-def _threads(recipe: Recipe, run: RunDirectory) -> int:
-    """Below some 16 M parameters the matrices are smaller than the cost of sharing them out between threads.
-
-    On two busy cores the built-in base took 32 s with two threads and 7 s with one.
-    """
-    weights = sum(path.stat().st_size for path in run.merged.glob("*.safetensors"))
-    return 1 if weights < _ONE_THREAD_BYTES else recipe.optim.threads
 
 
 def _golden(recipe: Recipe, checkpoint: "Checkpoint", sample: Sequence[TaskRow]) -> list[GoldenPrompt]:

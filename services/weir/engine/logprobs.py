@@ -1,16 +1,22 @@
 """Log-probabilities under a model's own logits."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from weir.engine.draw import top_ids
 from weir.engine.step import Logits, PositionLogits
 
+NEVER: Final = -9999.0  # JSON has no infinity; OpenAI's API says it so
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A token's natural log-probability and those of the likeliest tokens of its place, likeliest first."""
+    """A token's natural log-probability and those of the likeliest tokens of its place, likeliest first.
+
+    `NEVER` is that of a token which the graph cannot say.
+    """
 
     logprob: float
     top: tuple[tuple[int, float], ...]
@@ -28,7 +34,7 @@ def scored(position: PositionLogits, token: int, top: int) -> Scored | None:
     if likeliest is None or normaliser is None:
         return None
     pairs = tuple((int(i), min(float(value) - normaliser, 0.0)) for i, value in zip(*likeliest, strict=True))
-    return Scored(min(logit - normaliser, 0.0), pairs)
+    return Scored(max(min(logit - normaliser, 0.0), NEVER), pairs)
 
 
 def log_sum_exp(logits: Logits) -> float:

@@ -133,7 +133,8 @@ class Scheduler:
         preempted = self._grow()
         decoding = [s for s in self._running if s.is_decoding]
         reads = sum(len(s.tokens) for s in decoding)
-        budget = self._chunking.budget(len(decoding), reads)
+        prompts = min(len(self._running) + len(self._waiting), self._max_running) - len(decoding)
+        budget = self._chunking.budget(len(decoding), reads, prompts)
         prefill = tuple(self._chunks(budget))
         drafts = budget > sum(row.size for row in prefill)  # a prompt that is cut needs the step for itself
         decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding), reads) if drafts else ()) for s in decoding)

@@ -153,8 +153,8 @@ class FixedChunks:
 class AdaptiveChunks:
     """As much as keeps the predicted step below `stretch` times a step that only decodes, but `FLOOR_TOKENS`.
 
-    That is for one prompt. Several share the machine with the streams: each of them, up to `_SHARES`, lengthens the step
-    by as much again. Otherwise prompts would queue while streams run at half their speed (measured: 16 users of a 0.5B
+    That is for one prompt. Several share the machine with the streams: each, up to `_SHARES`, lengthens the step by as
+    much again. Otherwise prompts would queue while streams run at half their speed (measured: 16 users of a 0.5B
     shape waited 5 s for a first token).
     With nothing decoding, what takes as long as `ceiling` tokens at the beginning of a prompt: newcomers wait for it.
     """

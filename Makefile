@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 PINS   := deploy/constraints/dev.txt
-EXTRAS := gateway,node,train,export,dev
+EXTRAS := gateway,node,train,export,bench,dev
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(PINS)
 # Where PyTorch's CPU build lives, if your package index holds only the CUDA one (see README).
 TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_INDEX))

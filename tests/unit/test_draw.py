@@ -109,7 +109,7 @@ def _nearly(params: SamplingParams) -> list[SamplingParams]:
 
 
 def _level_at_the_typical_border(logits: np.ndarray, params: SamplingParams) -> bool:
-    """Whether the last token that is kept and the first that is not are equally typical in float32, which keeps both."""
+    """Whether the last token kept and the first one cut are equally typical in float32, which keeps both."""
     _, p = distribution(logits, params.model_copy(update={"typical_p": 1.0}))
     logs = np.log(np.maximum(p, 1e-300))
     far = np.abs(-logs - float(-(p * logs).sum()))

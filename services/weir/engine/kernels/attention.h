@@ -3,6 +3,7 @@
  * Gimelshein 2018, arXiv:1805.02867). */
 #pragma once
 #include "kernels.h"
+#include "scratch.h"
 #include "simd.h"
 
 enum { SPAN = 64, QUERIES = 64, MAX_SIZE = 256 }; /* positions at once; queries of one kv head at once */
@@ -243,18 +244,6 @@ static void attention_item(void *argument, size_t item) {
   }
 }
 
-static void *attention_scratch(size_t bytes) {
-  static _Thread_local void *memory;
-  static _Thread_local size_t size;
-  if (bytes > size) {
-    free(memory);
-    size = bytes;
-    memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!memory) size = 0;
-  }
-  return memory;
-}
-
 static int attention(const Attention *at, const Pool *pool) {
   AttentionJob job = {.attention = at};
   int64_t each = at->heads / at->kv_heads;
@@ -262,7 +251,7 @@ static int attention(const Attention *at, const Pool *pool) {
   for (int64_t s = 0; s < at->sequences; s++)
     job.count += (at->sequence[s * 3 + 1] + job.tile - 1) / job.tile * at->kv_heads;
   size_t floats = at->tokens * at->heads * at->size;
-  char *memory = attention_scratch(floats * 4 + job.count * 12);
+  char *memory = scratch(floats * 4 + job.count * 12);
   if (!memory) return 1;
   job.q = (float *)memory;
   job.items = (int32_t *)(memory + floats * 4);

@@ -1,7 +1,7 @@
 /* Matrix product in 8 or 4 bits with activations rounded to int8: per row (8 bits), or per row and group (4 bits). */
 #pragma once
-#include <stdlib.h>
 #include "kernels.h"
+#include "scratch.h"
 #include "simd.h"
 
 /* Rows at once: 16 for 8-bit weights, 12 for 4-bit ones, which also need float sums; more would spill registers
@@ -294,19 +294,6 @@ static void product_item(void *argument, size_t item) {
     }
 }
 
-/* The calling thread's memory for rounded activations; it grows to the largest product and stays. */
-static void *product_scratch(size_t bytes) {
-  static _Thread_local void *memory;
-  static _Thread_local size_t size;
-  if (bytes > size) {
-    free(memory);
-    size = bytes;
-    memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!memory) size = 0;
-  }
-  return memory;
-}
-
 static int product(const Product *p, const Pool *pool) {
   if (!p->rows) return 0;
   ProductJob job = {.product = p};
@@ -315,7 +302,7 @@ static int product(const Product *p, const Pool *pool) {
   job.a.group = p->bits == 8 ? p->inner : p->group;
   job.a.groups = p->inner / job.a.group;
   size_t bytes = p->rows * p->inner, sums = p->rows * job.a.groups * 4, low = p->rows * p->rank * 4;
-  char *memory = product_scratch(bytes + 2 * sums + low + 128);
+  char *memory = scratch(bytes + 2 * sums + low + 128);
   if (!memory) return 1;
   job.a.bytes = (int8_t *)memory;
   job.a.scales = (float *)(memory + (bytes + 63) / 64 * 64);

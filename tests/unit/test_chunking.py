@@ -68,7 +68,7 @@ def prompt(tokens: int) -> Sequence:
 def test_a_step_with_a_prompt_stays_within_the_stretch(decoding: int, noise: float, cached: int) -> None:
     chunks = AdaptiveChunks(measured(noise=noise), ceiling=512)
     reads = 300 * decoding
-    budget = chunks.budget(decoding, reads, 1)
+    budget = chunks.budget(decoding, reads, 1).left(10**6)
     size = chunks.size(prompt(8000), cached, budget)
     alone = FIXED + PER_TOKEN * decoding + PER_READ * reads
     together = alone + PER_TOKEN * size + PER_READ * positions_read(size, cached)
@@ -83,7 +83,7 @@ def test_bounds_of_a_chunk() -> None:
 
     def size(times: StepTimes, decoding: int, cached: int = 0, ceiling: int = 512) -> int:
         chunks = AdaptiveChunks(times, ceiling=ceiling)
-        return chunks.size(far, cached, chunks.budget(decoding, 100 * decoding, 1))
+        return chunks.size(far, cached, chunks.budget(decoding, 100 * decoding, 1).left(10**6))
 
     assert size(steep, 1) == size(steep, 1, 90_000) == FLOOR_TOKENS
     assert size(flat, 1) > 480
@@ -96,7 +96,7 @@ def test_bounds_of_a_chunk() -> None:
 def test_with_nothing_decoding_a_chunk_late_in_a_prompt_takes_no_longer_than_an_early_one() -> None:
     times = measured()
     chunks = AdaptiveChunks(times, ceiling=512)
-    budget = chunks.budget(0, 0, 1)
+    budget = chunks.budget(0, 0, 1).left(10**6)
     early, late = (chunks.size(prompt(20_000), cached, budget) for cached in (0, 16_000))
     assert late < early / 2
     assert times.seconds(late, positions_read(late, 16_000)) < 1.1 * times.seconds(early, positions_read(early, 0))
@@ -104,7 +104,7 @@ def test_with_nothing_decoding_a_chunk_late_in_a_prompt_takes_no_longer_than_an_
 
 def test_a_prompts_end_is_read_whole() -> None:
     chunks = AdaptiveChunks(measured(), ceiling=512)
-    assert chunks.size(prompt(100), 97, chunks.budget(4, 400, 1)) == 3
+    assert chunks.size(prompt(100), 97, chunks.budget(4, 400, 1).left(10**6)) == 3
 
 
 @pytest.mark.parametrize(("size", "past", "reads"), [(1, 0, 1), (1, 9, 10), (3, 2, 3 + 4 + 5)])
@@ -114,6 +114,6 @@ def test_every_token_looks_at_itself_and_all_before_it(size: int, past: int, rea
 
 def test_prompts_that_wait_get_a_share_each_up_to_four() -> None:
     chunks = AdaptiveChunks(measured(), ceiling=4096)
-    one, *more = (chunks.budget(8, 2400, prompts) for prompts in (1, 2, 4, 9))
+    one, *more = (chunks.budget(8, 2400, prompts).left(10**6) for prompts in (1, 2, 4, 9))
 
     assert more == pytest.approx([2 * one, 4 * one, 4 * one])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from weir.contracts.errors import PromptBlockedError, RequestRejectedError, UnknownModelError, WeirError
 from weir.contracts.request import Message
+from weir.gateway.generation import RequestContext
 from weir.gateway.refusals import UnsupportedError
 from weir.gateway.surfaces.openai import ChatSurface
 
@@ -15,12 +16,12 @@ USER = {"role": "user", "content": "?"}
 
 
 def parse(**fields: object) -> object:
-    return SURFACE.parse(orjson.dumps({"messages": [USER]} | fields), "i")
+    return SURFACE.parse(orjson.dumps({"messages": [USER]} | fields), RequestContext("i"))
 
 
 def test_nulls_are_defaults() -> None:
     names = "model stream stream_options max_tokens temperature top_p seed stop n tools response_format logprobs"
-    job = SURFACE.parse(orjson.dumps({"messages": [USER]} | dict.fromkeys(names.split())), "i")
+    job = SURFACE.parse(orjson.dumps({"messages": [USER]} | dict.fromkeys(names.split())), RequestContext("i"))
 
     assert job.ask.request.sampling.is_greedy
     assert job.ask.request.messages == (Message(role="user", content="?"),)
@@ -28,7 +29,9 @@ def test_nulls_are_defaults() -> None:
 
 
 def test_max_completion_tokens_beats_max_tokens() -> None:
-    job = SURFACE.parse(orjson.dumps({"messages": [USER], "max_tokens": 5, "max_completion_tokens": 7}), "i")
+    job = SURFACE.parse(
+        orjson.dumps({"messages": [USER], "max_tokens": 5, "max_completion_tokens": 7}), RequestContext("i")
+    )
 
     assert job.ask.request.sampling.max_new_tokens == 7
 
@@ -65,4 +68,4 @@ def test_errors_have_openais_form(error: WeirError, status: int, code: str, kind
 @given(st.binary(max_size=60))
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     with pytest.raises(RequestRejectedError):
-        SURFACE.parse(body, "i")
+        SURFACE.parse(body, RequestContext("i"))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from weir.asgi.body import BodyTooLargeError
 from weir.contracts.errors import RequestRejectedError, ValidationError, WeirError
+from weir.gateway.generation import RequestContext
 from weir.gateway.refusals import UnreadableBodyError, UnsupportedError
 from weir.gateway.surfaces.tgi import TgiSurface
 
@@ -17,7 +18,7 @@ def test_langchains_body_is_greedy() -> None:
         b'{"inputs":"?","parameters":{"do_sample":false,"temperature":0.8,"top_k":10,"top_p":0.95,"typical_p":0.95,'
         b'"repetition_penalty":null,"return_full_text":false,"truncate":null,"stop":[],"seed":null,"watermark":false,'
         b'"max_new_tokens":512},"stream":false}',
-        "id-1",
+        RequestContext("id-1"),
     )
 
     assert job.ask.request.sampling.is_greedy
@@ -28,13 +29,15 @@ def test_langchains_body_is_greedy() -> None:
 
 
 def test_tokens_are_asked_of_the_node_only_when_they_are_shown() -> None:
-    assert not SURFACE.parse(b'{"inputs":"?"}', "i").ask.request.return_tokens
-    assert SURFACE.parse(b'{"inputs":"?","stream":true}', "i").ask.request.return_tokens
-    assert SURFACE.parse(b'{"inputs":"?","parameters":{"details":true}}', "i").ask.request.return_tokens
+    assert not SURFACE.parse(b'{"inputs":"?"}', RequestContext("i")).ask.request.return_tokens
+    assert SURFACE.parse(b'{"inputs":"?","stream":true}', RequestContext("i")).ask.request.return_tokens
+    assert SURFACE.parse(b'{"inputs":"?","parameters":{"details":true}}', RequestContext("i")).ask.request.return_tokens
 
 
 def test_empty_stop_strings_are_dropped() -> None:
-    assert SURFACE.parse(b'{"inputs":"?","parameters":{"stop":["","a"]}}', "i").ask.request.sampling.stop == ("a",)
+    assert SURFACE.parse(
+        b'{"inputs":"?","parameters":{"stop":["","a"]}}', RequestContext("i")
+    ).ask.request.sampling.stop == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +54,12 @@ def test_empty_stop_strings_are_dropped() -> None:
 )
 def test_what_is_refused(body: bytes, kind: type[WeirError]) -> None:
     with pytest.raises(kind):
-        SURFACE.parse(body, "i")
+        SURFACE.parse(body, RequestContext("i"))
 
 
 def test_a_refusal_never_quotes_the_body() -> None:
     with pytest.raises(ValidationError) as caught:
-        SURFACE.parse(b'{"inputs":{"secret":"words"}}', "i")
+        SURFACE.parse(b'{"inputs":{"secret":"words"}}', RequestContext("i"))
     assert "secret" not in str(caught.value)
 
 
@@ -64,7 +67,7 @@ def test_a_refusal_never_quotes_the_body() -> None:
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda t: b'{"inputs":"' + t.encode() + b'"}'))
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     try:
-        job = SURFACE.parse(body, "i")
+        job = SURFACE.parse(body, RequestContext("i"))
     except RequestRejectedError as error:
         job, status = None, SURFACE.error(error).status
     else:

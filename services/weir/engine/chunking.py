@@ -19,6 +19,8 @@ _PRIOR_FIXED, _PRIOR_READS = 16.0, 1024.0
 _PRIOR_WEIGHT = 0.01
 _FEATURES = 3
 _SHARES = 4
+_SHORT_SHARES = 8
+SHORT_TOKENS = 256  # a prompt of which no more than this must be read is short
 FLOOR_TOKENS = 4  # sixteen beside one stream of a 0.5B shape take three times as long as the stream alone
 
 
@@ -117,10 +119,35 @@ def _subsets() -> Iterator[list[int]]:
         yield from map(list, itertools.combinations(range(_FEATURES), count))
 
 
-class Chunking(Protocol):
-    """Decides where prompts are cut. A step's budget is in tokens at the beginning of a prompt."""
+class Budget:
+    """What a step may spend on prompts, in tokens at the beginning of a prompt; short prompts may use more of it."""
 
-    def budget(self, decoding: int, reads: int, prompts: int) -> float:
+    def __init__(self, long: float, short: float) -> None:
+        self._long, self._short = long, short
+        self._spent = 0.0
+
+    def left(self, unread: int) -> float:
+        """What a prompt may still use, of which so many tokens were unread when it was started."""
+        return (self._short if unread <= SHORT_TOKENS else self._long) - self._spent
+
+    def spend(self, cost: float) -> None:
+        self._spent += cost
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no prompt gets anything more."""
+        return self._spent >= self._short
+
+    @property
+    def is_full(self) -> bool:
+        """Whether long prompts get nothing more: the step is full."""
+        return self._spent >= self._long
+
+
+class Chunking(Protocol):
+    """Decides where prompts are cut."""
+
+    def budget(self, decoding: int, reads: int, prompts: int) -> Budget:
         """What a step may spend on `prompts` prompts in which `decoding` streams look at `reads` positions."""
         ...
 
@@ -139,8 +166,8 @@ class FixedChunks:
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
 
-    def budget(self, decoding: int, reads: int, prompts: int) -> float:  # noqa: ARG002  the protocol's
-        return self._tokens
+    def budget(self, decoding: int, reads: int, prompts: int) -> Budget:  # noqa: ARG002  the protocol's
+        return Budget(self._tokens, self._tokens)
 
     def size(self, sequence: Sequence, cached: int, budget: float) -> int:
         size = min(self._tokens - cached % self._tokens, len(sequence.tokens) - cached)
@@ -165,13 +192,17 @@ class AdaptiveChunks:
         self._floor = min(FLOOR_TOKENS, ceiling)
         self._stretch = stretch
 
-    def budget(self, decoding: int, reads: int, prompts: int) -> float:
+    def budget(self, decoding: int, reads: int, prompts: int) -> Budget:
         per_token = self._times.per_token
         if not decoding or (self._times.is_known and per_token <= 0):
-            return self._ceiling
+            return Budget(self._ceiling, self._ceiling)
         fixed = self._times.seconds(decoding, reads) / per_token if per_token > 0 else _PRIOR_FIXED + decoding
+        share = (self._stretch - 1.0) * fixed
         shares = min(max(prompts, 1), _SHARES)
-        return min(max((self._stretch - 1.0) * shares * fixed, self._floor), self._ceiling)
+        return Budget(self._bounded(shares * share), self._bounded(_SHORT_SHARES * share))
+
+    def _bounded(self, budget: float) -> float:
+        return min(max(budget, self._floor), self._ceiling)
 
     def size(self, sequence: Sequence, cached: int, budget: float) -> int:
         """At least the floor: a prompt must come to its end, however long."""

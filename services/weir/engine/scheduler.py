@@ -10,7 +10,7 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 
 from weir.engine.blocks import BlockPool
-from weir.engine.chunking import Chunking, positions_read
+from weir.engine.chunking import Budget, Chunking, positions_read
 from weir.engine.prefix import PrefixCache
 from weir.engine.sequence import Sequence
 from weir.engine.speculation import Speculation
@@ -136,7 +136,7 @@ class Scheduler:
         prompts = min(len(self._running) + len(self._waiting), self._max_running) - len(decoding)
         budget = self._chunking.budget(len(decoding), reads, prompts)
         prefill = tuple(self._chunks(budget))
-        drafts = budget > sum(row.size for row in prefill)  # a prompt that is cut needs the step for itself
+        drafts = not budget.is_full  # a prompt that is cut needs the step for itself
         decode = tuple(PlannedRow(s, 1, self._drafts(s, len(decoding), reads) if drafts else ()) for s in decoding)
         return StepPlan(decode, prefill, preempted, self._queried, self._hit)
 
@@ -184,35 +184,36 @@ class Scheduler:
         self._pool.release(sequence.blocks)
         sequence.blocks, sequence.published = [], 0
 
-    def _chunks(self, budget: float) -> Iterator[PlannedRow]:
+    def _chunks(self, budget: Budget) -> Iterator[PlannedRow]:
         """Go on with prompts that are half read, then start waiting sequences, while the budget lasts."""
         scored = SCORED_TOKENS
         for sequence in self._running:
-            if budget > 0 and not sequence.is_decoding:
+            if not budget.is_spent and not sequence.is_decoding:
                 self._hit += 0 if sequence.scores_prompt else self._prefix.skip(sequence)
-                size = self._size(sequence, sequence.cached, budget, scored)
-                budget -= self._chunking.cost(size, sequence.cached)
+                size = self._size(sequence, sequence.cached, budget.left(sequence.unread), scored)
+                budget.spend(self._chunking.cost(size, sequence.cached))
                 scored -= size if sequence.scores_prompt else 0
                 if size:
                     yield PlannedRow(sequence, size)
-        while budget > 0 and self._waiting and len(self._running) < self._max_running:
+        while not budget.is_spent and self._waiting and len(self._running) < self._max_running:
             size = self._start(self._waiting[0], budget, scored)
             if not size:
                 break
             sequence = self._waiting.pop(0)
-            budget -= self._chunking.cost(size, sequence.cached)
+            budget.spend(self._chunking.cost(size, sequence.cached))
             scored -= size if sequence.scores_prompt else 0
             yield PlannedRow(sequence, size)
 
     def _size(self, sequence: Sequence, cached: int, budget: float, scored: int) -> int:
-        size = self._chunking.size(sequence, cached, budget)
+        size = self._chunking.size(sequence, cached, budget) if budget > 0 else 0
         return min(size, scored) if sequence.scores_prompt else size
 
-    def _start(self, sequence: Sequence, budget: float, scored: int) -> int:
+    def _start(self, sequence: Sequence, budget: Budget, scored: int) -> int:
         """Give a waiting sequence its blocks, if they are there; return how many tokens to read at once, else 0."""
         found = [] if sequence.scores_prompt else self._prefix.match(sequence)
         cached = len(found) * self._pool.block_tokens
-        size = self._size(sequence, cached, budget, scored)
+        unread = len(sequence.tokens) - cached
+        size = self._size(sequence, cached, budget.left(unread), scored)
         missing = self._pool.needed(len(sequence.tokens)) - len(found)
         idle = sum(map(self._pool.is_idle, found))
         if not size or self._pool.available - idle < missing + self._reserve():
@@ -220,7 +221,7 @@ class Scheduler:
         for block in found:
             self._pool.hold(block)
         sequence.blocks = found + [self._pool.take() for _ in range(missing)]
-        sequence.cached, sequence.published = cached, len(found)
+        sequence.cached, sequence.published, sequence.unread = cached, len(found), unread
         self._queried += len(sequence.tokens)
         self._hit += cached
         insort(self._running, sequence, key=_rank)

@@ -18,6 +18,7 @@ class Sequence:
         keys: what `prefix.py` knows its full blocks by; as many as were needed so far.
         scores_prompt: logits after every token of the prompt are wanted, so none is taken from the prefix cache.
         deadline: on the monotonic clock; the engine gives it up then.
+        unread: tokens that had to be read when it was started; those of the prefix cache are not among them.
         guesser: what `speculation.py` keeps for it.
     """
 
@@ -34,6 +35,7 @@ class Sequence:
     keys: list[bytes] = field(default_factory=list)
     scores_prompt: bool = False
     deadline: float | None = None
+    unread: int = 0
     guesser: Any = None
 
     @property

@@ -1,7 +1,8 @@
 """The hot path: one POST over raw ASGI, from its body to its last byte."""
 
 import logging
-from contextlib import aclosing
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import RequestRejectedError, WeirError
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.service import GenerationService
-from weir.gateway.streams import collected
+from weir.gateway.streams import all_collected, all_of
 from weir.gateway.surfaces.base import Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Exchange:
         request_id = _request_id(scope)
         try:
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
-            job = self.surface.parse(body, request_id)
+            job = self.surface.parse(body, RequestContext(request_id))
         except CallerGoneError:
             self._count(499)
         except RequestRejectedError as error:
@@ -56,11 +57,11 @@ class Exchange:
     async def _run(self, job: Job, send: Send, request_id: str) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
         try:
-            generation = await self.service.start(job.ask)
-            async with aclosing(generation.events):
+            async with AsyncExitStack() as stack:
+                generations = await self._started(job.asks, stack)
                 if not job.is_stream:
-                    return job.whole(generation, await collected(generation.events))
-                await self._stream(job, generation, send, request_id)
+                    return job.whole(generations, await all_collected([g.events for g in generations]))
+                await self._stream(job, generations, send, request_id)
                 return None
         except WeirError as error:
             return self.surface.error(error)
@@ -68,10 +69,20 @@ class Exchange:
             _log.exception("request_failed")
             return self.surface.error(WeirError("internal error"))
 
-    async def _stream(self, job: Job, generation: Generation, send: Send, request_id: str) -> None:
-        await send(_start(200, job.stream_headers(generation), request_id))
+    async def _started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
+        """Start all; what was started is closed with the stack, also when another one is refused."""
+
+        async def start(ask: Ask) -> Generation:
+            generation = await self.service.start(ask)
+            await stack.enter_async_context(aclosing(generation.events))
+            return generation
+
+        return [await start(asks[0])] if len(asks) == 1 else await all_of([start(ask) for ask in asks])
+
+    async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
+        await send(_start(200, job.stream_headers(generations), request_id))
         try:
-            async with aclosing(job.frames(generation)) as frames:
+            async with aclosing(job.frames(generations)) as frames:
                 async for frame in frames:
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
         except WeirError as error:

@@ -3,18 +3,44 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
+from weir.contracts.caller import ANYONE, Caller
 from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.streams import Started
 
 
 @dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What an HTTP request says outside its body.
+
+    Attributes:
+        id: for logs, traces and the `x-request-id` header.
+        caller: who asks.
+        deadline: on `time.monotonic()`; work that cannot be of use any more never reaches a node.
+        priority: what the caller asked for; it never goes above the key's own.
+        idempotency_key: attempts with equal keys of one caller are one request.
+    """
+
+    id: str
+    caller: Caller = ANYONE
+    deadline: float | None = None
+    priority: int = 0
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """What a surface wants. `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt."""
+    """One generation that a surface wants.
+
+    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `prompt_ids` is a prompt
+    that the caller tokenised himself (`request.prompt` is its text then).
+    """
 
     request: GenerateRequest
     route: str
+    context: RequestContext
     truncate_tokens: int | None = None
+    prompt_ids: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)

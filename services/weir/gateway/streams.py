@@ -1,13 +1,15 @@
 """Ways to use an event stream."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 from weir.contracts.errors import BackendError
 from weir.contracts.events import Finished, GenerationEvent, Token
 
 Events = AsyncGenerator[GenerationEvent, None]
+T = TypeVar("T")
 
 
 class Started:
@@ -62,3 +64,51 @@ async def collected(events: Started) -> Collected:
         texts.append(event.text)
         tokens += event.tokens
     raise BackendError("the answer ended without saying why")
+
+
+async def all_collected(streams: Sequence[Started]) -> list[Collected]:
+    """Read all streams at once; the first failure ends all."""
+    if len(streams) == 1:
+        return [await collected(streams[0])]
+    return await all_of([collected(stream) for stream in streams])
+
+
+async def merged(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+    """Yield the events of all streams as they come, each with the number of its stream; the first failure is raised."""
+    arrived: asyncio.Queue[tuple[int, GenerationEvent | Exception]] = asyncio.Queue(maxsize=2 * len(streams))
+
+    async def pump(number: int, stream: Started) -> None:
+        failure: Exception = BackendError("the answer ended without saying why")
+        try:
+            async for event in stream:
+                await arrived.put((number, event))
+                if isinstance(event, Finished):
+                    return
+        except Exception as error:  # noqa: BLE001 - raised by who reads
+            failure = error
+        await arrived.put((number, failure))
+
+    pumps = [asyncio.create_task(pump(number, stream)) for number, stream in enumerate(streams)]
+    try:
+        running = len(pumps)
+        while running:
+            number, event = await arrived.get()
+            if isinstance(event, Exception):
+                raise event
+            running -= isinstance(event, Finished)
+            yield number, event
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def all_of(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Wait for all; the first failure cancels the others and is raised as it is, not as a group."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
 """What every surface offers to the ASGI side."""
 
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pydantic
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from weir.contracts.errors import OverloadedError, ValidationError, WeirError
 from weir.contracts.request import SamplingParams
-from weir.gateway.generation import Ask, Generation
+from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.refusals import UnreadableBodyError
 from weir.gateway.streams import Collected
 
@@ -43,16 +43,18 @@ class Job(Protocol):
     """One parsed request and how its answer is put."""
 
     @property
-    def ask(self) -> Ask: ...
+    def asks(self) -> Sequence[Ask]:
+        """One or more (`n`, `best_of`, a list of prompts); all are run at once, the answer is in their order."""
+        ...
 
     @property
     def is_stream(self) -> bool: ...
 
-    def whole(self, generation: Generation, answer: Collected) -> Reply: ...
+    def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply: ...
 
-    def stream_headers(self, generation: Generation) -> Headers: ...
+    def stream_headers(self, generations: Sequence[Generation]) -> Headers: ...
 
-    def frames(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+    def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
         """Yield server-sent events; a failure is raised, the caller frames it with `Surface.late_error`."""
         ...
 
@@ -69,7 +71,7 @@ class Surface(Protocol):
     @property
     def summary(self) -> str: ...
 
-    def parse(self, body: bytes, request_id: str) -> Job:
+    def parse(self, body: bytes, context: RequestContext) -> Job:
         """Raises `RequestRejectedError` when the body is not what the API takes."""
         ...
 

@@ -1,6 +1,6 @@
 """OpenAI's chat completions: `/v1/chat/completions`, whole or streamed, and its error objects."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, FinishReason, Usage
 from weir.contracts.request import GenerateRequest
-from weir.gateway.generation import Ask, Generation
+from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.refusals import UnreadableBodyError
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
@@ -47,13 +47,15 @@ class ChatSurface:
     def summary(self) -> str:
         return "Chat completion, whole or as server-sent events (OpenAI)"
 
-    def parse(self, body: bytes, request_id: str) -> "ChatJob":
+    def parse(self, body: bytes, context: RequestContext) -> "ChatJob":
         parsed = decoded(ChatBody, body)
         check(parsed)
         messages, sampling = messages_of(parsed), sampling_of(parsed)
-        request = GenerateRequest(id=request_id, model=parsed.model, messages=messages, sampling=sampling)
+        request = GenerateRequest(id=context.id, model=parsed.model, messages=messages, sampling=sampling)
         with_usage = bool(parsed.stream_options and parsed.stream_options.include_usage)
-        return ChatJob(Ask(request, self.path), bool(parsed.stream), with_usage, int(datetime.now(UTC).timestamp()))
+        return ChatJob(
+            Ask(request, self.path, context), bool(parsed.stream), with_usage, int(datetime.now(UTC).timestamp())
+        )
 
     def error(self, error: WeirError) -> Reply:
         return Reply(_status(error), JSON_HEADERS + retry_after(error), orjson.dumps(error_object(error)))
@@ -71,7 +73,12 @@ class ChatJob:
     with_usage: bool
     created: int
 
-    def whole(self, generation: Generation, answer: Collected) -> Reply:
+    @property
+    def asks(self) -> tuple[Ask]:
+        return (self.ask,)
+
+    def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
+        (generation,), (answer,) = generations, answers
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": answer.text, "refusal": None},
@@ -82,11 +89,12 @@ class ChatJob:
         body["usage"] = _usage(answer.finished.usage)
         return Reply(200, JSON_HEADERS, orjson.dumps(body))
 
-    def stream_headers(self, generation: Generation) -> Headers:  # noqa: ARG002 - the same for every answer
+    def stream_headers(self, generations: Sequence[Generation]) -> Headers:  # noqa: ARG002 - the same for every answer
         return STREAM_HEADERS
 
-    async def frames(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+    async def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
         """Yield the role, the text, the reason, the usage if asked for, and `[DONE]`."""
+        (generation,) = generations
         head, tail = self._chunk_frame(generation)
         yield head + b'{"role":"assistant","content":""}' + tail % b"null"
         async for event in generation.events:

@@ -1,6 +1,6 @@
 """TGI's routes: `/`, `/generate`, `/generate_stream`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -19,7 +19,7 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, FinishReason, Token, TokenChunk
 from weir.contracts.request import GenerateRequest
-from weir.gateway.generation import Ask, Generation
+from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
 from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, check, sampling_of
@@ -52,18 +52,18 @@ class TgiSurface:
     def summary(self) -> str:
         return "Generate text as server-sent events (TGI)" if self.streams else "Generate text (TGI)"
 
-    def parse(self, body: bytes, request_id: str) -> "TgiJob":
+    def parse(self, body: bytes, context: RequestContext) -> "TgiJob":
         parsed = decoded(TgiBody, body)
         check(parsed)
         given = parsed.parameters or TgiParameters()
         is_stream = self.streams or bool(parsed.stream)
         request = GenerateRequest(
-            id=request_id,
+            id=context.id,
             prompt=parsed.inputs,
             sampling=sampling_of(given),
             return_tokens=is_stream or bool(given.details),
         )
-        ask = Ask(request, self.path, given.truncate)
+        ask = Ask(request, self.path, context, given.truncate)
         return TgiJob(ask, is_stream, self.in_array, bool(given.details), bool(given.return_full_text))
 
     def error(self, error: WeirError) -> Reply:
@@ -85,7 +85,12 @@ class TgiJob:
     with_details: bool
     with_full_text: bool
 
-    def whole(self, generation: Generation, answer: Collected) -> Reply:
+    @property
+    def asks(self) -> tuple[Ask]:
+        return (self.ask,)
+
+    def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
+        (generation,), (answer,) = generations, answers
         body: dict[str, Any] = {"generated_text": self._full_text(answer.text)}
         if self.with_details:
             details = _reason(answer.finished) | {
@@ -98,15 +103,16 @@ class TgiJob:
         headers = JSON_HEADERS + _compute_headers(generation) + _timing_headers(generation, answer)
         return Reply(200, headers, orjson.dumps([body] if self.in_array else body))
 
-    def stream_headers(self, generation: Generation) -> Headers:
-        return STREAM_HEADERS + _compute_headers(generation)
+    def stream_headers(self, generations: Sequence[Generation]) -> Headers:
+        return STREAM_HEADERS + _compute_headers(generations[0])
 
-    async def frames(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+    async def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
         """Yield TGI's events: one per token, the last one with the whole text.
 
         TGI's last token event is also the end, which a node may tell only later. A token that can be the last one (the
         token limit is reached, or it is special) waits for that; else a special token without text ends the stream.
         """
+        (generation,) = generations
         texts: list[str] = []
         index = 0
         waiting: Token | None = None

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from time import perf_counter
 
-from weir.contracts.errors import PromptBlockedError
+from weir.contracts.errors import PromptBlockedError, UnknownModelError
 from weir.contracts.request import GenerateRequest, Message
 from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import Ask, Generation
@@ -33,7 +33,7 @@ class Preparation:
             PromptBlockedError: an input rule matched, or the filter failed.
             ContextTooLongError: prompt and answer do not fit.
             ValidationError: the chat template refuses the messages.
-            UnknownAdapterError: the release has no such adapter.
+            UnknownModelError: the release has another version, or no such adapter.
         """
         ask = generation.ask
         size = len(ask.request.prompt) + sum(len(message.content) for message in ask.request.messages)
@@ -43,8 +43,7 @@ class Preparation:
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
-        if ask.request.adapter is not None and ask.request.adapter not in model.adapters:
-            raise UnknownAdapterError
+        _check_served(model, ask)
         request = self.filtered(ask.request)
         prompt = _rendered(model, request, ask.truncate_tokens)
         generation.prompt_tokens = model.prompts.count(prompt)
@@ -85,6 +84,13 @@ class Preparation:
         action = "error" if verdict is FAILED else str(verdict.action)
         for rule in verdict.rules or ("none",):
             self.metrics.guard_verdicts("input", rule, action).inc()
+
+
+def _check_served(model: ServedModel, ask: Ask) -> None:
+    if ask.version is not None and ask.version != model.version:
+        raise UnknownModelError("this gateway does not serve the version that was asked for")
+    if ask.request.adapter is not None and ask.request.adapter not in model.adapters:
+        raise UnknownAdapterError
 
 
 def _rendered(model: ServedModel, request: GenerateRequest, truncate_tokens: int | None) -> str:

@@ -40,6 +40,4 @@ class AlternativeScreen:
         whole = self._before + fold(text)
         begin = 1 if self._is_cut else 0
         spans = self._matcher.spans(whole, begin, len(whole), is_end=True).spans
-        return any(
-            span.end > len(self._before) and self._matcher.action(span) is not Action.FLAG for span in spans
-        )
+        return any(span.end > len(self._before) and self._matcher.action(span) is not Action.FLAG for span in spans)

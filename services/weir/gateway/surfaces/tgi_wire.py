@@ -149,7 +149,9 @@ def adapter_of(given: TgiParameters) -> str | None:
     if not given.adapter_id:
         return None
     if re.fullmatch(MODEL_NAME, given.adapter_id) is None:
-        raise ValidationError("`parameters.adapter_id`: this model has no adapter of that name", "parameters.adapter_id")
+        raise ValidationError(
+            "`parameters.adapter_id`: this model has no adapter of that name", "parameters.adapter_id"
+        )
     return given.adapter_id
 
 

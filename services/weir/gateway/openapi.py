@@ -71,7 +71,7 @@ def _operation(surface: Surface, entry: Documented) -> dict[str, Any]:
 
 def _success(entry: Documented) -> dict[str, Any]:
     one = _reference(entry.answer)
-    schema = {"type": "array", "items": one} if entry.in_array else one
+    schema: dict[str, Any] = {"type": "array", "items": one} if entry.in_array else {**one}
     if entry.alternatives:
         schema = {"anyOf": [schema, *map(_reference, entry.alternatives)]}
     content: dict[str, Any] = {"application/json": {"schema": schema}}

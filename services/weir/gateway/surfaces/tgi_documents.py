@@ -12,7 +12,7 @@ class _Answer(BaseModel):
 
 
 class TgiToken(_Answer):
-    """`text` is what the token added to the answer. Id 0, log-probability 0: what stands for text that a rule replaced."""
+    """`text` is what the token added. Id 0 with log-probability 0 stands for text that a rule replaced."""
 
     id: int
     text: str

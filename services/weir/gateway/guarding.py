@@ -8,6 +8,7 @@ from weir.contracts.errors import BackendError
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, PromptToken, Token, TokenChunk, Usage
 from weir.gateway.generation import Generation
 from weir.gateway.streams import Events
+from weir.guard.alternatives import AlternativeScreen
 from weir.guard.output import OutputGuard, Piece
 from weir.guard.policy import Action
 from weir.guard.tokens import TokenAligner
@@ -42,6 +43,7 @@ class _GuardedAnswer:
         self._guard = guard
         self._stream = guard.stream()
         self._aligner = TokenAligner() if generation.ask.request.gives_tokens else None
+        self._alternatives = AlternativeScreen(guard.matcher) if generation.ask.request.sampling.logprobs else None
         self._generation = generation
         self._prompt: tuple[PromptToken, ...] = ()  # not sent yet
         self._unreported_tokens = 0  # generated since the last chunk that was sent
@@ -82,9 +84,10 @@ class _GuardedAnswer:
         self._generation.generated_tokens += event.token_count
         self._unreported_tokens += event.token_count
         if event.prompt:
-            self._prompt = self._guard.without_found(event.prompt)
+            self._prompt = AlternativeScreen(self._guard.matcher).screened(event.prompt)
         if self._aligner is not None:
-            self._aligner.take(self._guard.without_found(event.tokens), event.text)
+            tokens = event.tokens if self._alternatives is None else self._alternatives.screened(event.tokens)
+            self._aligner.take(tokens, event.text)
         pieces = self._stream.feed(event.text)
         self._most_held = max(self._most_held, self._stream.held_chars)
         if self._stream.blocked_by is not None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-from weir.contracts.errors import PromptBlockedError, UnknownModelError, ValidationError
+from weir.contracts.errors import PromptBlockedError, ValidationError
 from weir.contracts.grammar import JsonSchema
 from weir.contracts.request import GenerateRequest, Message, Tool, ToolUse
 from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.refusals import ContextTooLongError, UnsupportedError
+from weir.gateway.refusals import ContextTooLongError, UnknownAdapterError, UnsupportedError
 from weir.guard.input import InputFilter
 from weir.guard.policy import Action
 from weir.guard.verdict import FAILED, Verdict
@@ -39,7 +39,7 @@ class Preparation:
             ContextTooLongError: prompt and answer do not fit.
             ValidationError: the chat template refuses the messages, or a token is not in the vocabulary.
             UnsupportedError: the chat template has no place for tools.
-            UnknownModelError: the release has no such adapter.
+            UnknownAdapterError: the release has no such adapter.
         """
         ask = generation.ask
         size = len(ask.request.prompt) + len(ask.request.prompt_ids)
@@ -51,7 +51,7 @@ class Preparation:
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
         _check(model, ask.request)
-        request = self._filtered(_with_text(model, ask.request))
+        request = self.filtered(_with_text(model, ask.request))
         prompt = _rendered(model, request, ask)
         generation.prompt_tokens = len(request.prompt_ids) or model.prompts.count(prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
@@ -59,7 +59,12 @@ class Preparation:
         rendered = request.rendered(prompt, request.sampling.model_copy(update=changed))
         return rendered.model_copy(update={"model": model.name})
 
-    def _filtered(self, request: GenerateRequest) -> GenerateRequest:
+    def filtered(self, request: GenerateRequest) -> GenerateRequest:
+        """Return the request as the input rules leave it.
+
+        Raises:
+            PromptBlockedError: a rule matched, or the filter failed.
+        """
         began = perf_counter()
         if request.prompt:
             passed = self._passed(request.prompt)
@@ -116,7 +121,7 @@ class Preparation:
 def _check(model: ServedModel, request: GenerateRequest) -> None:
     """Refuse what only this model cannot do; the fields are named as in OpenAI's API, the only one that has them."""
     if request.adapter is not None and request.adapter not in model.adapters:
-        raise UnknownModelError("this gateway does not serve the model that was asked for")
+        raise UnknownAdapterError
     size = model.prompts.manifest.vocab_size
     if any(token >= size for token, _ in request.sampling.logit_bias):
         raise ValidationError(f"`logit_bias`: a token id beyond the vocabulary of {size}", "logit_bias")

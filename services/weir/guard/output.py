@@ -1,15 +1,10 @@
 """The output guard: releases a stream's text as soon as no rule can still match it, and never earlier."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from weir.contracts.events import PromptToken, Token
-from weir.guard.fold import fold, fold_with_origins
+from weir.guard.fold import fold_with_origins
 from weir.guard.matcher import Matcher, Span
 from weir.guard.policy import Action, Policy
-
-AnyToken = TypeVar("AnyToken", Token, PromptToken)
 
 
 class Piece(NamedTuple):
@@ -32,19 +27,6 @@ class OutputGuard:
 
     def stream(self) -> "StreamGuard":
         return StreamGuard(self)
-
-    def without_found(self, tokens: Sequence[AnyToken]) -> tuple[AnyToken, ...]:
-        """Return the tokens without those alternatives whose own text a rule would hold back."""
-        return tuple(self._clean(token) if token.top else token for token in tokens)
-
-    def _clean(self, token: AnyToken) -> AnyToken:
-        kept = tuple(other for other in token.top if not self._holds_back(other.text))
-        return token if len(kept) == len(token.top) else replace(token, top=kept)
-
-    def _holds_back(self, text: str) -> bool:
-        folded = fold(text)
-        found = self.matcher.spans(folded, 0, len(folded), is_end=True).spans
-        return any(self.matcher.action(span) is not Action.FLAG for span in found)
 
 
 class StreamGuard:

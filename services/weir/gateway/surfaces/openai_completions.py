@@ -15,11 +15,11 @@ from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.refusals import UnsupportedError
 from weir.gateway.streams import Collected, merged
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
+from weir.gateway.surfaces.limits import MAX_ANSWERS
 from weir.gateway.surfaces.openai_errors import error_event, error_reply
 from weir.gateway.surfaces.openai_frames import DONE, REASONS, Frames, likelihood, usage_of
 from weir.gateway.surfaces.openai_logprobs import completion_logprobs
 from weir.gateway.surfaces.openai_wire import (
-    MAX_CHOICES,
     Asked,
     ResponseFormat,
     choices_of,
@@ -39,7 +39,7 @@ class CompletionBody(Asked):
     """Every field but `prompt` may be null or left out. `max_tokens` is 16 then, as with OpenAI; 0 needs `echo`."""
 
     prompt: str | list[str] | TokenIds | list[TokenIds]
-    best_of: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    best_of: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20)
     suffix: str | None = None

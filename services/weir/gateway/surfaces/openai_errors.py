@@ -26,8 +26,7 @@ def error_event(error: WeirError) -> bytes:
 
 
 def error_object(error: WeirError) -> dict[str, Any]:
-    body = {"message": str(error), "type": _type(error), "param": getattr(error, "field", None), "code": _code(error)}
-    return {"error": body}
+    return {"error": {"message": str(error), "type": _type(error), "param": _param(error), "code": _code(error)}}
 
 
 def status_of(error: WeirError) -> int:
@@ -35,6 +34,13 @@ def status_of(error: WeirError) -> int:
     if isinstance(error, ValidationError) and not isinstance(error, UnreadableBodyError):
         return 400
     return error.status.value
+
+
+def _param(error: WeirError) -> str | None:
+    if isinstance(error, UnknownModelError):
+        return "model"  # an adapter is named there too
+    field: str | None = getattr(error, "field", None)
+    return "response_format" if field == "grammar" else field
 
 
 def _type(error: WeirError) -> str:

@@ -10,10 +10,10 @@ from weir.contracts.errors import UnknownModelError, ValidationError
 from weir.contracts.grammar import Grammar, JsonObject
 from weir.contracts.request import MODEL_NAME, GenerateRequest, SamplingParams
 from weir.gateway.surfaces.base import Wire, sampling
+from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_STOP_CHARS, MAX_STOPS
+from weir.oip.grammar import read_grammar
 
-MAX_CHOICES = 4
-_MAX_STOPS = 8
-_MAX_STOP_CHARS = 64
+_VLLM = ("structured_outputs", "guided_json", "guided_regex", "guided_choice")
 _SEEDS = 2**64
 _ADAPTER = re.compile(MODEL_NAME)
 _GRAMMARS: TypeAdapter[Grammar] = TypeAdapter(Grammar)
@@ -51,12 +51,13 @@ class Asked(Sampled):
     """`user` and `metadata` are accepted and not used."""
 
     model: str | None = None
-    n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
     max_tokens: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
+    structured_outputs: dict[str, Any] | None = None
     guided_json: dict[str, Any] | str | None = None
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
@@ -110,22 +111,18 @@ def sampling_of(body: Sampled, **more: Any) -> SamplingParams:
 
 
 def grammar_of(body: Asked, given: ResponseFormat | None = None) -> Grammar | None:
-    """Return what the answer is held to, in whichever of the ways it was asked for.
+    """Return what the answer is held to, in whichever way it was asked for: OpenAI's, huggingface_hub's or vLLM's.
 
     Raises:
         ValidationError: it is none, or there is more than one.
     """
-    found = [
-        ("guided_json", "json_schema", "schema_text", body.guided_json),
-        ("guided_regex", "regex", "pattern", body.guided_regex),
-        ("guided_choice", "choice", "choices", body.guided_choice),
-    ]
-    grammars = [_grammar(field, {"type": kind, key: value}) for field, kind, key, value in found if value is not None]
+    field, wanted = read_grammar({name: getattr(body, name) for name in _VLLM}, "")
     form = _form(given) if given is not None else None
-    grammars += [form] if form is not None else []
-    if len(grammars) > 1:
-        raise ValidationError("`response_format`: one form of the answer at most", "response_format")
-    return grammars[0] if grammars else None
+    if wanted is None:
+        return form
+    if form is not None:
+        raise ValidationError(f"`{field}`: not beside `response_format`", field)
+    return _grammar(field, wanted)
 
 
 def _form(given: ResponseFormat) -> Grammar | None:
@@ -177,10 +174,10 @@ def _grammar(field: str, value: dict[str, Any]) -> Grammar:
 
 def _stops(given: str | list[str] | None) -> tuple[str, ...]:
     stops = [given] if isinstance(given, str) else given or []
-    if len(stops) > _MAX_STOPS:
-        raise ValidationError(f"`stop` supports up to {_MAX_STOPS} stop sequences. Given: {len(stops)}", "stop")
-    if any(len(stop) > _MAX_STOP_CHARS for stop in stops):
-        raise ValidationError(f"`stop`: a stop sequence has at most {_MAX_STOP_CHARS} characters", "stop")
+    if len(stops) > MAX_STOPS:
+        raise ValidationError(f"`stop` supports up to {MAX_STOPS} stop sequences. Given: {len(stops)}", "stop")
+    if any(len(stop) > MAX_STOP_CHARS for stop in stops):
+        raise ValidationError(f"`stop`: a stop sequence has at most {MAX_STOP_CHARS} characters", "stop")
     return tuple(stop for stop in stops if stop)
 
 

@@ -18,6 +18,8 @@ from weir.gateway.settings import GatewaySettings
 from weir.gateway.surfaces.base import Surface
 from weir.gateway.surfaces.openai import ChatSurface
 from weir.gateway.surfaces.openai_completions import CompletionSurface
+from weir.gateway.surfaces.openai_embeddings import EmbeddingSurface
+from weir.gateway.surfaces.openai_responses import ResponsesSurface
 from weir.gateway.surfaces.tgi import TgiSurface
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
@@ -32,6 +34,8 @@ SURFACES: tuple[Surface, ...] = (
     TgiSurface("/generate_stream", streams=True),
     ChatSurface(),
     CompletionSurface(),
+    ResponsesSurface(),
+    EmbeddingSurface(),
 )
 
 

@@ -30,6 +30,15 @@ def make_prompt_release(
     return root
 
 
+def write_template(root: Path, template: str) -> None:
+    """Give the release at `root` another chat template, and the manifest that vouches for it."""
+    (root / "model" / "chat_template.jinja").write_text(template, encoding="utf-8")
+    old = ReleaseManifest.model_validate_json((root / "manifest.json").read_bytes())
+    manifest = _manifest(root, old.model, old.version, old.context_tokens, old.prompt_mode)
+    (root / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    (root / "COMPLETE").write_text(sha256_file(root / "manifest.json"))
+
+
 def _tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

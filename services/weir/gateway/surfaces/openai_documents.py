@@ -1,10 +1,10 @@
 """The shapes of OpenAI's answers, for the OpenAPI document."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Reason = Literal["stop", "length", "content_filter"]
+Reason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
 class _Answer(BaseModel):
@@ -17,49 +17,146 @@ class Usage(_Answer):
     total_tokens: int
 
 
+class Alternative(_Answer):
+    """`bytes` is null for a part of a character."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(Alternative):
+    top_logprobs: list[Alternative]
+
+
+class ChatLogprobs(_Answer):
+    content: list[TokenLogprob]
+    refusal: None
+
+
+class CalledFunction(_Answer):
+    """`arguments` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(_Answer):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class AssistantMessage(_Answer):
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatChoice(_Answer):
     index: int
     message: AssistantMessage
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Reason
 
 
-class ChatCompletion(_Answer):
+class _Envelope(_Answer):
     id: str
-    object: Literal["chat.completion"]
     created: int
     model: str
+    system_fingerprint: str
+
+
+class ChatCompletion(_Envelope):
+    object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
+
+
+class FunctionDelta(_Answer):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(_Answer):
+    """`id`, `type` and the name come first, once; then pieces of the arguments."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta
 
 
 class Delta(_Answer):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChunkChoice(_Answer):
     index: int
     delta: Delta
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Reason | None
 
 
-class ChatCompletionChunk(_Answer):
+class ChatCompletionChunk(_Envelope):
     """The last one with a choice has the reason; after it one without choices has the usage, if that was asked for."""
 
-    id: str
     object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
+
+
+class CompletionLogprobs(_Answer):
+    """Parallel lists; nothing precedes the first token of an echoed prompt, so it has no log-probability."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(_Answer):
+    """In a stream the reason is null until the last chunk of a choice."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Reason | None
+
+
+class Completion(_Envelope):
+    """Also the form of a stream's chunks, where the usage is null or missing but in the last one."""
+
+    object: Literal["text_completion"]
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+
+
+class Response(BaseModel):
+    """OpenAI's response object: https://platform.openai.com/docs/api-reference/responses/object."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete"]
+    model: str
+    output: list[dict[str, Any]]
+    incomplete_details: dict[str, str] | None
+    usage: dict[str, Any] | None
+
+
+class ResponseEvent(BaseModel):
+    """What all events of a response's stream have; `type` says what else there is."""
+
+    type: str
+    sequence_number: int | None = None
+
+
+class NoEmbeddings(BaseModel):
+    """Never sent: no release that Weir makes gives embeddings."""
 
 
 class ErrorObject(_Answer):
@@ -80,6 +177,7 @@ class Model(_Answer):
     owned_by: str
     version: int
     max_model_len: int
+    parent: str | None = None
 
 
 class ModelList(_Answer):

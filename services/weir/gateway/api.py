@@ -117,7 +117,7 @@ def _models(service: GenerationService) -> APIRouter:
         return JSONResponse({"object": "list", "data": openai_models(service.catalog)})
 
     @router.get(
-        "/v1/models/{name}",
+        "/v1/models/{name:path}",
         summary="One model",
         responses={200: {"model": Model}, 404: {"model": OpenAIError, "description": "there is no such model"}},
     )

@@ -14,7 +14,7 @@ from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import RequestContext
 from weir.gateway.service import GenerationService
 from weir.gateway.surfaces.base import JSON_HEADERS, Direct, Reply, decoded
-from weir.gateway.surfaces.openai_wire import ChatBody, messages_of
+from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of
 from weir.gateway.surfaces.tgi_errors import error_event, error_reply
 from weir.gateway.surfaces.tgi_wire import TgiBody, check
 

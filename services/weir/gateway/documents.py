@@ -29,13 +29,10 @@ _OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One route's answers; without `answer` it refuses whatever it is asked.
-
-    `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any.
-    """
+    """One route's answers. `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any."""
 
     tag: str
-    answer: type[BaseModel] | None
+    answer: type[BaseModel]
     error: type[BaseModel]
     statuses: Mapping[int, str]
     example: Mapping[str, Any]
@@ -73,7 +70,7 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         _INPUTS,
         tgi.TgiTokenEvent,
         in_array=True,
-        alternatives=(openai.ChatCompletion,),
+        alternatives=(openai.ChatCompletion, openai.Completion),
     ),
     "/vertex": Documented(
         "TGI", tgi.VertexAnswer, tgi.TgiError, _TGI_STATUSES, {"instances": [{"inputs": "How do I return an order?"}]}
@@ -82,13 +79,13 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         "OpenAI", openai.ChatCompletion, openai.OpenAIError, _OPENAI_STATUSES, _MESSAGES, openai.ChatCompletionChunk
     ),
     "/v1/completions": Documented(
-        "OpenAI", openai.Completion, openai.OpenAIError, _OPENAI_STATUSES, _PROMPT, openai.CompletionChunk
+        "OpenAI", openai.Completion, openai.OpenAIError, _OPENAI_STATUSES, _PROMPT, openai.Completion
     ),
     "/v1/responses": Documented(
-        "OpenAI", openai.ResponseObject, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseEvent
+        "OpenAI", openai.Response, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseStreamEvent
     ),
     "/v1/embeddings": Documented(
-        "OpenAI", None, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
+        "OpenAI", openai.NoEmbeddings, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
     ),
     "/v2/models/{model}/generate": _TRITON,
     "/v2/models/{model}/generate_stream": _TRITON,

@@ -27,7 +27,11 @@ EXACT: tuple[Surface, ...] = (
     TokenizeSurface(),
     ChatTokenizeSurface(),
     InvocationsSurface(
-        (("messages", ChatSurface("/invocations")), ("inputs", TgiSurface("/invocations", in_array=True)))
+        (
+            ("messages", ChatSurface("/invocations")),
+            ("prompt", CompletionSurface("/invocations")),
+            ("inputs", TgiSurface("/invocations", in_array=True)),
+        )
     ),
     VertexSurface(),
 )

@@ -1,8 +1,8 @@
-"""The shapes of OpenAI's answers, for the OpenAPI document; answers are written without them."""
+"""The shapes of OpenAI's answers, for the OpenAPI document."""
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, RootModel
 
 Reason = Literal["stop", "length", "content_filter", "tool_calls"]
 
@@ -11,45 +11,47 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class CompletionUsage(_Answer):
+class Usage(_Answer):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
 
-class FunctionCalled(_Answer):
+class Alternative(_Answer):
+    """`bytes` is null for a part of a character."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(Alternative):
+    top_logprobs: list[Alternative]
+
+
+class ChatLogprobs(_Answer):
+    content: list[TokenLogprob]
+    refusal: None
+
+
+class CalledFunction(_Answer):
+    """`arguments` is JSON text."""
+
     name: str
-    arguments: str = Field(description="JSON text")
+    arguments: str
 
 
-class AssistantToolCall(_Answer):
+class ToolCall(_Answer):
     id: str
     type: Literal["function"]
-    function: FunctionCalled
+    function: CalledFunction
 
 
 class AssistantMessage(_Answer):
     role: Literal["assistant"]
     content: str | None
     refusal: None
-    tool_calls: list[AssistantToolCall] | None = None
-
-
-class TopLogprob(_Answer):
-    token: str
-    logprob: float
-    bytes: list[int] | None
-
-
-class TokenLogprob(TopLogprob):
-    """What stands for text that a rule replaced has log-probability 0 and no alternatives."""
-
-    top_logprobs: list[TopLogprob]
-
-
-class ChatLogprobs(_Answer):
-    content: list[TokenLogprob]
-    refusal: None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatChoice(_Answer):
@@ -59,23 +61,26 @@ class ChatChoice(_Answer):
     finish_reason: Reason
 
 
-class ChatCompletion(_Answer):
+class _Envelope(_Answer):
     id: str
-    object: Literal["chat.completion"]
     created: int
     model: str
     system_fingerprint: str
+
+
+class ChatCompletion(_Envelope):
+    object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    usage: CompletionUsage
+    usage: Usage
 
 
 class FunctionDelta(_Answer):
     name: str | None = None
-    arguments: str
+    arguments: str | None = None
 
 
 class ToolCallDelta(_Answer):
-    """The first one of a call has its id and its name."""
+    """`id`, `type` and the name come first, once; then pieces of the arguments."""
 
     index: int
     id: str | None = None
@@ -83,29 +88,55 @@ class ToolCallDelta(_Answer):
     function: FunctionDelta
 
 
-class ChatDelta(_Answer):
+class Delta(_Answer):
     role: Literal["assistant"] | None = None
     content: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
 
 
-class ChatChunkChoice(_Answer):
+class ChunkChoice(_Answer):
     index: int
-    delta: ChatDelta
+    delta: Delta
     logprobs: ChatLogprobs | None
     finish_reason: Reason | None
 
 
-class ChatCompletionChunk(_Answer):
+class ChatCompletionChunk(_Envelope):
     """The last one with a choice has the reason; after it one without choices has the usage, if that was asked for."""
 
-    id: str
     object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
-    system_fingerprint: str
-    choices: list[ChatChunkChoice]
-    usage: CompletionUsage | None = None
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+
+
+class CompletionLogprobs(_Answer):
+    """Parallel lists; nothing precedes the first token of an echoed prompt, so it has no log-probability."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(_Answer):
+    """In a stream the reason is null until the last chunk of a choice."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Reason | None
+
+
+class Completion(_Envelope):
+    """Also the form of a stream's chunks, where the usage is null or missing but in the last one."""
+
+    object: Literal["text_completion"]
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+
+
+class NoEmbeddings(BaseModel):
+    """Never sent: no release that Weir makes gives embeddings."""
 
 
 class ErrorObject(_Answer):
@@ -120,8 +151,6 @@ class OpenAIError(_Answer):
 
 
 class Model(_Answer):
-    """An adapter is a model of its own, `model:adapter`; `parent` is the one it belongs to."""
-
     id: str
     object: Literal["model"]
     created: int
@@ -134,46 +163,6 @@ class Model(_Answer):
 class ModelList(_Answer):
     object: Literal["list"]
     data: list[Model]
-
-
-class CompletionLogprobs(_Answer):
-    """Four lists of equal length; the first token of an echoed prompt has no log-probability."""
-
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
-    text_offset: list[int]
-
-
-class CompletionChoice(_Answer):
-    index: int
-    text: str
-    logprobs: CompletionLogprobs | None
-    finish_reason: Literal["stop", "length", "content_filter"]
-
-
-class Completion(_Answer):
-    id: str
-    object: Literal["text_completion"]
-    created: int
-    model: str
-    system_fingerprint: str
-    choices: list[CompletionChoice]
-    usage: CompletionUsage
-
-
-class CompletionChunkChoice(CompletionChoice):
-    finish_reason: Literal["stop", "length", "content_filter"] | None  # type: ignore[assignment]
-
-
-class CompletionChunk(_Answer):
-    id: str
-    object: Literal["text_completion"]
-    created: int
-    model: str
-    system_fingerprint: str
-    choices: list[CompletionChunkChoice]
-    usage: CompletionUsage | None = None
 
 
 class OutputText(_Answer):
@@ -216,7 +205,9 @@ class ResponseText(_Answer):
     format: dict[str, Any]
 
 
-class ResponseObject(_Answer):
+class Response(_Answer):
+    """OpenAI's response object: https://platform.openai.com/docs/api-reference/responses/object."""
+
     id: str
     object: Literal["response"]
     created_at: int
@@ -259,7 +250,7 @@ class ResponseEvent(_Answer):
         "response.incomplete",
     ]
     sequence_number: int
-    response: ResponseObject | None = None
+    response: Response | None = None
     item: OutputMessage | None = None
     part: OutputText | None = None
     item_id: str | None = None
@@ -270,7 +261,12 @@ class ResponseEvent(_Answer):
     logprobs: list[TokenLogprob] | None = None
 
 
-class ResponseFailedEvent(OpenAIError, ErrorObject):
+class ResponseFailure(ErrorObject):
     """The error's own fields, and the error object once more, which the openai package raises by."""
 
     type: Literal["error"]
+    error: ErrorObject
+
+
+class ResponseStreamEvent(RootModel[ResponseEvent | ResponseFailure]):
+    """The data of one event."""

@@ -33,7 +33,7 @@ class Ask:
     """One generation that a surface wants.
 
     `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `is_raw`: a prompt is what
-    the model reads, whatever the release says.
+    the model reads, whatever the release says; `version`: only this one will do.
     """
 
     request: GenerateRequest
@@ -41,6 +41,7 @@ class Ask:
     context: RequestContext
     truncate_tokens: int | None = None
     is_raw: bool = False
+    version: int | None = None
 
 
 @dataclass(slots=True)

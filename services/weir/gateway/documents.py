@@ -29,7 +29,10 @@ _OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One route's answers; no `answer`: it always refuses. `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any."""
+    """One route's answers.
+
+    `answer`: none where it always refuses. `in_array`: an array of one `answer`. `event`: of a server-sent event's data.
+    """
 
     tag: str
     answer: type[BaseModel] | None

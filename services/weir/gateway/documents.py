@@ -31,7 +31,7 @@ _OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 class Documented:
     """One route's answers.
 
-    `answer`: none where it always refuses. `in_array`: an array of one `answer`. `event`: of a server-sent event's data.
+    `answer`: none, it always refuses. `in_array`: an array of one `answer`. `event`: the data of a server-sent event.
     """
 
     tag: str

@@ -11,8 +11,10 @@ from types import FrameType
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.gateway.app import GatewayApp, create_app
+from weir.gateway.edge import connections
 from weir.gateway.settings import GatewaySettings
 
 _log = logging.getLogger(__name__)
@@ -29,16 +31,19 @@ def serve(settings: GatewaySettings) -> None:
     """
     app = create_app(settings)
     listener = listen(settings.host, settings.port)
+    limits = ConnectionLimits(body_timeout_s=settings.body_timeout_s)
+    edge = connections(limits, lambda code: app.service.metrics.refused_early(code).inc())
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=edge,  # type: ignore[arg-type]  # whatever makes protocols
+        ws="none",
+        proxy_headers=False,
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_LAST_WORDS_S,
-        timeout_keep_alive=75,
     )
     disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nobody asks for them
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

@@ -38,6 +38,7 @@ class GatewayMetrics:
         self._generation()
         self._queue_and_nodes()
         self._guard()
+        self._edge()
         self._build = Info("weir_gateway_build", "Version of the running code.", registry=registry)
 
     def set_build(self, version: str) -> None:
@@ -99,6 +100,14 @@ class GatewayMetrics:
             "Most characters held back at once, per answer.",
             buckets=_HELD_CHARS,
             registry=self.registry,
+        )
+
+    def _edge(self) -> None:
+        self.refused_early = self._counter(
+            "refused_early_total", "Connections cut because of how a request was sent or its answer not read.", ("reason",)
+        )
+        self.reloads = self._counter(
+            "config_reloads_total", "Attempts to read policy and releases again: applied or refused.", ("result",)
         )
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Family[Counter]:

@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel
 
 from weir.asgi.body import BodyTooLargeError, BodyTooSlowError
+from weir.asgi.limits import HeadTooLargeError, HeadTooSlowError, MalformedRequestError
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
@@ -28,6 +29,9 @@ from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, check, sampli
 _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (BodyTooLargeError, 413, "validation"),
     (BodyTooSlowError, 408, "validation"),
+    (MalformedRequestError, 400, "validation"),
+    (HeadTooLargeError, 431, "validation"),
+    (HeadTooSlowError, 408, "validation"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),
     (OverloadedError, 429, "overloaded"),

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -87,8 +87,7 @@ class HttpConnection(asyncio.Protocol):
     # from the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class has no base
         self._server_state.connections.add(self)
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         address = transport.get_extra_info("sockname"), transport.get_extra_info("peername")

@@ -22,6 +22,7 @@ from weir.contracts.errors import RequestRejectedError, WeirError
 
 Refusal = Callable[[WeirError, str], Response]
 
+_FRAMING = (b"content-length", b"transfer-encoding")
 _MOST_BUFFERED = 64 << 10  # unread bytes of bodies, beyond which nothing more is read from the socket
 _LINGER_S = 1.0  # a refused client that still sends gets so long ...
 _LINGER_BYTES = 256 << 10  # ... and so much of it is read, so that the answer reaches it before the reset does
@@ -80,6 +81,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_paused = False
         self._in_head = False
         self._is_new = True
+        self._is_staying = False  # the head was read already, by a parser that took it for the last of HTTP/1.1
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._unparsed = 0  # bytes of a head or of trailers that the parser holds back
@@ -115,19 +117,33 @@ class HttpConnection(asyncio.Protocol):
         if self._is_deaf:
             self._discard(len(data))
             return
+        is_between = self._reading is None and not self._in_head
         self._unparsed += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Refused by going on in HTTP/1.1, as the standard allows: some clients offer h2c on every request.
-            self._parser = httptools.HttpRequestParser(self)
-            self.data_received(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self._malformed(str(error))
+        self._parse(data)
+        if is_between and self._in_head:
+            self._unparsed = len(data)
         if self._unparsed > self._limits.head_bytes and (self._in_head or self._reading is not None):
             self._refuse(HeadTooLargeError(self._limits))
         self._settle()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._malformed(str(error))
+
+    def _stay(self, rest: bytes) -> None:
+        """Pass over the offer of another protocol, as the standard allows: some clients make it with every request.
+
+        The parser has ended the message at its head; a new one reads the body, behind a head that offers nothing.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        framing = [b"%b: %b\r\n" % field for field in self._headers if field[0] in _FRAMING]
+        self._is_staying = True
+        self._parse(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+        self._parse(rest)
 
     def pause_writing(self) -> None:
         self._writable = self._writable or self._loop.create_future()
@@ -151,6 +167,8 @@ class HttpConnection(asyncio.Protocol):
     # from the parser
 
     def on_message_begin(self) -> None:
+        if self._is_staying:
+            return
         self._in_head = True
         self._is_new = False
         self._unparsed = 0
@@ -158,7 +176,8 @@ class HttpConnection(asyncio.Protocol):
         self._headers = []
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        if not self._is_staying:
+            self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # later ones are trailers, which nobody asked for
@@ -167,7 +186,8 @@ class HttpConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._unparsed = 0
-        if self._is_deaf:
+        if self._is_deaf or self._is_staying:
+            self._is_staying = False
             return
         limits, headers = self._limits, self._headers
         size = len(self._url) + sum([len(name) + len(value) + 4 for name, value in headers])
@@ -189,7 +209,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._unparsed = 0
-        if self._reading is not None:
+        if self._reading is not None and not self._parser.should_upgrade():
             self._reading.received()
             self._reading = None
 

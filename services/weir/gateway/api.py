@@ -1,13 +1,11 @@
-"""Everything but the hot routes: information, health, models, metrics, documentation."""
+"""Everything but the hot routes: information, health, models, documentation."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from weir import __version__
@@ -37,16 +35,14 @@ def _add_probes(api: FastAPI, service: GenerationService) -> None:
     async def livez() -> dict[str, str]:
         return {"status": "live"}
 
+    @api.get("/startupz", tags=["operation"], summary="Releases are read and nodes were asked")
+    async def startupz() -> dict[str, str]:
+        return {"status": "started"}  # nothing is accepted before
+
     @api.get("/readyz", tags=["operation"], summary="A node is ready and the gateway is not shutting down")
     async def readyz() -> Response:
         state = "draining" if service.is_leaving else "ready" if service.router.is_ready else "no node is ready"
         return JSONResponse({"status": state}, 200 if service.is_ready else 503)
-
-    @api.get("/metrics", tags=["operation"], summary="Prometheus metrics")
-    async def metrics() -> Response:
-        # In a thread: rendering some hundred histograms would stop every stream for as long.
-        body = await asyncio.to_thread(generate_latest, service.metrics.registry)
-        return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_tgi(api: FastAPI, service: GenerationService, max_in_flight: int) -> None:

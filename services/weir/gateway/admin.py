@@ -40,8 +40,8 @@ class AdminApp:
         return Response(200, [(b"content-type", CONTENT_TYPE.encode())], await self._exposition.rendered())
 
 
-def answer(status: int, **body: str) -> Response:
-    return Response(status, [(b"content-type", b"application/json")], json.dumps(body).encode())
+def answer(code: int, /, **body: str) -> Response:
+    return Response(code, [(b"content-type", b"application/json")], json.dumps(body).encode())
 
 
 async def _live() -> Response:

@@ -90,7 +90,7 @@ class _Supervisor:
             if child.due is not None and child.due <= monotonic() and self._stop_at is None:
                 child.began, child.due = monotonic(), None
                 child.pid = _forked(child.work)
-                _log.info("started", extra={"process": child.name, "pid": child.pid})
+                _log.info("started", extra={"child": child.name, "pid": child.pid})
 
     def _heed(self, heard: signal.Signals) -> None:
         match heard:
@@ -130,7 +130,7 @@ class _Supervisor:
         child.failures = 0 if monotonic() - child.began > _STEADY_S else child.failures + 1
         pause_s = _BACK_OFF_S[min(child.failures, len(_BACK_OFF_S) - 1)]
         child.due = monotonic() + pause_s
-        _log.error("died", extra={"process": child.name, "exit_code": code, "again_in_s": pause_s})
+        _log.error("died", extra={"child": child.name, "exit_code": code, "again_in_s": pause_s})
 
     def _end_what_is_late(self) -> None:
         if self._stop_at is not None and monotonic() > self._stop_at:

@@ -136,13 +136,13 @@ def build_app(release: Path, backends: Sequence[Backend], policy: Policy | None 
 
 @contextmanager
 def running(
-    app: Any, limits: ConnectionLimits = ConnectionLimits(), on_refused: Callable[[str], None] = lambda code: None
+    app: Any, limits: ConnectionLimits | None = None, on_refused: Callable[[str], None] = lambda code: None
 ) -> Generator[int, None, None]:
     """Serve an ASGI app in a thread, over the gateway's own connections; the value is its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=connections(limits, on_refused),
+        http=connections(limits or ConnectionLimits(), on_refused),
         ws="none",
         log_config=None,
         access_log=False,

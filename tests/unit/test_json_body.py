@@ -79,7 +79,7 @@ def test_a_hostile_megabyte_takes_no_longer_than_its_length(body: bytes) -> None
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("[]{}\\\"ab", max_size=4), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('[]{}\\"ab', max_size=4), inner, max_size=4),
     max_leaves=60,
 )
 

@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -16,27 +15,15 @@ import httptools
 
 from weir.asgi.body import BodyTooSlowError
 from weir.asgi.cycle import RequestCycle, Response, new_scope
-from weir.asgi.limits import ConnectionLimits, HeadTooLargeError, HeadTooSlowError, MalformedRequestError
-from weir.asgi.types import App, Headers
+from weir.asgi.limits import ConnectionLimits, HeadTooLargeError, HeadTooSlowError, MalformedRequestError, Wait
+from weir.asgi.types import App, Headers, Scope
 from weir.contracts.errors import RequestRejectedError, WeirError
 
 Refusal = Callable[[WeirError, str], Response]
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 _MOST_BUFFERED = 64 << 10  # unread bytes of bodies, beyond which nothing more is read from the socket
-_LINGER_S = 1.0  # a refused client that still sends gets so long ...
-_LINGER_BYTES = 256 << 10  # ... and so much of it is read, so that the answer reaches it before the reset does
-
-
-class _Wait(Enum):
-    """What the connection waits for, each with its own patience."""
-
-    FIRST_BYTE = 1
-    HEAD = 2
-    BODY = 3
-    NEXT_REQUEST = 4
-    APPLICATION = 5
-    CLOSE = 6
+_LINGER_BYTES = 256 << 10  # what is still read of a refused client, so that the answer reaches it before a reset does
 
 
 @dataclass(slots=True)
@@ -49,7 +36,7 @@ class ConnectionFactory:
 
     refusal: Refusal
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
-    on_refused: Callable[[str], None] = lambda code: None
+    on_refused: Callable[[str], None] = lambda _: None
     is_leaving: bool = False
 
     def __call__(
@@ -69,7 +56,7 @@ class HttpConnection(asyncio.Protocol):
         self._app_state = app_state
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._wait: _Wait | None = None
+        self._wait: Wait | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -89,14 +76,13 @@ class HttpConnection(asyncio.Protocol):
     # from the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class has no base
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class has no base
         self._server_state.connections.add(self)
-        scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        address = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        self._base = new_scope(*(name[:2] if isinstance(name, tuple) else None for name in address), scheme, {})
-        self._await(_Wait.FIRST_BYTE)
+        self._base = new_scope(transport)
+        self._await(Wait.FIRST_BYTE)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self._server_state.connections.discard(self)
         for timer in (self._timer, self._write_timer):
             if timer is not None:
@@ -217,7 +203,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin(self, path: str, url: Any) -> None:
         version = self._parser.get_http_version()
-        scope = self._base | {
+        scope: Scope = {
+            **self._base,
             "http_version": version,
             "method": self._parser.get_method().decode("ascii"),
             "path": unquote(path) if "%" in path else path,
@@ -270,7 +257,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _send_refusal(self, error: RequestRejectedError) -> None:
         """Let a cycle without an application answer."""
-        scope = self._base | {"method": "GET", "path": self._url.decode("latin-1"), "http_version": "1.1", "headers": []}
+        scope: Scope = {
+            **self._base,
+            "method": "GET",
+            "path": self._url.decode("latin-1"),
+            "http_version": "1.1",
+            "headers": [],
+        }
         cycle = RequestCycle(self, scope, keeps_alive=False, expects_continue=False)
 
         async def refuse(*_: Any) -> None:
@@ -284,52 +277,42 @@ class HttpConnection(asyncio.Protocol):
         """After anything has changed: read on or not, and wait for the right thing."""
         unread = sum(cycle.buffered for cycle in (self._running, *self._queue) if cycle is not None)
         self._pause(is_paused=unread > _MOST_BUFFERED or (self._is_deaf and self._unparsed > _LINGER_BYTES))
-        if self._wait is _Wait.CLOSE:
+        if self._wait is Wait.CLOSE:
             return
         if self._in_head:
-            self._await(_Wait.HEAD)
+            self._await(Wait.HEAD)
         elif self._reading is not None:
-            self._await(_Wait.BODY)
+            self._await(Wait.BODY)
         elif self._running is not None:
-            self._await(_Wait.APPLICATION)
+            self._await(Wait.APPLICATION)
         elif not self._is_new:
-            self._await(_Wait.NEXT_REQUEST)
+            self._await(Wait.NEXT_REQUEST)
 
     def _pause(self, *, is_paused: bool) -> None:
         if is_paused != self._is_paused and not self._transport.is_closing():
             self._is_paused = is_paused
             (self._transport.pause_reading if is_paused else self._transport.resume_reading)()
 
-    def _await(self, wait: _Wait) -> None:
+    def _await(self, wait: Wait) -> None:
         if wait is self._wait:
             return
         self._wait = wait
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if wait is not _Wait.APPLICATION:
-            self._timer = self._loop.call_later(self._patience_s(wait), self._expired)
-
-    def _patience_s(self, wait: _Wait) -> float:
-        match wait:
-            case _Wait.FIRST_BYTE | _Wait.HEAD:
-                return self._limits.head_timeout_s
-            case _Wait.BODY:
-                return self._limits.body_timeout_s
-            case _Wait.NEXT_REQUEST:
-                return self._limits.idle_timeout_s
-            case _:
-                return _LINGER_S
+        patience_s = self._limits.patience_s(wait)
+        if patience_s is not None:
+            self._timer = self._loop.call_later(patience_s, self._expired)
 
     def _expired(self) -> None:
         self._timer = None
         match self._wait:
-            case _Wait.FIRST_BYTE | _Wait.HEAD:
+            case Wait.FIRST_BYTE | Wait.HEAD:
                 self._refuse(HeadTooSlowError(self._limits.head_timeout_s))
                 self._settle()
-            case _Wait.BODY if self._is_paused:  # it is we who do not read
+            case Wait.BODY if self._is_paused:  # it is we who do not read
                 self._timer = self._loop.call_later(self._limits.body_timeout_s, self._expired)
-            case _Wait.BODY:
+            case Wait.BODY:
                 self._refuse(BodyTooSlowError(self._limits.body_timeout_s))
                 self._settle()
             case _:
@@ -342,11 +325,11 @@ class HttpConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _discard(self, count: int) -> None:
-        """Read a little more after the last request: to notice a hang-up, and that its answer is not lost in a reset."""
+        """Read a little after the last request: to notice a hang-up, and so that no answer is lost in a reset."""
         self._unparsed += count
         if self._unparsed <= _LINGER_BYTES:
             return
-        if self._wait is _Wait.CLOSE:
+        if self._wait is Wait.CLOSE:
             self._transport.close()
         else:
             self._settle()
@@ -401,4 +384,4 @@ class HttpConnection(asyncio.Protocol):
             return
         self._unparsed = 0
         self._transport.write_eof()
-        self._await(_Wait.CLOSE)
+        self._await(Wait.CLOSE)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from weir.asgi.types import App, Headers, Message, Scope
 from weir.contracts.errors import RequestRejectedError, WeirError
@@ -233,14 +233,14 @@ class RequestCycle:
         self._line.answered(self)
 
 
-def new_scope(server: Any, client: Any, scheme: str, state: dict[str, Any]) -> Scope:
+def new_scope(transport: asyncio.BaseTransport) -> Scope:
     """Return what is the same for all requests of a connection."""
+    server, client = (transport.get_extra_info(name) for name in ("sockname", "peername"))
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "server": server,
-        "client": client,
-        "scheme": scheme,
+        "server": server[:2] if isinstance(server, tuple) else None,
+        "client": client[:2] if isinstance(client, tuple) else None,
+        "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
         "root_path": "",
-        "state": state,
     }

@@ -1,9 +1,23 @@
 """What a connection may cost before any route is known, and how it is refused."""
 
 from dataclasses import dataclass
+from enum import Enum
 from http import HTTPStatus
 
 from weir.contracts.errors import RequestRejectedError
+
+_LINGER_S = 1.0
+
+
+class Wait(Enum):
+    """What a connection waits for."""
+
+    FIRST_BYTE = 1
+    HEAD = 2
+    BODY = 3
+    NEXT_REQUEST = 4
+    APPLICATION = 5
+    CLOSE = 6  # the last response is sent; the client may still be sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,20 @@ class ConnectionLimits:
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 30.0
     pipelined: int = 16
+
+    def patience_s(self, wait: Wait) -> float | None:
+        """None: the application takes as long as it takes."""
+        match wait:
+            case Wait.FIRST_BYTE | Wait.HEAD:
+                return self.head_timeout_s
+            case Wait.BODY:
+                return self.body_timeout_s
+            case Wait.NEXT_REQUEST:
+                return self.idle_timeout_s
+            case Wait.CLOSE:
+                return _LINGER_S
+            case Wait.APPLICATION:
+                return None
 
 
 class MalformedRequestError(RequestRejectedError):

@@ -30,7 +30,7 @@ class Reloader:
                 models, input_filter, output_guard = await asyncio.to_thread(self._read)
             except WeirError as error:
                 self._service.metrics.reloads("refused").inc()
-                _log.error("reload_refused", extra={"reason": str(error)})  # noqa: TRY400 - an operator's fault, no trace
+                _log.error("reload_refused", extra={"reason": str(error)})  # an operator's fault: no trace
                 return str(error)
         service = self._service
         service.catalog.replace(models)

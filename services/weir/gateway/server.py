@@ -43,7 +43,9 @@ def serve(settings: GatewaySettings) -> int:
         ReleaseError: a release is refused.
     """
     listener = listen(settings.host, settings.port)
-    admin = listen(settings.edge.admin_host, settings.admin_port, option="--admin-port") if settings.admin_port else None
+    admin = (
+        listen(settings.edge.admin_host, settings.admin_port, option="--admin-port") if settings.admin_port else None
+    )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _allow_many_files()
@@ -101,7 +103,7 @@ def _serve_admin(listener: socket.socket, exposition: Exposition) -> None:
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # the same words in other types
+        app,
         http=edge or ConnectionFactory(refusal),  # type: ignore[arg-type]  # whatever makes protocols
         ws="none",
         lifespan=lifespan,

@@ -35,7 +35,9 @@ class NodeSettings(BaseModel):
 class GatewaySettings(BaseSettings):
     """Read once in `main`, then passed down; no other module reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import inf
 from time import perf_counter
 from typing import Final
-
-from prometheus_client.utils import floatToGoString
 
 from weir.telemetry.cells import Cells, Key
 
@@ -30,8 +29,9 @@ class _Source:
         if self.generation != self.cells.generation:
             self.generation, self.offset = self.cells.generation, 0
             self.keys.clear()
-        for key, self.offset in self.cells.keys(len(self.keys), self.offset):
+        for key, offset in self.cells.keys(len(self.keys), self.offset):
             self.keys.append(key)
+            self.offset = offset
 
 
 class Exposition:
@@ -90,7 +90,7 @@ class Exposition:
             yield from self._histogram(keys, totals)
             return
         for key in keys:
-            yield f"{self._prefix(key)} {floatToGoString(totals[key])}\n"
+            yield f"{self._prefix(key)} {_number(totals[key])}\n"
 
     def _histogram(self, keys: Sequence[Key], totals: dict[Key, float]) -> Iterator[str]:
         """Buckets are counted each by itself, and told as everything up to their bound."""
@@ -101,12 +101,10 @@ class Exposition:
             (buckets if is_bucket else sums).append(key)
         for labels, (buckets, sums) in series.items():
             counts = list(accumulate(totals[key] for key in buckets))
-            lines = [
-                f"{self._prefix(key)} {floatToGoString(count)}\n" for key, count in zip(buckets, counts, strict=True)
-            ]
+            lines = [f"{self._prefix(key)} {_number(count)}\n" for key, count in zip(buckets, counts, strict=True)]
             count_key = Key("histogram", keys[0].family, "", f"{keys[0].family}_count", labels, "sum")
-            lines.append(f"{self._prefix(count_key)} {floatToGoString(counts[-1] if counts else 0.0)}\n")
-            lines += [f"{self._prefix(key)} {floatToGoString(totals[key])}\n" for key in sums]
+            lines.append(f"{self._prefix(count_key)} {_number(counts[-1] if counts else 0.0)}\n")
+            lines += [f"{self._prefix(key)} {_number(totals[key])}\n" for key in sums]
             yield "".join(lines)
 
     def _prefix(self, key: Key) -> str:
@@ -132,6 +130,10 @@ def depart(cells: Cells, departed: Cells) -> None:
 def _merged(key: Key, one: float, other: float) -> float:
     merge = _MERGE.get(key.mode) if key.kind == "gauge" else None
     return one + other if merge is None else merge(one, other)
+
+
+def _number(value: float) -> str:
+    return {inf: "+Inf", -inf: "-Inf"}.get(value) or repr(value)
 
 
 def _escaped(value: str) -> str:

@@ -107,7 +107,9 @@ class GatewayMetrics:
 
     def _edge(self) -> None:
         self.refused_early = self._counter(
-            "refused_early_total", "Connections cut because of how a request was sent or its answer not read.", ("reason",)
+            "refused_early_total",
+            "Connections cut because of how a request was sent or its answer not read.",
+            ("reason",),
         )
         self.reloads = self._counter(
             "config_reloads_total", "Attempts to read policy and releases again: applied or refused.", ("result",)

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -58,6 +59,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._wait: Wait | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = inf
         self._write_timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
         self._running: RequestCycle | None = None
@@ -275,7 +277,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """After anything has changed: read on or not, and wait for the right thing."""
-        unread = sum(cycle.buffered for cycle in (self._running, *self._queue) if cycle is not None)
+        unread = self._running.buffered if self._running is not None else 0
+        if self._queue:
+            unread += sum(cycle.buffered for cycle in self._queue)
         self._pause(is_paused=unread > _MOST_BUFFERED or (self._is_deaf and self._unparsed > _LINGER_BYTES))
         if self._wait is Wait.CLOSE:
             return
@@ -294,24 +298,33 @@ class HttpConnection(asyncio.Protocol):
             (self._transport.pause_reading if is_paused else self._transport.resume_reading)()
 
     def _await(self, wait: Wait) -> None:
+        """Note until when; a timer that fires too early looks again, which is cheaper than to move it every time."""
         if wait is self._wait:
             return
         self._wait = wait
-        if self._timer is not None:
+        patience_s = self._limits.patience_s(wait)
+        self._deadline = inf if patience_s is None else self._loop.time() + patience_s
+        if self._timer is not None and self._timer.when() > self._deadline:
             self._timer.cancel()
             self._timer = None
-        patience_s = self._limits.patience_s(wait)
-        if patience_s is not None:
-            self._timer = self._loop.call_later(patience_s, self._expired)
+        if self._timer is None and patience_s is not None:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._loop.time() >= self._deadline:
+            self._expired()
+        elif self._deadline < inf:
+            self._timer = self._loop.call_at(self._deadline, self._look)
 
     def _expired(self) -> None:
-        self._timer = None
         match self._wait:
             case Wait.FIRST_BYTE | Wait.HEAD:
                 self._refuse(HeadTooSlowError(self._limits.head_timeout_s))
                 self._settle()
             case Wait.BODY if self._is_paused:  # it is we who do not read
-                self._timer = self._loop.call_later(self._limits.body_timeout_s, self._expired)
+                self._wait = None
+                self._await(Wait.BODY)
             case Wait.BODY:
                 self._refuse(BodyTooSlowError(self._limits.body_timeout_s))
                 self._settle()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -168,6 +169,8 @@ class DrainingServer(uvicorn.Server):
         self._reloads: set[asyncio.Task[str | None]] = set()
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         await super().startup(sockets=sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded stays; looking through it again and again would hold up streams
         if self._cells is not None:
             self._cells.is_up = True
 

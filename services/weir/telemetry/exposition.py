@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from math import inf
 from time import perf_counter
 from typing import Final
@@ -12,129 +11,167 @@ from weir.telemetry.cells import Cells, Key
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SLICE_S: Final = 0.0005  # a scrape never holds up the event loop for much longer
-_STEP: Final = 64
-_MERGE: Final[dict[str, Callable[[float, float], float]]] = {"min": min, "max": max}
+_STEP: Final = 32
+_MERGE: Final[dict[str, Callable[[Sequence[float]], float]]] = {"min": min, "max": max, "sum": sum}
+
+
+@dataclass(slots=True)
+class _Row:
+    """One sample, and the cells that make its value: one in every process that has it."""
+
+    prefix: str
+    merge: Callable[[Sequence[float]], float]
+    places: list[tuple["memoryview[float]", int]] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        if len(self.places) == 1:
+            values, number = self.places[0]
+            return float(values[number])
+        return self.merge([values[number] for values, number in self.places])
+
+    def text(self) -> str:
+        return f"{self.prefix} {_number(self.value)}\n"
+
+
+@dataclass(slots=True)
+class _Histogram:
+    """One histogram. A cell counts what fell into its bucket; the text tells what fell below its bound."""
+
+    count_prefix: str
+    buckets: list[_Row] = field(default_factory=list)
+    sums: list[_Row] = field(default_factory=list)
+
+    def text(self) -> str:
+        count, lines = 0.0, []
+        for row in self.buckets:
+            count += row.value
+            lines.append(f"{row.prefix} {_number(count)}\n")
+        lines.append(f"{self.count_prefix} {_number(count)}\n")
+        return "".join([*lines, *(row.text() for row in self.sums)])
+
+
+@dataclass(slots=True)
+class _Family:
+    head: str
+    series: dict[tuple[tuple[str, str], ...], _Row | _Histogram] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Source:
-    """The keys of one process, read once."""
+    """How far the keys of one process were read."""
 
     cells: Cells
-    generation: int = -1
+    generation: int = 0
+    count: int = 0
     offset: int = 0
-    keys: list[Key] = field(default_factory=list)
-
-    def refresh(self) -> None:
-        if self.generation != self.cells.generation:
-            self.generation, self.offset = self.cells.generation, 0
-            self.keys.clear()
-        for key, offset in self.cells.keys(len(self.keys), self.offset):
-            self.keys.append(key)
-            self.offset = offset
 
 
 class Exposition:
-    """Renders `sources` together. Counters of processes that ended are in `departed`, with `depart`."""
+    """Renders `sources` together. Counts of processes that ended are in `departed`, moved there by `depart`."""
 
     def __init__(self, sources: Sequence[Cells], departed: Cells | None = None) -> None:
+        self._cells = (*sources, *([departed] if departed else ()))
         self._departed = departed
-        self._sources = [_Source(cells) for cells in (*sources, *([departed] if departed else ()))]
-        self._prefixes: dict[Key, str] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._forget()
 
     async def rendered(self) -> bytes:
         """Return everything, pausing often enough that nobody waits for it."""
-        while True:
-            before = self._departed.generation if self._departed else 0
-            if before % 2:  # a process is being counted out
-                await asyncio.sleep(0.001)
-                continue
-            lines: list[str] = []
-            began = perf_counter()
-            for line in self._lines():
-                lines.append(line)
-                if perf_counter() - began > _SLICE_S:
-                    await asyncio.sleep(0)
-                    began = perf_counter()
-            text = "".join(lines).encode()
-            if self._departed is None or self._departed.generation == before:
-                return text  # else a process was counted out meanwhile: it may be in twice, or not at all
+        async with self._one_at_a_time:
+            while True:
+                before = self._departed.generation if self._departed else 0
+                text = await _gathered(self._lines())
+                after = self._departed.generation if self._departed else 0
+                if before == after and not before % 2:
+                    return text
+                await asyncio.sleep(0.001)  # a process was counted out meanwhile: it may be in twice, or not at all
 
     def _lines(self) -> Iterator[str]:
         """Yield text, and an empty string now and then: a place to pause."""
-        totals: dict[Key, float] = {}
+        yield from self._learned()
+        for family in self._families.values():
+            yield family.head
+            for series in family.series.values():
+                yield series.text()
+
+    def _forget(self) -> None:
+        self._sources = [_Source(cells, cells.generation) for cells in self._cells]
+        self._families: dict[str, _Family] = {}
+        self._rows: dict[Key, _Row] = {}
+
+    def _learned(self) -> Iterator[str]:
+        """Take in the keys that are new since the last time."""
+        if any(source.generation != source.cells.generation for source in self._sources):
+            self._forget()
         for source in self._sources:
-            source.refresh()
-            yield ""
-            values = source.cells.values
-            for number, key in enumerate(source.keys):
-                known = totals.get(key)
-                value = values[number]
-                totals[key] = value if known is None else _merged(key, known, value)
-                if not number % _STEP:
+            for key, offset in source.cells.keys(source.count, source.offset):
+                self._row(key).places.append((source.cells.values, source.count))
+                source.count, source.offset = source.count + 1, offset
+                if not source.count % _STEP:
                     yield ""
-        families: dict[str, list[Key]] = {}
-        for number, key in enumerate(totals):
-            families.setdefault(key.family, []).append(key)
-            if not number % _STEP:
-                yield ""
-        for keys in families.values():
-            yield from self._family(keys, totals)
 
-    def _family(self, keys: Sequence[Key], totals: dict[Key, float]) -> Iterator[str]:
-        first = keys[0]
-        name = f"{first.family}_total" if first.kind == "counter" else first.family
-        text = first.text.replace("\\", r"\\").replace("\n", r"\n")
-        yield f"# HELP {name} {text}\n# TYPE {name} {first.kind}\n"
-        if first.kind == "histogram":
-            yield from self._histogram(keys, totals)
+    def _row(self, key: Key) -> _Row:
+        row = self._rows.get(key)
+        if row is None:
+            row = _Row(_prefix(key.sample, key.labels), _MERGE.get(key.mode, sum) if key.kind == "gauge" else sum)
+            self._rows[key] = row
+            self._file(key, row)
+        return row
+
+    def _file(self, key: Key, row: _Row) -> None:
+        family = self._families.get(key.family)
+        if family is None:
+            family = self._families[key.family] = _Family(_head(key))
+        if key.kind != "histogram":
+            family.series[key.labels] = row
             return
-        for key in keys:
-            yield f"{self._prefix(key)} {_number(totals[key])}\n"
-
-    def _histogram(self, keys: Sequence[Key], totals: dict[Key, float]) -> Iterator[str]:
-        """Buckets are counted each by itself, and told as everything up to their bound."""
-        series: dict[tuple[tuple[str, str], ...], tuple[list[Key], list[Key]]] = {}
-        for key in keys:
-            is_bucket = key.sample.endswith("_bucket")
-            buckets, sums = series.setdefault(key.labels[:-1] if is_bucket else key.labels, ([], []))
-            (buckets if is_bucket else sums).append(key)
-        for labels, (buckets, sums) in series.items():
-            counts = list(accumulate(totals[key] for key in buckets))
-            lines = [f"{self._prefix(key)} {_number(count)}\n" for key, count in zip(buckets, counts, strict=True)]
-            count_key = Key("histogram", keys[0].family, "", f"{keys[0].family}_count", labels, "sum")
-            lines.append(f"{self._prefix(count_key)} {_number(counts[-1] if counts else 0.0)}\n")
-            lines += [f"{self._prefix(key)} {_number(totals[key])}\n" for key in sums]
-            yield "".join(lines)
-
-    def _prefix(self, key: Key) -> str:
-        prefix = self._prefixes.get(key)
-        if prefix is None:
-            labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(key.labels))
-            prefix = self._prefixes[key] = key.sample + (f"{{{labels}}}" if labels else "")
-        return prefix
+        is_bucket = key.sample.endswith("_bucket")
+        labels = key.labels[:-1] if is_bucket else key.labels
+        histogram = family.series.get(labels)
+        if not isinstance(histogram, _Histogram):
+            histogram = family.series[labels] = _Histogram(_prefix(f"{key.family}_count", labels))
+        (histogram.buckets if is_bucket else histogram.sums).append(row)
 
 
 def depart(cells: Cells, departed: Cells) -> None:
-    """Move the counts of a process that has ended into `departed`; its gauges end with it."""
-    source = _Source(cells)
-    source.refresh()
+    """Move the counts of a process that has ended into `departed`; its gauges end with it.
+
+    Between the two touches the generation is odd: what is read then is not to be believed.
+    """
     departed.touch()
-    for number, key in enumerate(source.keys):
+    for number, (key, _) in enumerate(cells.keys(0, 0)):
         if key.kind != "gauge" and (place := departed.cell(key)) is not None:
             departed.values[place] += cells.values[number]
     cells.clear()
     departed.touch()
 
 
-def _merged(key: Key, one: float, other: float) -> float:
-    merge = _MERGE.get(key.mode) if key.kind == "gauge" else None
-    return one + other if merge is None else merge(one, other)
+async def _gathered(lines: Iterator[str]) -> bytes:
+    gathered: list[str] = []
+    began = perf_counter()
+    for line in lines:
+        gathered.append(line)
+        if perf_counter() - began > _SLICE_S:
+            await asyncio.sleep(0)
+            began = perf_counter()
+    return "".join(gathered).encode()
 
 
-def _number(value: float) -> str:
-    return {inf: "+Inf", -inf: "-Inf"}.get(value) or repr(value)
+def _head(key: Key) -> str:
+    name = f"{key.family}_total" if key.kind == "counter" else key.family
+    text = key.text.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {name} {text}\n# TYPE {name} {key.kind}\n"
+
+
+def _prefix(sample: str, labels: tuple[tuple[str, str], ...]) -> str:
+    inner = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(labels))
+    return f"{sample}{{{inner}}}" if inner else sample
 
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    return {inf: "+Inf", -inf: "-Inf"}.get(value) or repr(value)

@@ -29,6 +29,7 @@ class GatewayApp:
 
     def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
         self.service = service
+        self.settings = settings
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s) for surface in SURFACES
         )

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from weir.contracts.errors import UsageError
+from weir.gateway.settings_edge import EdgeSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -34,7 +35,9 @@ class NodeSettings(BaseModel):
 class GatewaySettings(BaseSettings):
     """Read once in `main`, then passed down; no other module reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="WEIR_GATEWAY_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
@@ -50,6 +53,7 @@ class GatewaySettings(BaseSettings):
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    edge: EdgeSettings = EdgeSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
@@ -58,6 +62,11 @@ class GatewaySettings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError(f"node names must differ: {', '.join(names)}")
         return self
+
+    @property
+    def admin_port(self) -> int:
+        """0: there is none."""
+        return self.port + 1 if self.edge.admin_port is None else self.edge.admin_port
 
     @classmethod
     def settings_customise_sources(

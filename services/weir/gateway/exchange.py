@@ -80,6 +80,8 @@ class Exchange:
         return [await start(asks[0])] if len(asks) == 1 else await all_of([start(ask) for ask in asks])
 
     async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
+        for generation in generations:
+            generation.is_streamed = True
         await send(_start(200, job.stream_headers(generations), request_id))
         try:
             async with aclosing(job.frames(generations)) as frames:

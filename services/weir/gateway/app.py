@@ -14,6 +14,7 @@ from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
+from weir.gateway.idempotency import Attempts
 from weir.gateway.ledger import Ledger
 from weir.gateway.preparation import Preparation
 from weir.gateway.response_cache import ResponseCache
@@ -42,8 +43,9 @@ class GatewayApp:
 
     def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
         self.service = service
+        attempts = Attempts(service.metrics)
         self._hot = {
-            surface.path: Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s)
+            surface.path: Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts)
             for surface in SURFACES
         }
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)

@@ -124,8 +124,8 @@ class GenerationService:
             timed = request if deadline is None else request.model_copy(update={"deadline_s": seconds_left(deadline)})
             try:
                 routed = await in_time(self.router.open(timed, timeout_s=self.timeout_s), deadline)
-            except OverloadedError:
-                await place.again()
+            except OverloadedError as full:
+                await place.again(full.retry_after_s)
             else:
                 place.began()
                 return routed

@@ -79,8 +79,12 @@ class Admission:
             self._show()
         place.started = monotonic()
 
-    def put_back(self, place: "Place") -> None:
-        """Queue a running request again, first of its key: the nodes are full."""
+    def put_back(self, place: "Place", retry_after_s: float) -> None:
+        """Queue a running request again, first of its key: the nodes are full, and say for how long."""
+        if retry_after_s > place.patience_s and self._policy.running == 1:
+            self._policy.finish(place.work, None)
+            self._metrics.admission_refused(Refusal.SYSTEM.value).inc()
+            raise SaturatedError(retry_after_s)
         self._policy.put_back(place.work)
         self._capacity.refused(running=self._policy.running)
         if self._pause is None:
@@ -145,8 +149,7 @@ class Admission:
         if reason == "deadline":
             return DeadlineExceededError()
         rate = self._capacity.tokens_per_s
-        ahead = self._policy.ahead_of(work) if reason == Refusal.KEY.value else self._policy.waiting_cost
-        wait_s = ahead / rate if rate else 0.0
+        wait_s = self._policy.ahead_of(work) / rate if rate else 0.0
         kind = KeyBusyError if reason == Refusal.KEY.value else SaturatedError
         return kind(min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S))
 
@@ -180,13 +183,14 @@ class Place:
         self.wait_s = monotonic() - self.started
         self._door.began(self.wait_s)
 
-    async def again(self) -> None:
+    async def again(self, retry_after_s: float) -> None:
         """Give the place back, since no node had room, and wait for another one.
 
         Raises:
-            SaturatedError, DeadlineExceededError: it did not come in time.
+            SaturatedError: it did not come in time, or the nodes say that it will not.
+            DeadlineExceededError: the deadline passed.
         """
         self.is_queued = True
-        self._door.put_back(self)
+        self._door.put_back(self, retry_after_s)
         await self._door.turn(self)
         self.is_queued = False

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
+from typing import Final
 
 from weir.gateway.admission.flows import Flows, Work
 
@@ -33,6 +34,9 @@ class Offer:
 
     refusal: Refusal | None = None
     evicted: Work | None = None
+
+
+_TAKEN: Final = Offer()
 
 
 class AdmissionPolicy:
@@ -67,9 +71,12 @@ class AdmissionPolicy:
 
     def offer(self, work: Work, *, most_ahead: float = inf) -> Offer:
         """Put a request into the queue, or refuse it; `most_ahead` tokens may come before it if it must wait."""
+        if self._starts_at_once(work):
+            self._flows.push(work)
+            return _TAKEN
         if refusal := self.refusal(work, most_ahead=most_ahead):
             return Offer(refusal)
-        evicted = self._evictable(work) if self._is_full(work) and not self._starts_at_once(work) else None
+        evicted = self._evictable(work) if self._is_full(work) else None
         if evicted is not None:
             self._flows.remove(evicted)
         self._flows.push(work)

@@ -17,7 +17,7 @@ from weir.contracts.errors import RequestRejectedError, ValidationError, WeirErr
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.idempotency import AttemptName, Attempts, Recorder
 from weir.gateway.service import GenerationService
-from weir.gateway.streams import all_collected, all_of
+from weir.gateway.streams import all_collected, all_of, read_ahead
 from weir.gateway.surfaces.base import Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
@@ -108,6 +108,8 @@ class Exchange:
 
         async def start(ask: Ask) -> Generation:
             generation = await self.service.start(ask)
+            if len(asks) > 1:  # one may have to end before another one is let in
+                generation.stream = await read_ahead(generation.events)
             await stack.enter_async_context(aclosing(generation.events))
             return generation
 

@@ -41,6 +41,38 @@ async def started(events: Events) -> Started:
         raise
 
 
+async def read_ahead(stream: Started) -> Started:
+    """Return a stream of the same events that goes on while nobody reads it; closing it closes `stream`."""
+    return await started(_ahead(stream))
+
+
+async def _ahead(stream: Started) -> Events:
+    arrived: asyncio.Queue[GenerationEvent | Exception] = asyncio.Queue()  # an answer's length bounds it
+
+    async def read() -> None:
+        failure: Exception = BackendError("the answer ended without saying why")
+        try:
+            async for event in stream:
+                arrived.put_nowait(event)
+        except Exception as error:  # noqa: BLE001 - raised by who reads
+            failure = error
+        arrived.put_nowait(failure)
+
+    reader = asyncio.create_task(read())
+    try:
+        while True:
+            event = await arrived.get()
+            if isinstance(event, Exception):
+                raise event
+            yield event
+            if isinstance(event, Finished):
+                return
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        await stream.aclose()
+
+
 @dataclass(slots=True)
 class Collected:
     """A whole answer."""

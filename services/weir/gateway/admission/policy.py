@@ -37,6 +37,7 @@ class Offer:
 
 
 _TAKEN: Final = Offer()
+_ANSWERS_OF_ONE: Final = 4  # that one HTTP request may want (`n`): a key that runs one at a time may ask for them
 
 
 class AdmissionPolicy:
@@ -87,7 +88,7 @@ class AdmissionPolicy:
         if self._starts_at_once(work):
             return None
         load = self._flows.load(work.key)
-        if work.max_concurrency is not None and load.waiting >= work.max_concurrency:
+        if work.max_concurrency is not None and load.waiting >= max(work.max_concurrency, _ANSWERS_OF_ONE):
             return Refusal.KEY
         if self.ahead_of(work) > most_ahead:
             return Refusal.HOPELESS

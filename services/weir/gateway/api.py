@@ -81,7 +81,6 @@ def _probes(service: GenerationService) -> APIRouter:
 def _tgi(api: FastAPI, service: GenerationService, max_in_flight: int) -> APIRouter:
     router = APIRouter(tags=["TGI"])
 
-
     async def health() -> Response:
         return Response(status_code=200) if service.is_ready else JSONResponse(_UNHEALTHY, 503)
 

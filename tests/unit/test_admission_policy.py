@@ -134,6 +134,7 @@ def one_at_a_time() -> AdmissionPolicy:
 
 
 @given(floods=st.dictionaries(st.sampled_from("bcdef"), st.integers(1, 60), min_size=1), seed=st.integers(0, 999))
+@settings(deadline=None)
 def test_a_newcomer_waits_for_at_most_two_requests_of_every_other_key(floods: dict[str, int], seed: int) -> None:
     policy, dice = one_at_a_time(), random.Random(seed)
     for key, count in floods.items():
@@ -154,7 +155,7 @@ def test_a_newcomer_waits_for_at_most_two_requests_of_every_other_key(floods: di
 
 
 @given(seed=st.integers(0, 999), slots=st.integers(1, 8))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_keys_with_enough_to_do_get_equal_tokens_however_long_their_answers_are(seed: int, slots: int) -> None:
     dice = random.Random(seed)
     policy = AdmissionPolicy(Bounds(running=slots, waiting=10_000, tokens=10_000_000))

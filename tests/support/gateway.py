@@ -53,7 +53,7 @@ class Reply:
 
     @property
     def events(self) -> list[Any]:
-        lines = [line[5:].strip() for line in self.body.split(b"\n\n") if line.startswith(b"data:")]
+        lines = [line[5:].strip() for line in self.body.splitlines() if line.startswith(b"data:")]
         return [json.loads(line) for line in lines if line != b"[DONE]"]
 
 

@@ -12,7 +12,7 @@ from weir.contracts.errors import ValidationError
 from weir.contracts.events import Finished, FinishReason, PromptToken, Token, TokenChunk, TopToken, Usage
 from weir.contracts.grammar import JsonObject, JsonSchema, OneOf, Regex
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.cpu_node.wire import AnswerWriter, parse_call
+from weir.oip.wire import AnswerWriter, parse_call
 
 SCHEMA = {"type": "object", "properties": {"名": {"type": "string"}}}
 
@@ -20,6 +20,14 @@ SCHEMA = {"type": "object", "properties": {"名": {"type": "string"}}}
 def parse(sampling: object = None, **fields: object) -> GenerateRequest:
     body = {"text_input": "?", "sampling_parameters": sampling or {}} | fields
     return parse_call(orjson.dumps(body), "tiny").request
+
+
+def test_a_prompt_may_come_tokenised_beside_its_text() -> None:
+    assert parse(prompt_token_ids=[5, 6]).prompt_ids == (5, 6)
+    assert parse(prompt_token_ids=None).prompt_ids == ()
+    with pytest.raises(ValidationError) as caught:
+        parse(prompt_token_ids=[5, -1])
+    assert caught.value.field == "prompt_token_ids.1"
 
 
 def test_every_sampling_parameter_has_its_name_in_vllm() -> None:

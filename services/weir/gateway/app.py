@@ -8,29 +8,25 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.http_node import HttpNode
-from weir.gateway.admission import Admission
+from weir.gateway.accounting import Accounts
+from weir.gateway.admission.door import Admission
+from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
+from weir.gateway.idempotency import Attempts
+from weir.gateway.ledger import Ledger
 from weir.gateway.preparation import Preparation
+from weir.gateway.response_cache import ResponseCache
+from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
-from weir.gateway.surfaces.base import Surface
-from weir.gateway.surfaces.openai import ChatSurface
-from weir.gateway.surfaces.tgi import TgiSurface
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
 from weir.guard.policy import Policy, default_policy, load_policy
 from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
-
-SURFACES: tuple[Surface, ...] = (
-    TgiSurface("/", in_array=True),
-    TgiSurface("/generate"),
-    TgiSurface("/generate_stream", streams=True),
-    ChatSurface(),
-)
 
 
 class GatewayApp:
@@ -39,17 +35,18 @@ class GatewayApp:
     def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
         self.service = service
         self.settings = settings
-        self._hot = {
-            surface.path: Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s)
+        attempts = Attempts(service.metrics)
+        self._routes = Routes(
+            Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts)
             for surface in SURFACES
-        }
+        )
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._hot:
-            await self._hot[scope["path"]](scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
+            await exchange(scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
@@ -78,7 +75,7 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools)
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
     policy: Policy,
@@ -86,6 +83,7 @@ def assemble(
     *,
     metrics: GatewayMetrics,
     pools: dict[str, str] | None = None,
+    ledger: Ledger | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts."""
     metrics.set_build(__version__)
@@ -93,10 +91,11 @@ def assemble(
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(InputFilter(policy), metrics),
+        accounts=Accounts(metrics, ledger),
+        cache=ResponseCache(settings.cache_mb << 20, metrics, policy),
         admission=Admission(
             metrics,
-            max_in_flight=settings.max_in_flight,
-            max_queue=settings.max_queue,
+            Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
         router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),

@@ -24,6 +24,11 @@ class ServedModel:
     context_tokens: int
     eos_id: int
     prompts: PromptBuilder
+    release_sha256: str = ""  # of its manifest, which vouches for all its files
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.prompts.manifest.adapters)
 
 
 class Catalog:
@@ -90,6 +95,7 @@ def _read(root: Path) -> ServedModel:
         context_tokens=manifest.context_tokens,
         eos_id=manifest.eos_ids[0],
         prompts=load_prompt_builder(root),
+        release_sha256=sha256_file(root / MANIFEST),
     )
 
 

@@ -22,7 +22,7 @@ from weir.asgi.cycle import Response
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.asgi.types import App
-from weir.gateway.admin import AdminApp, answer
+from weir.gateway.admin import AdminApp, Handler, answer
 from weir.gateway.app import GatewayApp, create_app
 from weir.gateway.edge import connections, refusal
 from weir.gateway.reloading import Reloader
@@ -72,7 +72,7 @@ def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: sock
         reason = await server.reload()
         return answer(200, status="applied") if reason is None else answer(422, error=reason, error_type="refused")
 
-    beside = QuietServer(_config(AdminApp(Exposition([cells]), {("POST", "/admin/reload"): reload})))
+    beside = QuietServer(_config(_admin_app(Exposition([cells]), reload)))
     uvloop.run(_side_by_side(server.serve([listener]), beside, admin))
 
 
@@ -99,7 +99,12 @@ def _serve_admin(listener: socket.socket, exposition: Exposition) -> None:
         os.kill(os.getppid(), signal.SIGHUP)  # the supervisor tells every worker
         return answer(202, status="every worker reads its files again; see weir_gateway_config_reloads_total")
 
-    uvloop.run(QuietServer(_config(AdminApp(exposition, {("POST", "/admin/reload"): reload}))).serve([listener]))
+    uvloop.run(QuietServer(_config(_admin_app(exposition, reload))).serve([listener]))
+
+
+def _admin_app(exposition: Exposition, reload: Handler) -> AdminApp:
+    """Compose the admin port; the same for one worker and for many."""
+    return AdminApp(exposition, {("POST", "/admin/reload"): reload})
 
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:

@@ -69,7 +69,9 @@ class GatewaySettings(BaseSettings):
     @property
     def admin_port(self) -> int:
         """0: there is none."""
-        return self.port + 1 if self.edge.admin_port is None else self.edge.admin_port
+        if self.edge.admin_port is None:
+            return self.port + 1 if self.port < 65535 else self.port - 1
+        return self.edge.admin_port
 
     @classmethod
     def settings_customise_sources(

@@ -24,7 +24,7 @@ from weir.contracts.events import (
 
 _REASONS: Final = {reason.value: reason for reason in FinishReason} | {"stop": FinishReason.EOS}  # vLLM's word for both
 _MAX_WORDS: Final = 300
-_STATUSES: Final = {
+STATUSES: Final = {
     "overloaded": 429,
     "backend_timeout": 504,
     "deadline_exceeded": 504,
@@ -60,7 +60,8 @@ class AnswerReader:
                 self.failure = self._failure(body)
                 break
             token_count += self._one(body, texts, tokens)
-            if reason := body.get("finish_reason"):
+            reason = body.get("finish_reason")
+            if reason and reason != "None":  # vLLM's backend writes out Python's None while an answer goes on
                 finished = Finished(self._reason(reason), Usage(self._prompt_count, self._completion_count))
                 break
         text = texts[0] if len(texts) == 1 else "".join(texts)
@@ -103,7 +104,7 @@ class AnswerReader:
 
     def _failure(self, body: Mapping[str, Any]) -> Exception:
         code = str(body.get("code"))
-        return failure(self._node, _STATUSES.get(code, 502), str(body["error"]), is_deadline=code == "deadline_exceeded")
+        return failure(self._node, STATUSES.get(code, 502), str(body["error"]), is_deadline=code == "deadline_exceeded")
 
 
 def failure(

@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[str, str] = {}
         self._head_bytes = 0
-        self._has_head = self._is_whole = self._is_released = self._is_paused = False
+        self._has_head = self._is_whole = self._is_released = self._is_paused = self._stays = False
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._failure: Exception | None = None
@@ -166,6 +166,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= 200
+        self._stays = self._parser.should_keep_alive()  # asked at the end, the parser has forgotten
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
@@ -227,7 +228,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _settle(self) -> None:
-        if self._ends_with_connection or not self._parser.should_keep_alive():
+        if not self._stays:
             self.close()
             return
         self._listener.is_free(self)

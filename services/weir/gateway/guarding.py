@@ -94,6 +94,8 @@ class _GuardedAnswer:
             return [*chunks, self._cut(self._stream.blocked_by)]
         self.is_over = True
         prompt_tokens = event.usage.prompt_tokens or self._generation.prompt_tokens
+        if not self._generation.is_counted:
+            self._generation.prompt_tokens, self._generation.is_counted = prompt_tokens, True
         return [*chunks, Finished(event.reason, Usage(prompt_tokens, event.usage.completion_tokens))]
 
     def _chunks(self, pieces: Sequence[Piece], *, is_last: bool) -> list[GenerationEvent]:

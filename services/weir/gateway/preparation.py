@@ -44,7 +44,9 @@ class Preparation:
         ask, model = generation.ask, generation.model
         request = self._filtered(ask.request)
         prompt = _rendered(model, request, ask.truncate_tokens)
-        generation.prompt_tokens = model.prompts.count(prompt)
+        wanted = request.sampling.max_new_tokens
+        spare = 0 if wanted is None else model.context_tokens - wanted
+        generation.prompt_tokens, generation.is_counted = model.prompts.size(prompt, spare)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
         sampling = request.sampling.model_copy(update={"max_new_tokens": generation.max_new_tokens})
         return request.rendered(prompt, sampling).model_copy(update={"model": model.name})

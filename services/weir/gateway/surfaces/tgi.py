@@ -179,11 +179,10 @@ def _reason(finished: Finished) -> dict[str, Any]:
 
 def _compute_headers(generation: Generation) -> Headers:
     characters = len(generation.ask.request.prompt)
-    return [
-        (b"x-compute-type", generation.pool.encode()),
-        (b"x-compute-characters", b"%d" % characters),
-        (b"x-prompt-tokens", b"%d" % generation.prompt_tokens),
-    ]
+    headers = [(b"x-compute-type", generation.pool.encode()), (b"x-compute-characters", b"%d" % characters)]
+    if generation.is_counted:
+        headers.append((b"x-prompt-tokens", b"%d" % generation.prompt_tokens))
+    return headers
 
 
 def _timing_headers(generation: Generation, answer: Collected) -> Headers:

@@ -14,7 +14,7 @@ from weir.release.reader import COMPLETE, MANIFEST
 from weir_training.atomic import new_folder, write_text
 
 MODEL: Final = "bench"
-_CONTEXT_TOKENS: Final = 16_384
+_CONTEXT_TOKENS: Final = 32_768
 _WORDS: Final = 26 + 26**2 + 26**3
 _CONTROL: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _TEMPLATE: Final = (

@@ -40,6 +40,12 @@ def call(url: str, body: dict[str, object], key: str | None = None) -> Call:
     )
 
 
+def scrape_call(url: str) -> Call:
+    parts = urlsplit(url)
+    raw = f"GET {parts.path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
+    return Call(parts.hostname or "127.0.0.1", parts.port or 80, raw)
+
+
 def sent_at(data: bytes) -> list[float]:
     """Return when the tokens in `data` left the node."""
     return [float(text) for text in _SENT_AT.findall(data)]

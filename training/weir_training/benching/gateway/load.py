@@ -14,11 +14,12 @@ from typing import Any
 import uvloop
 
 from weir.contracts.errors import WeirError
-from weir_training.benching.gateway.client import Call, Connection, call, sent_at, text_of
+from weir_training.benching.gateway.client import Call, Connection, call, scrape_call, sent_at, text_of
 from weir_training.benching.gateway.script import mark
 
 _WARM_UP = 50
 _STALL_INTERVALS = 10
+_SCRAPE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class _Streams:
     failed: int = 0
 
 
-async def paced(target: Target, *, streams: int, seconds: float, fps: float, size: int) -> dict[str, Any]:
+async def paced(
+    target: Target, *, streams: int, seconds: float, fps: float, size: int, scrape: str | None = None
+) -> dict[str, Any]:
     """Run `streams` answers at once, begun within one second; how long their tokens were under way."""
     interval_s = 1 / fps
     tokens = round(seconds * fps)
@@ -125,7 +128,10 @@ async def paced(target: Target, *, streams: int, seconds: float, fps: float, siz
             connection.close()
 
     began = time.perf_counter()
+    scraping = asyncio.create_task(_scraped(scrape)) if scrape else None
     await asyncio.gather(*map(run, range(streams)))
+    if scraping is not None:
+        scraping.cancel()
     return {
         "under_way": seen.under_way,
         "first": seen.first,
@@ -134,6 +140,14 @@ async def paced(target: Target, *, streams: int, seconds: float, fps: float, siz
         "tokens": len(seen.under_way),
         "seconds": time.perf_counter() - began,
     }
+
+
+async def _scraped(url: str) -> None:
+    one = scrape_call(url)
+    connection = await Connection.open(one)
+    while True:
+        await asyncio.sleep(_SCRAPE_EVERY_S)
+        await connection.ask(one.raw)
 
 
 def main(text: str) -> None:

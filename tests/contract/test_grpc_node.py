@@ -89,7 +89,9 @@ async def test_counts_come_from_what_triton_says() -> None:
     events = await asked_of(
         Triton(
             [
-                outputs_of({"text_output": "一二", "num_output_tokens": 2, "num_input_tokens": 7, "finish_reason": "None"}),
+                outputs_of(
+                    {"text_output": "一二", "num_output_tokens": 2, "num_input_tokens": 7, "finish_reason": "None"}
+                ),
                 outputs_of({"text_output": "三", "num_output_tokens": 1, "finish_reason": "stop"}),
             ]
         )

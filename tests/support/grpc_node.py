@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from tests.support.oip_node import CUT
 from tritonclient.grpc import service_pb2 as pb
 
+from tests.support.oip_node import CUT
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams

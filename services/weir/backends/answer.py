@@ -107,9 +107,7 @@ class AnswerReader:
         return failure(self._node, STATUSES.get(code, 502), str(body["error"]), is_deadline=code == "deadline_exceeded")
 
 
-def failure(
-    node: str, status: int, words: str, *, retry_after_s: float = 1.0, is_deadline: bool = False
-) -> Exception:
+def failure(node: str, status: int, words: str, *, retry_after_s: float = 1.0, is_deadline: bool = False) -> Exception:
     """Turn a node's refusal into one of ours. Its words are passed on only where it says what the caller did wrong."""
     match status:
         case 429:
@@ -127,12 +125,13 @@ def failure(
 
 
 def _token(given: Mapping[str, Any]) -> Token:
-    top = given.get("top")
+    get = given.get
+    top = get("top")
     return Token(
         int(given["id"]),
         str(given["text"]),
-        float(given.get("logprob") or 0.0),
-        bool(given.get("special", False)),
+        float(get("logprob") or 0.0),
+        bool(get("special")),
         _top(top) if top else (),
     )
 

@@ -36,7 +36,9 @@ def call(url: str, body: dict[str, object], key: str | None = None) -> Call:
     given = "" if key is None else f"authorization: Bearer {key}\r\n"
     head = f"POST {parts.path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{given}"
     return Call(
-        parts.hostname or "127.0.0.1", parts.port or 80, head.encode() + b"content-length: %d\r\n\r\n%b" % (len(raw), raw)
+        parts.hostname or "127.0.0.1",
+        parts.port or 80,
+        head.encode() + b"content-length: %d\r\n\r\n%b" % (len(raw), raw),
     )
 
 

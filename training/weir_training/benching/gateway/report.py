@@ -103,9 +103,7 @@ def draw(figures: Figures, names: Sequence[str], plan: Plan, path: Path) -> bool
     return True
 
 
-def _draw_column(  # noqa: PLR0913, PLR0917  where and what
-    pen: Any, font: Any, figures: Figures, names: Sequence[str], row: Row, left: int
-) -> None:
+def _draw_column(pen: Any, font: Any, figures: Figures, names: Sequence[str], row: Row, left: int) -> None:
     pen.text((left, 40), row.title, _PALE, font=font)
     found = [value(figures, name, row.figure) for name in names]
     top = max((abs(one) for one in found if one is not None), default=1.0) or 1.0

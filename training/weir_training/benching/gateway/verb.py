@@ -78,7 +78,7 @@ def _teller(progress: Progress) -> Any:
     return lambda text: progress(Tick("measure", 0, 1, text))
 
 
-def _tell(  # noqa: PLR0913  the parts of one report
+def _tell(
     figures: Figures,
     names: list[str],
     plan: Plan,

@@ -1,4 +1,4 @@
-"""What a gateway sends to Triton, and what it makes of Triton's answers. What all backends share is in their contract."""
+"""What a gateway sends to Triton, and what it makes of the answers. What all backends share is in their contract."""
 
 import json
 from contextlib import aclosing

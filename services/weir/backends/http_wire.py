@@ -269,10 +269,9 @@ class Pool:
 
     def request(self, method: bytes, path: bytes, body: bytes = b"") -> bytes:
         """Return the bytes of a request."""
-        return (
-            b"%b %b%b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\naccept: */*\r\ncontent-length: %d\r\n\r\n%b"
-            % (method, self._path, path, self._authority, len(body), body)
-        )
+        lines = b"host: %b\r\ncontent-type: application/json\r\naccept: */*\r\n" % self._authority
+        start = b"%b %b%b HTTP/1.1\r\n" % (method, self._path, path)
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, len(body), body)
 
     async def exchange(self, raw: bytes, *, timeout_s: float, max_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
         """Send a request and return status, headers and body of the answer.

@@ -1,4 +1,4 @@
-"""What a node is asked: the generate extension of the Open Inference Protocol, in the names of Triton's vLLM backend."""
+"""What a node is asked: the generate extension of the Open Inference Protocol, in names of Triton's vLLM backend."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""The gRPC form of the Open Inference Protocol: Triton's messages (tritonclient's protobufs) to and from plain bodies."""
+"""The gRPC form of the Open Inference Protocol: Triton's messages, of tritonclient, to and from plain bodies."""
 
 from collections.abc import Mapping
 from typing import Any, Final

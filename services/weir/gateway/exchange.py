@@ -9,11 +9,11 @@ from typing import Any
 from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
-from weir.contracts.errors import RequestRejectedError, WeirError
+from weir.contracts.errors import WeirError
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import all_collected, all_of
-from weir.gateway.surfaces.base import Headers, Job, Reply, Surface, new_request_id
+from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
 
@@ -36,14 +36,14 @@ class Exchange:
             job = self.surface.parse(body, RequestContext(request_id))
         except CallerGoneError:
             self._count(499)
-        except RequestRejectedError as error:
+        except WeirError as error:
             reply = self.surface.error(error)
             self._count(reply.status)
             await _send_reply(send, reply, request_id)
         else:
             await self._answer(job, receive, send, request_id)
 
-    async def _answer(self, job: Job, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, job: Job | Direct, receive: Receive, send: Send, request_id: str) -> None:
         try:
             async with caller_watched(receive):
                 reply = await self._run(job, send, request_id)
@@ -54,9 +54,11 @@ class Exchange:
         else:
             await _send_reply(send, reply, request_id)
 
-    async def _run(self, job: Job, send: Send, request_id: str) -> Reply | None:
+    async def _run(self, job: Job | Direct, send: Send, request_id: str) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
         try:
+            if isinstance(job, Direct):
+                return await self._direct(job)
             async with AsyncExitStack() as stack:
                 generations = await self._started(job.asks, stack)
                 if not job.is_stream:
@@ -68,6 +70,20 @@ class Exchange:
         except Exception:  # noqa: BLE001 - the caller gets a reply in its own API's form
             _log.exception("request_failed")
             return self.surface.error(WeirError("internal error"))
+
+    async def _direct(self, job: Direct) -> Reply:
+        """Count what needs no node by its status; the other requests are counted by the service."""
+        status = 500
+        try:
+            reply = await job.answer(self.service)
+            status = reply.status
+        except WeirError as error:
+            status = self.surface.error(error).status
+            raise
+        else:
+            return reply
+        finally:
+            self._count(status)
 
     async def _started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
         """Start all; what was started is closed with the stack, also when another one is refused."""

@@ -33,7 +33,7 @@ class Ask:
     """One generation that a surface wants.
 
     `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `prompt_ids` is a prompt
-    that the caller tokenised himself (`request.prompt` is its text then).
+    that the caller tokenised himself (`request.prompt` is its text then); `version`: only this one will do.
     """
 
     request: GenerateRequest
@@ -41,6 +41,7 @@ class Ask:
     context: RequestContext
     truncate_tokens: int | None = None
     prompt_ids: tuple[int, ...] | None = None
+    version: int | None = None
 
 
 @dataclass(slots=True)

@@ -5,11 +5,11 @@ import logging
 from dataclasses import dataclass
 from time import perf_counter
 
-from weir.contracts.errors import PromptBlockedError
+from weir.contracts.errors import PromptBlockedError, UnknownModelError
 from weir.contracts.request import GenerateRequest, Message
 from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.refusals import ContextTooLongError
+from weir.gateway.refusals import ContextTooLongError, UnknownAdapterError
 from weir.guard.input import InputFilter
 from weir.guard.policy import Action
 from weir.guard.verdict import FAILED, Verdict
@@ -33,6 +33,7 @@ class Preparation:
             PromptBlockedError: an input rule matched, or the filter failed.
             ContextTooLongError: prompt and answer do not fit.
             ValidationError: the chat template refuses the messages.
+            UnknownModelError: the release has another version, or no such adapter.
         """
         ask = generation.ask
         size = len(ask.request.prompt) + sum(len(message.content) for message in ask.request.messages)
@@ -42,7 +43,8 @@ class Preparation:
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
-        request = self._filtered(ask.request)
+        _check_served(model, ask)
+        request = self.filtered(ask.request)
         prompt = _rendered(model, request, ask.truncate_tokens)
         wanted = request.sampling.max_new_tokens
         spare = 0 if wanted is None else model.context_tokens - wanted
@@ -51,7 +53,12 @@ class Preparation:
         sampling = request.sampling.model_copy(update={"max_new_tokens": generation.max_new_tokens})
         return request.rendered(prompt, sampling).model_copy(update={"model": model.name})
 
-    def _filtered(self, request: GenerateRequest) -> GenerateRequest:
+    def filtered(self, request: GenerateRequest) -> GenerateRequest:
+        """Return the request as the input rules leave it.
+
+        Raises:
+            PromptBlockedError: a rule matched, or the filter failed.
+        """
         began = perf_counter()
         if request.prompt:
             passed = self._passed(request.prompt)
@@ -79,6 +86,13 @@ class Preparation:
         action = "error" if verdict is FAILED else str(verdict.action)
         for rule in verdict.rules or ("none",):
             self.metrics.guard_verdicts("input", rule, action).inc()
+
+
+def _check_served(model: ServedModel, ask: Ask) -> None:
+    if ask.version is not None and ask.version != model.version:
+        raise UnknownModelError("this gateway does not serve the version that was asked for")
+    if ask.request.adapter is not None and ask.request.adapter not in model.adapters:
+        raise UnknownAdapterError
 
 
 def _rendered(model: ServedModel, request: GenerateRequest, truncate_tokens: int | None) -> str:

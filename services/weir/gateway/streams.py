@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from weir.contracts.errors import BackendError
-from weir.contracts.events import Finished, GenerationEvent, Token
+from weir.contracts.events import Finished, GenerationEvent, PromptToken, Token
 
 Events = AsyncGenerator[GenerationEvent, None]
 T = TypeVar("T")
@@ -48,6 +48,7 @@ class Collected:
     finished: Finished
     texts: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    prompt: list[PromptToken] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -58,11 +59,13 @@ async def collected(events: Started) -> Collected:
     """Read the whole stream."""
     texts: list[str] = []
     tokens: list[Token] = []
+    prompt: list[PromptToken] = []
     async for event in events:
         if isinstance(event, Finished):
-            return Collected(event, texts, tokens)
+            return Collected(event, texts, tokens, prompt)
         texts.append(event.text)
         tokens += event.tokens
+        prompt += event.prompt
     raise BackendError("the answer ended without saying why")
 
 

@@ -47,7 +47,7 @@ def configure_logs(service: str, level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     # Nothing of this is in a line, and finding it out costs more than writing one.
-    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001  the documented switch
+    logging._srcfile = None  # noqa: SLF001  the documented switch
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -59,7 +59,9 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._done: asyncio.Future[None] | None = None
         self._on_data: OnData | None = None
-        self._begin(None)
+        self._head, self._tail = b"", b""
+        self._has_head = False
+        self._left: int | None = None  # bytes of the body; none: until the last chunk
 
     @classmethod
     async def open(cls, where: Call) -> "Connection":
@@ -106,7 +108,7 @@ class Connection(asyncio.Protocol):
         self._on_data = on_data
         self._head, self._tail = b"", b""
         self._has_head = False
-        self._left: int | None = None
+        self._left = None
 
     def _read_head(self, head: bytes) -> None:
         self._has_head = True

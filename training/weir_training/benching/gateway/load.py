@@ -155,12 +155,13 @@ def main(text: str) -> None:
     given = json.loads(text)
     mode = given.pop("mode")
     targets = [Target(**one) for one in given.pop("targets")]
-    work = {
-        "latency": lambda: latency(targets, **given),
-        "rate": lambda: rate(targets[0], **given),
-        "paced": lambda: paced(targets[0], **given),
-    }[mode]
-    sys.stdout.write(json.dumps(uvloop.run(work())) + "\n")
+    if mode == "latency":
+        work = latency(targets, **given)
+    elif mode == "rate":
+        work = rate(targets[0], **given)
+    else:
+        work = paced(targets[0], **given)
+    sys.stdout.write(json.dumps(uvloop.run(work)) + "\n")
 
 
 if __name__ == "__main__":

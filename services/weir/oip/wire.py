@@ -1,4 +1,4 @@
-"""The node's wire form: Open Inference Protocol v2 as Triton's vLLM backend speaks it over HTTP.
+"""The wire form: Open Inference Protocol v2 as Triton's vLLM backend speaks it over HTTP.
 
 Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stream": bool, ...}`. Every key but
 `text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
@@ -30,7 +30,7 @@ from pydantic import ValidationError as PydanticError
 from weir.contracts.errors import ValidationError, WeirError
 from weir.contracts.events import Finished, PromptToken, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.cpu_node.grammar import read_grammar
+from weir.oip.grammar import read_grammar
 
 _OURS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 _THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_name"}
@@ -52,8 +52,8 @@ class NodeCall:
     give_output_count: bool
 
 
-def parse_call(body: bytes, model: str) -> NodeCall:
-    """Read a generate request.
+def parse_call(body: bytes, model: str, *, request_id: str | None = None) -> NodeCall:
+    """Read a generate request; its `id` is the request's, unless `request_id` is given.
 
     Raises:
         ValidationError: not JSON, or a field is missing, of the wrong type or out of bounds.
@@ -64,7 +64,7 @@ def parse_call(body: bytes, model: str) -> NodeCall:
         raise ValidationError("text_input: a non-empty string is needed", "text_input")
     call_id = fields.top.get("id")
     return NodeCall(
-        request=_request(call_id, model, text, fields),
+        request=_request(request_id or call_id, model, text, fields),
         id=call_id if isinstance(call_id, str) else None,
         stream=fields.flag("stream"),
         repeat_input=fields.flag("exclude_input_in_output") is False,

@@ -137,6 +137,8 @@ class GrpcNode:
         if self._stub is None:  # made here: a channel belongs to the running loop
             self._stub = _Stub(grpc.aio.insecure_channel(self._address, options=_OPTIONS))
         channel = self._stub.channel
+        if channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
+            return self._stub
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:

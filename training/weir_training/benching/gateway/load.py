@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import uvloop
 from weir.contracts.errors import WeirError
 from weir_training.benching.gateway.client import Call, Connection, call, scrape_call, sent_at, text_of
 from weir_training.benching.gateway.script import mark
+from weir_training.benching.trace import quantile
 
 _WARM_UP = 50
 _STALL_INTERVALS = 10
@@ -45,7 +47,7 @@ class Target:
 
 
 async def latency(targets: Sequence[Target], *, requests: int, tokens: int, size: int, stream: bool) -> dict[str, Any]:
-    """Ask all in turn, one at a time; seconds to the whole answer, or to a stream's first token."""
+    """Ask all in turn, one at a time; ms to the whole answer, or to a stream's first token."""
     calls = [target.call(tokens=tokens, size=size, stream=stream) for target in targets]
     connections = [await Connection.open(one) for one in calls]
     seconds: list[list[float]] = [[] for _ in targets]
@@ -61,7 +63,7 @@ async def latency(targets: Sequence[Target], *, requests: int, tokens: int, size
             await connection.ask(one.raw, on_data if stream else None)
             if number >= _WARM_UP:
                 seconds[which].append((first[0] if stream else time.perf_counter()) - began)
-    return {target.name: taken for target, taken in zip(targets, seconds, strict=True)}
+    return {target.name: _spread(taken) for target, taken in zip(targets, seconds, strict=True)}
 
 
 async def rate(target: Target, *, seconds: float, users: int, tokens: int, size: int, stream: bool) -> dict[str, Any]:
@@ -133,13 +135,20 @@ async def paced(
     if scraping is not None:
         scraping.cancel()
     return {
-        "under_way": seen.under_way,
-        "first": seen.first,
+        "under_way": _spread(seen.under_way),
+        "first": _spread(seen.first),
         "stalled": len(seen.stalled),
         "failed": seen.failed,
         "tokens": len(seen.under_way),
         "seconds": time.perf_counter() - began,
     }
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    """Return what is asked of a list of times, in ms."""
+    ordered = sorted(seconds) or [math.nan]
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: 1e3 * quantile(ordered, share) for name, share in shares.items()}
 
 
 async def _scraped(url: str) -> None:

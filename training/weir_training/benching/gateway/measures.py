@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any, Final
 
 from weir_training.benching.gateway.stage import Stage, Subject
-from weir_training.benching.trace import quantile
 
 FPS: Final = 48.0
 _ANSWER_TOKENS: Final = 16
@@ -92,8 +91,8 @@ def _latency(stage: Stage, node: Subject, gateway: Subject, plan: Plan, size: in
             stream=stream,
         )
         what = f"{'ttft' if stream else 'latency'}_{size // 1024}k"
-        for share, name in ((0.5, "p50"), (0.99, "p99")):
-            there, here = (1e3 * quantile(sorted(taken[one.name]), share) for one in (node, gateway))
+        for name in ("p50", "p99"):
+            there, here = (taken[one.name][name] for one in (node, gateway))
             figures.add(gateway.name, **{f"{what}_{name}": here, f"added_{what}_{name}": here - there})
 
 
@@ -138,15 +137,12 @@ def _streams(stage: Stage, subject: Subject, plan: Plan, streams: int, figures: 
             size=_SIZES[0],
             scrape=subject.metrics_url if scraped else None,
         )
-        late = sorted(done["under_way"])
         what = f"{'scraped_' if scraped else ''}{streams}"
         figures.add(
             subject.name,
+            **{f"token_{name}_{what}": taken for name, taken in done["under_way"].items()},
             **{
-                f"token_p50_{what}": 1e3 * quantile(late, 0.5),
-                f"token_p99_{what}": 1e3 * quantile(late, 0.99),
-                f"token_max_{what}": 1e3 * late[-1],
                 f"stalled_{what}": done["stalled"] + done["failed"],
-                f"cpu_us_token_{what}": 1e6 * (subject.cpu_s() - before) / max(len(late), 1),
+                f"cpu_us_token_{what}": 1e6 * (subject.cpu_s() - before) / max(done["tokens"], 1),
             },
         )

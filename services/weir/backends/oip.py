@@ -60,6 +60,8 @@ def extensions(request: GenerateRequest) -> dict[str, Any]:
         given["cache_salt"] = request.cache_salt
     if request.adapter:
         given["lora_name"] = request.adapter
+    if request.prompt_ids:
+        given["prompt_token_ids"] = request.prompt_ids
     return given
 
 

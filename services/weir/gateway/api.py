@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from weir import __version__
 from weir.contracts.errors import UnknownModelError
 from weir.gateway.api_triton import triton_router
-from weir.gateway.information import openai_model, tgi_info
+from weir.gateway.information import openai_model, openai_models, tgi_info
 from weir.gateway.openapi import document
 from weir.gateway.service import GenerationService
 from weir.gateway.surfaces.base import Surface
-from weir.gateway.surfaces.openai import error_object
 from weir.gateway.surfaces.openai_documents import Model, ModelList, OpenAIError
+from weir.gateway.surfaces.openai_errors import error_object
 from weir.gateway.surfaces.tgi_documents import TgiError, TgiInfo
 
 _UNHEALTHY = {"error": "unhealthy", "error_type": "healthcheck"}
@@ -114,16 +114,16 @@ def _models(service: GenerationService) -> APIRouter:
 
     @router.get("/v1/models", summary="The models", responses={200: {"model": ModelList}})
     async def models() -> Response:
-        return JSONResponse({"object": "list", "data": [openai_model(model) for model in service.catalog.models]})
+        return JSONResponse({"object": "list", "data": openai_models(service.catalog)})
 
     @router.get(
-        "/v1/models/{name}",
+        "/v1/models/{name:path}",
         summary="One model",
         responses={200: {"model": Model}, 404: {"model": OpenAIError, "description": "there is no such model"}},
     )
     async def model(name: str) -> Response:
         try:
-            return JSONResponse(openai_model(service.catalog.resolve(name)))
+            return JSONResponse(openai_model(service.catalog, name))
         except UnknownModelError as error:
             return JSONResponse(error_object(error), error.status)
 

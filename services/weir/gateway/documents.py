@@ -24,6 +24,7 @@ _TRY_AGAIN: Final = {
 _TGI_STATUSES: Final = _MUST_CHANGE | {424: "a node failed"} | _TRY_AGAIN
 _LOCAL_STATUSES: Final = _MUST_CHANGE | {500: "a fault of the gateway"}
 _OTHER_STATUSES: Final = _MUST_CHANGE | {404: "there is no such model", 502: "a node failed"} | _TRY_AGAIN
+_OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Documented:
 
 _INPUTS: Final = {"inputs": "How do I return an order?", "parameters": {"max_new_tokens": 40, "details": True}}
 _MESSAGES: Final = {"messages": [{"role": "user", "content": "How do I return an order?"}], "max_tokens": 40}
+_PROMPT: Final = {"prompt": "Q: How do I return an order?\nA:", "max_tokens": 40}
+_RESPONSE: Final = {"input": "How do I return an order?", "max_output_tokens": 40}
 _TEXT_INPUT: Final = {"text_input": "How do I return an order?", "sampling_parameters": {"max_tokens": 40}}
 
 _GENERATE = Documented("TGI", tgi.TgiAnswer, tgi.TgiError, _TGI_STATUSES, _INPUTS, tgi.TgiTokenEvent)
@@ -67,18 +70,22 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         _INPUTS,
         tgi.TgiTokenEvent,
         in_array=True,
-        alternatives=(openai.ChatCompletion,),
+        alternatives=(openai.ChatCompletion, openai.Completion),
     ),
     "/vertex": Documented(
         "TGI", tgi.VertexAnswer, tgi.TgiError, _TGI_STATUSES, {"instances": [{"inputs": "How do I return an order?"}]}
     ),
     "/v1/chat/completions": Documented(
-        "OpenAI",
-        openai.ChatCompletion,
-        openai.OpenAIError,
-        _OTHER_STATUSES | {400: "a field is wrong"},
-        _MESSAGES,
-        openai.ChatCompletionChunk,
+        "OpenAI", openai.ChatCompletion, openai.OpenAIError, _OPENAI_STATUSES, _MESSAGES, openai.ChatCompletionChunk
+    ),
+    "/v1/completions": Documented(
+        "OpenAI", openai.Completion, openai.OpenAIError, _OPENAI_STATUSES, _PROMPT, openai.Completion
+    ),
+    "/v1/responses": Documented(
+        "OpenAI", openai.Response, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseStreamEvent
+    ),
+    "/v1/embeddings": Documented(
+        "OpenAI", openai.NoEmbeddings, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
     ),
     "/v2/models/{model}/generate": _TRITON,
     "/v2/models/{model}/generate_stream": _TRITON,

@@ -12,7 +12,7 @@ from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import WeirError
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.service import GenerationService
-from weir.gateway.streams import all_collected, all_of
+from weir.gateway.streams import Pumped, all_collected, all_of
 from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ class Exchange:
 
         async def start(ask: Ask) -> Generation:
             generation = await self.service.start(ask)
+            if len(asks) > 1:
+                generation.stream = Pumped(generation.events)
             await stack.enter_async_context(aclosing(generation.events))
             return generation
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 from weir import __version__
-from weir.gateway.catalog import ServedModel
+from weir.contracts.errors import UnknownModelError
+from weir.gateway.catalog import Catalog, ServedModel
 from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_BATCH, MAX_STOPS
+from weir.gateway.surfaces.openai_wire import model_and_adapter
 
 
 def tgi_info(model: ServedModel, max_in_flight: int) -> dict[str, Any]:
@@ -48,8 +50,28 @@ def provenance(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def openai_model(model: ServedModel) -> dict[str, Any]:
-    return {
+def openai_models(catalog: Catalog) -> list[dict[str, Any]]:
+    return [entry for model in catalog.models for entry in _entries(model)]
+
+
+def openai_model(catalog: Catalog, name: str) -> dict[str, Any]:
+    """Return what `/v1/models` lists under a name.
+
+    Raises:
+        UnknownModelError: there is no such model, or it has no such adapter.
+    """
+    asked = model_and_adapter(name)
+    model, adapter = catalog.resolve(asked["model"]), asked.get("adapter")
+    entries = _entries(model)
+    found = next((entry for entry in entries if adapter is None or entry["id"] == f"{model.name}:{adapter}"), None)
+    if found is None:
+        raise UnknownModelError("this gateway does not serve the model that was asked for")
+    return found
+
+
+def _entries(model: ServedModel) -> list[dict[str, Any]]:
+    """Return the model, then its adapters as models of their own, `model:adapter`."""
+    whole = {
         "id": model.name,
         "object": "model",
         "created": int(model.prompts.manifest.created.timestamp()),
@@ -57,3 +79,4 @@ def openai_model(model: ServedModel) -> dict[str, Any]:
         "version": model.version,
         "max_model_len": model.context_tokens,
     }
+    return [whole, *({**whole, "id": f"{model.name}:{name}", "parent": model.name} for name in model.adapters)]

@@ -7,6 +7,9 @@ from dataclasses import replace
 from weir.gateway.exchange import Exchange
 from weir.gateway.surfaces.base import Surface
 from weir.gateway.surfaces.openai import ChatSurface
+from weir.gateway.surfaces.openai_completions import CompletionSurface
+from weir.gateway.surfaces.openai_embeddings import EmbeddingSurface
+from weir.gateway.surfaces.openai_responses import ResponsesSurface
 from weir.gateway.surfaces.sagemaker import InvocationsSurface
 from weir.gateway.surfaces.tgi import TgiSurface
 from weir.gateway.surfaces.tgi_tokens import ChatTokenizeSurface, TokenizeSurface
@@ -18,10 +21,17 @@ EXACT: tuple[Surface, ...] = (
     TgiSurface("/generate"),
     TgiSurface("/generate_stream", streams=True),
     ChatSurface(),
+    CompletionSurface(),
+    ResponsesSurface(),
+    EmbeddingSurface(),
     TokenizeSurface(),
     ChatTokenizeSurface(),
     InvocationsSurface(
-        (("messages", ChatSurface("/invocations")), ("inputs", TgiSurface("/invocations", in_array=True)))
+        (
+            ("messages", ChatSurface("/invocations")),
+            ("prompt", CompletionSurface("/invocations")),
+            ("inputs", TgiSurface("/invocations", in_array=True)),
+        )
     ),
     VertexSurface(),
 )

@@ -14,7 +14,7 @@ from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import RequestContext
 from weir.gateway.service import GenerationService
 from weir.gateway.surfaces.base import JSON_HEADERS, Direct, Reply, decoded
-from weir.gateway.surfaces.openai_wire import ChatBody, messages_of
+from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of
 from weir.gateway.surfaces.tgi_errors import error_event, error_reply
 from weir.gateway.surfaces.tgi_wire import TgiBody, check
 
@@ -44,7 +44,7 @@ class TokenizeSurface:
             model = service.catalog.resolve(None)
             return _tokens(model, service.preparation.filtered(request).prompt)
 
-        return Direct(self.path, _in_its_place(tokens, len(parsed.inputs)))
+        return Direct(context, _in_its_place(tokens, len(parsed.inputs)))
 
     def error(self, error: WeirError) -> Reply:
         return error_reply(error)
@@ -76,7 +76,7 @@ class ChatTokenizeSurface:
             prompt = model.prompts.from_messages(service.preparation.filtered(request).messages)
             return {"tokenize_response": _tokens(model, prompt), "templated_text": prompt}
 
-        return Direct(self.path, _in_its_place(tokens, sum(len(message.content) for message in request.messages)))
+        return Direct(context, _in_its_place(tokens, sum(len(message.content) for message in request.messages)))
 
     def error(self, error: WeirError) -> Reply:
         return error_reply(error)

@@ -68,10 +68,8 @@ class GrpcNode:
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
         reader = AnswerReader(self._name)
-        call = stub.infer()
+        call = stub.infer(infer_request(request, request.model or self._model))
         try:
-            await call.write(infer_request(request, request.model or self._model))
-            await call.done_writing()
             while True:
                 for event in reader.take([await self._next_body(call, timeout_s)]):
                     yield event
@@ -81,8 +79,6 @@ class GrpcNode:
                     raise reader.failure
         except grpc.aio.AioRpcError as error:
             raise self._failure(error.code(), error.details() or "") from error
-        except asyncio.InvalidStateError:  # the call was over before all was written: its status says why
-            raise self._failure(await call.code(), await call.details() or "") from None
         finally:
             call.cancel()
 
@@ -168,7 +164,8 @@ class _Stub:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
-        self.infer = channel.stream_stream(
+        # On the wire a stream of one request, which is sent and closed in one step: a third of the cost of three.
+        self.infer = channel.unary_stream(
             _SERVICE + "ModelStreamInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelStreamInferResponse.FromString,

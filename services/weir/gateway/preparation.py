@@ -57,8 +57,7 @@ class Preparation:
         _count(generation, request, prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
         changed = {"max_new_tokens": generation.max_new_tokens} | _held_to_tools(model, request)
-        rendered = request.rendered(prompt, request.sampling.model_copy(update=changed))
-        return rendered.model_copy(update={"model": model.name})
+        return request.rendered(prompt, request.sampling.model_copy(update=changed), model.name)
 
     def filtered(self, request: GenerateRequest) -> GenerateRequest:
         """Return the request as the input rules leave it.

@@ -4,12 +4,13 @@
 An exception is logged by type and place, never by its words: they may quote a prompt.
 """
 
-import json
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -32,7 +33,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
             line["trace"] = _places(record.exc_info[2])
-        return _encoded(line)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
     def _time(self, record: logging.LogRecord) -> str:
         """Build the text anew only once a second: it is most of a line's cost."""
@@ -55,9 +56,6 @@ def configure_logs(service: str, level: str = "info") -> None:
     for chatty in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(chatty).handlers.clear()
         logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-_encoded = json.JSONEncoder(ensure_ascii=False, default=str).encode  # json.dumps makes an encoder per call
 
 
 def _places(trace: Any) -> list[str]:

@@ -126,6 +126,7 @@ async def paced(
                 await connection.ask(one.raw, on_data)
         except (WeirError, OSError, TimeoutError):
             seen.failed += 1
+            seen.stalled.discard(number)  # counted once
         finally:
             connection.close()
 

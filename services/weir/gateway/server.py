@@ -33,6 +33,7 @@ from weir.telemetry.exposition import Exposition
 
 _log = logging.getLogger(__name__)
 _SWITCH_INTERVAL_S = 0.0005  # long prompts are prepared in threads, which must not hold up streams
+_GC_THRESHOLDS = (10_000, 20, 50)
 _LAST_WORDS_S = 2  # for connections that are idle or stuck once nothing is left to drain
 
 
@@ -176,6 +177,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         gc.collect()
         gc.freeze()  # what is loaded stays; looking through it again and again would hold up streams
+        gc.set_threshold(*_GC_THRESHOLDS)
         if self._cells is not None:
             self._cells.is_up = True
 

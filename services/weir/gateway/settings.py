@@ -28,7 +28,7 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
-    url: str = Field(pattern=r"^https?://[^\s/]+/?$")
+    url: str = Field(pattern=r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$", description="http, https or grpc")
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
 
 

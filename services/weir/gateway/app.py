@@ -8,6 +8,7 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.http_node import HttpNode
+from weir.gateway.access import Access
 from weir.gateway.admission import Admission
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
@@ -54,10 +55,12 @@ class GatewayApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        await self.service.access.start()
         await self.service.router.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.service.router.aclose()
+        await self.service.access.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -66,7 +69,8 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
     Raises:
         ReleaseError: a release is refused.
-        UsageError: the guard policy is refused.
+        UsageError: the guard policy is refused, or nobody has a key and the address is public.
+        StoreError: the database cannot be reached.
     """
     policy = default_policy() if settings.guard is None else load_policy(settings.guard)
     catalog = Catalog.from_releases(settings.releases)
@@ -74,7 +78,8 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     pools = {node.name: node.pool for node in settings.nodes}
     backends = [HttpNode(node.name, node.url, default) for node in settings.nodes]
     metrics = GatewayMetrics(CollectorRegistry())
-    return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools)
+    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
+    return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools, access=access)
 
 
 def assemble(
@@ -85,8 +90,9 @@ def assemble(
     *,
     metrics: GatewayMetrics,
     pools: dict[str, str] | None = None,
+    access: Access | None = None,
 ) -> GatewayApp:
-    """Build the app from ready-made parts."""
+    """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     metrics.set_build(__version__)
     nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
@@ -101,6 +107,7 @@ def assemble(
         router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),
         output_guard=OutputGuard(policy),
         metrics=metrics,
+        access=access or Access.without_store(metrics),
         timeout_s=settings.node_timeout_s,
     )
     return GatewayApp(service, settings)

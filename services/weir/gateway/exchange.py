@@ -9,15 +9,16 @@ from typing import Any
 from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
-from weir.contracts.errors import RequestRejectedError, WeirError
-from weir.gateway.generation import Ask, Generation, RequestContext
+from weir.contracts.caller import ANYONE, Caller
+from weir.contracts.errors import WeirError
+from weir.gateway.context import picked, request_id_of
+from weir.gateway.denials import headers_of
+from weir.gateway.generation import Ask, Generation
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import all_collected, all_of
-from weir.gateway.surfaces.base import Headers, Job, Reply, Surface, new_request_id
+from weir.gateway.surfaces.base import Headers, Job, Reply, Surface
 
 _log = logging.getLogger(__name__)
-
-_ID_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +31,50 @@ class Exchange:
     body_timeout_s: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
+        said, access = picked(scope["headers"]), self.service.access
+        request_id = request_id_of(said)
+        caller = ANYONE
         try:
+            context = access.reader.context(said, request_id)
+            caller = context.caller
+            await access.admit(caller)  # before the body: a caller above his limits costs nothing
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
-            job = self.surface.parse(body, RequestContext(request_id))
+            job = self.surface.parse(body, context)
         except CallerGoneError:
             self._count(499)
-        except RequestRejectedError as error:
-            reply = self.surface.error(error)
+        except WeirError as error:
+            reply = self._refusal(error)
             self._count(reply.status)
-            await _send_reply(send, reply, request_id)
+            await self._send_reply(send, reply, request_id, caller)
         else:
-            await self._answer(job, receive, send, request_id)
+            await self._answer(job, receive, send, request_id, caller)
 
-    async def _answer(self, job: Job, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, job: Job, receive: Receive, send: Send, request_id: str, caller: Caller) -> None:
         try:
             async with caller_watched(receive):
-                reply = await self._run(job, send, request_id)
+                reply = await self._run(job, send, request_id, caller)
         except CallerGoneError:
             return
         if reply is None:
             await send({"type": "http.response.body", "body": b""})
         else:
-            await _send_reply(send, reply, request_id)
+            await self._send_reply(send, reply, request_id, caller)
 
-    async def _run(self, job: Job, send: Send, request_id: str) -> Reply | None:
+    def _refusal(self, error: WeirError) -> Reply:
+        reply = self.surface.error(error)
+        return reply._replace(headers=reply.headers + headers_of(error))
+
+    async def _run(self, job: Job, send: Send, request_id: str, caller: Caller) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
         try:
             async with AsyncExitStack() as stack:
                 generations = await self._started(job.asks, stack)
                 if not job.is_stream:
                     return job.whole(generations, await all_collected([g.events for g in generations]))
-                await self._stream(job, generations, send, request_id)
+                await self._stream(job, generations, send, request_id, caller)
                 return None
         except WeirError as error:
-            return self.surface.error(error)
+            return self._refusal(error)
         except Exception:  # noqa: BLE001 - the caller gets a reply in its own API's form
             _log.exception("request_failed")
             return self.surface.error(WeirError("internal error"))
@@ -79,8 +89,11 @@ class Exchange:
 
         return [await start(asks[0])] if len(asks) == 1 else await all_of([start(ask) for ask in asks])
 
-    async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
-        await send(_start(200, job.stream_headers(generations), request_id))
+    async def _stream(
+        self, job: Job, generations: Sequence[Generation], send: Send, request_id: str, caller: Caller
+    ) -> None:
+        headers = job.stream_headers(generations) + self.service.access.ledger.headers(caller)
+        await send(_start(200, headers, request_id))
         try:
             async with aclosing(job.frames(generations)) as frames:
                 async for frame in frames:
@@ -94,16 +107,14 @@ class Exchange:
     async def _send_late(self, send: Send, error: WeirError) -> None:
         await send({"type": "http.response.body", "body": self.surface.late_error(error), "more_body": True})
 
+    async def _send_reply(self, send: Send, reply: Reply, request_id: str, caller: Caller) -> None:
+        length = (b"content-length", b"%d" % len(reply.body))
+        headers = [*reply.headers, *self.service.access.ledger.headers(caller), length]
+        await send(_start(reply.status, headers, request_id))
+        await send({"type": "http.response.body", "body": reply.body})
+
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
-
-
-def _request_id(scope: Scope) -> str:
-    """Return the caller's `x-request-id` if it is harmless, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and 0 < len(value) <= 128 and _ID_CHARACTERS.issuperset(value):
-            return str(value.decode())
-    return new_request_id()
 
 
 def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:
@@ -112,9 +123,3 @@ def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:
         "status": status,
         "headers": [*headers, (b"x-request-id", request_id.encode())],
     }
-
-
-async def _send_reply(send: Send, reply: Reply, request_id: str) -> None:
-    length = (b"content-length", b"%d" % len(reply.body))
-    await send(_start(reply.status, [*reply.headers, length], request_id))
-    await send({"type": "http.response.body", "body": reply.body})

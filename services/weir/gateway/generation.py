@@ -1,6 +1,7 @@
 """One request on its way through the service."""
 
 from dataclasses import dataclass, field
+from hmac import HMAC
 from time import monotonic
 
 from weir.contracts.caller import ANYONE, Caller
@@ -60,6 +61,8 @@ class Generation:
     queue_s: float = 0.0
     first_text: float = 0.0
     last_text: float = 0.0
+    verdicts: list[str] = field(default_factory=list)  # ids of rules that matched, in prompt or answer
+    answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None
 
     @property

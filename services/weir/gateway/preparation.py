@@ -42,33 +42,34 @@ class Preparation:
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
-        request = self._filtered(ask.request)
+        request = self._filtered(ask.request, generation.verdicts)
         prompt = _rendered(model, request, ask.truncate_tokens)
         generation.prompt_tokens = model.prompts.count(prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
         sampling = request.sampling.model_copy(update={"max_new_tokens": generation.max_new_tokens})
         return request.rendered(prompt, sampling).model_copy(update={"model": model.name})
 
-    def _filtered(self, request: GenerateRequest) -> GenerateRequest:
+    def _filtered(self, request: GenerateRequest, found: list[str]) -> GenerateRequest:
         began = perf_counter()
         if request.prompt:
-            passed = self._passed(request.prompt)
+            passed = self._passed(request.prompt, found)
             if passed is not request.prompt:
                 request = request.model_copy(update={"prompt": passed})
         else:
-            messages = tuple(Message(role=m.role, content=self._passed(m.content)) for m in request.messages)
+            messages = tuple(Message(role=m.role, content=self._passed(m.content, found)) for m in request.messages)
             request = request.model_copy(update={"messages": messages})
         self.metrics.guard_seconds("input").observe(perf_counter() - began)
         return request
 
-    def _passed(self, text: str) -> str:
-        """Return the text to go on with; the filter fails closed."""
+    def _passed(self, text: str, found: list[str]) -> str:
+        """Return the text to go on with, and note the rules that matched in `found`; the filter fails closed."""
         try:
             verdict, text = self.input_filter.check(text)
         except Exception:  # noqa: BLE001 - whatever it is, the prompt goes nowhere
             _log.exception("input_filter_failed")
             verdict = FAILED
         self._count(verdict)
+        found += verdict.rules
         if verdict.action is Action.BLOCK:
             raise PromptBlockedError(verdict.rules[0])
         return text

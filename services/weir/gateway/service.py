@@ -1,16 +1,18 @@
 """Serving one request, free of HTTP: prepare, admit, route, guard, count."""
 
 import logging
-from collections.abc import Generator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, GenerationEvent
+from weir.gateway.access import Access
 from weir.gateway.admission import Admission
 from weir.gateway.catalog import Catalog
 from weir.gateway.generation import Ask, Generation
+from weir.gateway.denials import ModelNotAllowedError
 from weir.gateway.guarding import guarded
 from weir.gateway.preparation import Preparation
 from weir.gateway.refusals import DrainingError
@@ -32,6 +34,7 @@ class GenerationService:
     router: Router
     output_guard: OutputGuard
     metrics: GatewayMetrics
+    access: Access
     timeout_s: float
     active: int = 0  # requests between their first and their last step
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
@@ -49,12 +52,16 @@ class GenerationService:
         """
         try:
             model = self.catalog.resolve(ask.request.model)
+            if not ask.context.caller.may_use(model.name):
+                raise ModelNotAllowedError
         except WeirError as error:
             self.metrics.incoming("other").inc()
             self.metrics.requests(ask.route, "other", "none", str(error.status.value)).inc()
             raise
         self.metrics.incoming(model.name).inc()
         generation = Generation(ask, model)
+        if self.access.journal.with_audit:
+            generation.answer_hash = self.access.journal.hasher()
         generation.stream = await started(self._run(generation))
         return generation
 
@@ -64,7 +71,7 @@ class GenerationService:
                 raise DrainingError
             request = await self.preparation.prepared(generation)
             generation.prepared = monotonic()
-            async with self.admission.slot() as generation.queue_s:
+            async with self._reserved(generation), self.admission.slot() as generation.queue_s:
                 routed = await self.router.open(request, timeout_s=self.timeout_s)
                 generation.pool = routed.pool
                 safe = guarded(routed, self.output_guard, generation, self.metrics)
@@ -73,6 +80,22 @@ class GenerationService:
                         self._observe(generation, event)
                         yield event
 
+    @asynccontextmanager
+    async def _reserved(self, generation: Generation) -> AsyncGenerator[None, None]:
+        """Hold what the caller's limits must have room for; what was not used goes back, however the block ends."""
+        ask = generation.ask
+        reservation = await self.access.ledger.reserve(
+            ask.context.caller,
+            generation.prompt_tokens,
+            generation.max_new_tokens,
+            is_stated=ask.request.sampling.max_new_tokens is not None,
+        )
+        try:
+            yield
+        finally:
+            read = generation.prompt_tokens if generation.pool != "none" else 0
+            self.access.ledger.settle(reservation, prompt_tokens=read, generated_tokens=generation.generated_tokens)
+
     def _observe(self, generation: Generation, event: GenerationEvent) -> None:
         labels = (generation.model.name, generation.pool)
         if isinstance(event, Finished):
@@ -80,6 +103,8 @@ class GenerationService:
             generation.generated_tokens = event.usage.completion_tokens
             self.metrics.finish(event.reason).inc()
             return
+        if generation.answer_hash is not None:
+            generation.answer_hash.update(event.text.encode("utf-8", "surrogatepass"))
         now = monotonic()
         if generation.first_text:
             self.metrics.token_gap(*labels).observe(now - generation.last_text)
@@ -106,6 +131,7 @@ class GenerationService:
             self.active -= 1
             in_flight.dec()
             self._count(generation)
+            self.access.journal.record(generation)
 
     def _count(self, generation: Generation) -> None:
         metrics, model, route = self.metrics, generation.model.name, generation.ask.route
@@ -124,6 +150,7 @@ class GenerationService:
             "request_done",
             extra={
                 "request_id": generation.ask.request.id,
+                "key_id": generation.ask.context.caller.key_id,
                 "route": route,
                 "model": model,
                 "version": generation.model.version,

@@ -23,6 +23,8 @@ def serve(
     drain_timeout_s: Annotated[
         float | None, typer.Option(help="how long running answers may go on after SIGTERM")
     ] = None,
+    home: Annotated[Path | None, typer.Option(help="where keys, usage and audit live  [default: .weir]")] = None,
+    allow_anonymous: Annotated[bool, typer.Option("--allow-anonymous", help="serve callers without a key")] = False,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
 ) -> None:
     """Run the gateway: TGI and OpenAI routes, guard, metrics, over one or more nodes.
@@ -38,8 +40,11 @@ def serve(
         "port": port,
         "max_in_flight": max_in_flight,
         "drain_timeout_s": drain_timeout_s,
+        "home": home,
         "log_level": log_level,
     }
+    if allow_anonymous:
+        given["access"] = {"allow_anonymous": True}
     settings = load_settings({key: value for key, value in given.items() if value is not None}, config)
     _configure_logs(settings.log_level)
     run_server(settings)

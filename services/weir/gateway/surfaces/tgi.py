@@ -19,6 +19,7 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, FinishReason, Token, TokenChunk
 from weir.contracts.request import GenerateRequest
+from weir.gateway.denials import KeyRefusedError
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
@@ -28,6 +29,7 @@ from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, check, sampli
 _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (BodyTooLargeError, 413, "validation"),
     (BodyTooSlowError, 408, "validation"),
+    (KeyRefusedError, 401, "authentication"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),
     (OverloadedError, 429, "overloaded"),

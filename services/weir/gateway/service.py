@@ -11,8 +11,8 @@ from weir.contracts.events import Finished, GenerationEvent
 from weir.gateway.access import Access
 from weir.gateway.admission import Admission
 from weir.gateway.catalog import Catalog
-from weir.gateway.generation import Ask, Generation
 from weir.gateway.denials import ModelNotAllowedError
+from weir.gateway.generation import Ask, Generation
 from weir.gateway.guarding import guarded
 from weir.gateway.preparation import Preparation
 from weir.gateway.refusals import DrainingError

@@ -75,16 +75,14 @@ class Database:
     def writing(self) -> Generator[Connection, None, None]:
         """A transaction that writes; it is durable when the block has ended without an error."""
         self._follow_file()
-        with translated(), self.engine.connect() as connection:
-            connection = connection.execution_options(weir_writes=True)
-            with connection.begin():
-                yield connection
+        with translated(), self.engine.connect().execution_options(weir_writes=True) as connection, connection.begin():
+            yield connection
 
     def close(self) -> None:
         self.engine.dispose()
 
     def _follow_file(self) -> None:
-        """Refuse a file that was removed (SQLite would go on with what is unlinked); take one that was put in its place.
+        """Refuse a file that was removed (SQLite would go on with what is unlinked); take one that replaced it.
 
         Raises:
             StoreError: the file is gone.

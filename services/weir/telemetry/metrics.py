@@ -106,8 +106,8 @@ class GatewayMetrics:
     def _access(self) -> None:
         self.auth = self._counter(
             "auth_total",
-            "Callers by what their key was: key (good), anyone (none was needed), missing, malformed, unknown (or revoked), "
-            "expired, away (cannot be checked), unchecked (let in all the same).",
+            "Callers by their key: key (good), anyone (none was needed), missing, malformed, unknown (or revoked), expired, "
+            "away (cannot be checked), unchecked (let in all the same).",
             ("result",),
         )
         self.limited = self._counter(

@@ -12,7 +12,7 @@ from weir.contracts.caller import Caller
 from weir.contracts.errors import UsageError
 from weir.gateway.context import ContextReader
 from weir.gateway.keyring import Keyring
-from weir.gateway.ledger import StoreLedger
+from weir.gateway.quotas import StoreLedger
 from weir.gateway.recording import Journal
 from weir.gateway.settings_access import AccessSettings
 from weir.store.database import Database, StoreError
@@ -146,7 +146,7 @@ def _limit_store(settings: AccessSettings) -> LimitStore:
 
 
 def _audit_key(settings: AccessSettings, home: Path) -> bytes:
-    """Return the key of the audit's HMACs: kept beside the database, not in it, so that rows alone give nothing away."""
+    """Return the key of the audit's HMACs: kept beside the database, so that its rows alone give nothing away."""
     if not settings.audit_days:
         return b""
     path = settings.audit_key_file or home / "audit.key"

@@ -82,7 +82,7 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools, access=access)
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
     policy: Policy,

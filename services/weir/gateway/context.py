@@ -62,12 +62,12 @@ class ContextReader:
         """
         caller = self._keyring.identify(_key(said))
         if len(said) <= 1:  # a key and nothing else: nearly every request
-            return RequestContext(request_id, caller, priority=caller.priority)
+            return RequestContext(request_id, caller)
         return RequestContext(
             id=request_id,
             caller=caller,
             deadline=self._deadline(said),
-            priority=_priority(said, caller.priority),
+            priority=_priority(said),
             idempotency_key=_idempotency_key(said),
         )
 
@@ -106,14 +106,13 @@ def _grpc_timeout_s(value: bytes) -> float:
     return min(int(digits) * _GRPC_UNITS_S[unit], _LONGEST_S)
 
 
-def _priority(said: Said, highest: int) -> int:
-    """Return what was asked for, at most the key's own; without a word: the key's own."""
+def _priority(said: Said) -> int | None:
     value = said.get(b"x-priority")
     if value is None:
-        return highest
+        return None
     if not (len(value) <= 3 and value.removeprefix(b"-").isdigit() and int(value) in _PRIORITIES):
         raise ValidationError("the header x-priority is not a whole number from -10 to 10", "x-priority")
-    return min(int(value), highest)
+    return int(value)
 
 
 def _idempotency_key(said: Said) -> str | None:

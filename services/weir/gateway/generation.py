@@ -9,6 +9,8 @@ from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.streams import Started
 
+_MOST_PRIORITY = 10  # as in GenerateRequest
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
@@ -18,15 +20,21 @@ class RequestContext:
         id: for logs, traces and the `x-request-id` header.
         caller: who asks.
         deadline: on `time.monotonic()`; work that cannot be of use any more never reaches a node.
-        priority: what the caller asked for; it never goes above the key's own.
+        priority: what the caller asked for, none: the key's own; see `effective_priority`.
         idempotency_key: attempts with equal keys of one caller are one request.
     """
 
     id: str
     caller: Caller = ANYONE
     deadline: float | None = None
-    priority: int = 0
+    priority: int | None = None
     idempotency_key: str | None = None
+
+    @property
+    def effective_priority(self) -> int:
+        """What counts: a request may go below its key's priority, never above."""
+        own = self.caller.priority
+        return max(-_MOST_PRIORITY, min(own if self.priority is None else min(own, self.priority), _MOST_PRIORITY))
 
 
 @dataclass(frozen=True, slots=True)

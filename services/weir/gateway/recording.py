@@ -29,8 +29,8 @@ _LAST_SAVE_S: Final = 3.0
 class Journal:
     """What one gateway process has to write down. Nothing here waits or fails while a request is served.
 
-    A kill loses what was noted since the last write. While the database is away, counts add up and audit rows wait; what
-    does not fit any more is dropped and counted.
+    A kill loses what was noted since the last write. While the database is away, counts add up and audit rows wait;
+    what does not fit any more is dropped and counted.
     """
 
     def __init__(

@@ -64,12 +64,13 @@ class LimitStore(Protocol):
 class SlidingWindow:
     """Amounts by the second in which they were taken; `total` is their sum."""
 
+    window_s: int = WINDOW_S
     seconds: dict[int, int] = field(default_factory=dict)  # in order of time
     total: int = 0
 
     def forget(self, now: float) -> None:
         """Let go of the seconds that are over for good."""
-        oldest = int(now) - WINDOW_S
+        oldest = int(now) - self.window_s
         while self.seconds and (first := next(iter(self.seconds))) < oldest:
             self.total -= self.seconds.pop(first)
 
@@ -98,20 +99,21 @@ class SlidingWindow:
                 break
             excess -= taken
             if excess <= 0:
-                return max(second + WINDOW_S + 1 - now, 0.001)
+                return max(second + self.window_s + 1 - now, 0.001)
         return 0.0
 
     def level(self, now: float, limit: int) -> Level:
         self.forget(now)
         newest = next(reversed(self.seconds), None) if self.total else None
-        reset_s = 0.0 if newest is None else newest + WINDOW_S + 1 - now
+        reset_s = 0.0 if newest is None else newest + self.window_s + 1 - now
         return Level(limit, max(limit - self.total, 0), reset_s)
 
 
 class MemoryLimits:
     """The limits of one process."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, window_s: int = WINDOW_S) -> None:
+        self._window_s = window_s
         self._clock = clock
         self._windows: dict[tuple[str, LimitName], SlidingWindow] = {}
 
@@ -147,7 +149,7 @@ class MemoryLimits:
     def _window(self, caller: Caller, name: LimitName) -> SlidingWindow:
         window = self._windows.get((caller.key_id, name))
         if window is None:
-            window = self._windows[caller.key_id, name] = SlidingWindow()
+            window = self._windows[caller.key_id, name] = SlidingWindow(self._window_s)
         return window
 
 

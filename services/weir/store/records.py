@@ -158,7 +158,7 @@ def _pruned(connection: Connection, before_ms: int, at_most: int) -> int:
 
 
 def _spent(usage: Mapping[UsageSlot, Used]) -> list[dict[str, Any]]:
-    """Sum per key and month, always in the same order: two writers of the same rows never wait for each other in a ring."""
+    """Sum per key and month, always in one order: two writers never wait for each other in a ring."""
     sums: dict[tuple[str, str], int] = {}
     for slot, used in usage.items():
         where = (slot.key_id, slot.day[:7])

@@ -82,7 +82,10 @@ return 1
 class RedisLimits:
     """The limits of all gateways that share one Redis."""
 
-    def __init__(self, url: str, *, prefix: str = "weir", clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, url: str, *, prefix: str = "weir", window_s: int = WINDOW_S, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._window_s = window_s
         self._redis = Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
         self._take = self._redis.register_script(_TAKE)
         self._settle = self._redis.register_script(_SETTLE)
@@ -105,7 +108,7 @@ class RedisLimits:
         amounts = {"requests": requests, "tokens": tokens}
         given = [number for name in names for number in (limits[name], amounts[name])]
         keys = [self._key(caller.key_id, name) for name in names]
-        reply = await self._asked(self._take, keys, [WINDOW_S, *given])
+        reply = await self._asked(self._take, keys, [self._window_s, *given])
         if not reply[0]:
             return Refusal(names[reply[1] - 1], None if reply[2] < 0 else reply[2] / 1000)
         for number, name in enumerate(names):
@@ -133,7 +136,7 @@ class RedisLimits:
         while self._unsettled:
             key_id, second, change = self._unsettled.popleft()
             try:
-                await self._asked(self._settle, [self._key(key_id, "tokens")], [second, change, WINDOW_S])
+                await self._asked(self._settle, [self._key(key_id, "tokens")], [second, change, self._window_s])
             except StoreError:
                 self._unsettled.clear()  # a minute from now they would not count any more
 

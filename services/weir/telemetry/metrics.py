@@ -106,7 +106,7 @@ class GatewayMetrics:
     def _access(self) -> None:
         self.auth = self._counter(
             "auth_total",
-            "Callers by their key: key (good), anyone (none was needed), missing, malformed, unknown (or revoked), expired, "
+            "Callers by their key: key (good), anyone (no need), missing, malformed, unknown (or revoked), expired, "
             "away (cannot be checked), unchecked (let in all the same).",
             ("result",),
         )

@@ -69,12 +69,13 @@ class Access:
         ledger = StoreLedger(_limit_store(settings), journal, metrics, fails_open=settings.fail_open)
         access = cls(keyring, journal, ledger, Database(database_url(settings, home)))
         access._load(fails_open=settings.fail_open)
-        if not (keyring.has_keys or keyring.is_away or is_local or settings.allow_anonymous):
-            raise UsageError(
-                f"nobody has a key yet, and {host} can be reached by others: make one with `weir keys create NAME`, "
-                "or start with --allow-anonymous to serve everybody"
-            )
-        return access
+        if keyring.has_keys or keyring.is_away or is_local or settings.allow_anonymous:
+            return access
+        access._close()
+        raise UsageError(
+            f"nobody has a key yet, and {host} can be reached by others: make one with `weir keys create NAME`, "
+            "or start with --allow-anonymous to serve everybody"
+        )
 
     def _load(self, *, fails_open: bool) -> None:
         if self._database is None or self.keys is None or self.records is None:
@@ -85,6 +86,7 @@ class Access:
             self.journal.load_spent(self.records, self.keyring.callers)
         except StoreError as error:
             if not fails_open:
+                self._close()
                 raise
             self.keyring.found_away(str(error))
 
@@ -108,7 +110,10 @@ class Access:
             await self.journal.finish(self.records, self._executors[1])
         await self.ledger.aclose()
         for executor in self._executors:
-            executor.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(executor.shutdown)  # a statement ends by itself: see `Database`
+        self._close()
+
+    def _close(self) -> None:
         if self._database is not None:
             self._database.close()
 

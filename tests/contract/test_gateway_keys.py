@@ -52,7 +52,7 @@ def weir(stage: Stage, release: Path, keys: KeyStore, url: str, tmp_path: Path) 
 def made(weir: Gateway, keys: KeyStore, **limits: Any) -> str:
     """Make a key and return once the gateway knows it."""
     new = keys.create(KeySpec(name="bot", **limits))
-    weir.eventually(lambda: new.key.id in {caller.key_id for caller in weir.app.service.access.keyring.callers})
+    weir.eventually(lambda: new.key.id in {caller.key_id for caller in weir.app.access.keyring.callers})
     return new.text
 
 
@@ -322,7 +322,7 @@ def test_a_journal_without_audit_keeps_no_hash(release: Path, stage: Stage, url:
     access = {"database": url, "audit_days": 0}
     with gateway(release, stage.backend, with_store=True, home=tmp_path, access=access) as weir:
         assert ask(weir, None).status == 200
-        assert isinstance(weir.app.service.access.journal, Journal)
+        assert isinstance(weir.app.access.journal, Journal)
         with Database(url) as opened:
             weir.eventually(lambda: RecordStore(opened).usage() != [], within_s=5)
             assert list(RecordStore(opened).audit()) == []

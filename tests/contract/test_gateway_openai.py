@@ -234,13 +234,14 @@ def test_a_blocked_answer_ends_with_content_filter(weir: Gateway, stage: Stage) 
     assert "炸" not in str(stream)
 
 
-def test_overload_is_429_with_retry_after(client: openai.OpenAI, stage: Stage) -> None:
-    stage.script = (errors.OverloadedError(7),)
+def test_overload_is_503_with_retry_after(client: openai.OpenAI, stage: Stage) -> None:
+    stage.script = (errors.OverloadedError(45),)  # longer than a request waits
 
-    with pytest.raises(openai.RateLimitError) as caught:
+    with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model="faq", messages=USER)
 
-    assert caught.value.response.headers["retry-after"] == "7"
+    assert caught.value.status_code == 503
+    assert caught.value.response.headers["retry-after"] == "45"
     assert caught.value.code == "overloaded"
 
 

@@ -9,11 +9,15 @@ from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.http_node import HttpNode
 from weir.gateway.access import Access
-from weir.gateway.admission import Admission
+from weir.gateway.accounting import Accounts
+from weir.gateway.admission.door import Admission
+from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
+from weir.gateway.idempotency import Attempts
 from weir.gateway.preparation import Preparation
+from weir.gateway.response_cache import ResponseCache
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
 from weir.gateway.surfaces.base import Surface
@@ -37,10 +41,12 @@ SURFACES: tuple[Surface, ...] = (
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
-    def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
+    def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
         self.service = service
+        self.access = access
+        attempts = Attempts(service.metrics)
         self._hot = {
-            surface.path: Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s)
+            surface.path: Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
             for surface in SURFACES
         }
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
@@ -55,12 +61,12 @@ class GatewayApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        await self.service.access.start()
+        await self.access.start()
         await self.service.router.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.service.router.aclose()
-        await self.service.access.aclose()
+        await self.access.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -93,21 +99,22 @@ def assemble(  # noqa: PLR0913 - a composition root
     access: Access | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
+    access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(InputFilter(policy), metrics),
+        accounts=Accounts(metrics, access.ledger),
+        cache=ResponseCache(settings.cache_mb << 20, metrics, policy),
         admission=Admission(
             metrics,
-            max_in_flight=settings.max_in_flight,
-            max_queue=settings.max_queue,
+            Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
         router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),
         output_guard=OutputGuard(policy),
         metrics=metrics,
-        access=access or Access.without_store(metrics),
         timeout_s=settings.node_timeout_s,
     )
-    return GatewayApp(service, settings)
+    return GatewayApp(service, settings, access)

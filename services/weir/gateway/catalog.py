@@ -27,6 +27,7 @@ class ServedModel:
     context_tokens: int
     eos_id: int
     prompts: PromptBuilder
+    release_sha256: str = ""  # of its manifest, which vouches for all its files
 
 
 class Catalog:
@@ -89,6 +90,7 @@ def _read(root: Path) -> ServedModel:
         context_tokens=manifest.context_tokens,
         eos_id=manifest.eos_ids[0],
         prompts=load_prompt_builder(root),
+        release_sha256=sha256_file(root / MANIFEST),
     )
 
 

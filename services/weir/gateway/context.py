@@ -16,6 +16,7 @@ _READ: Final = frozenset(
         b"x-api-key",  # Anthropic's clients
         b"api-key",  # Azure's
         b"idempotency-key",
+        b"x-request-timeout",
         b"x-request-timeout-ms",
         b"x-envoy-expected-rq-timeout-ms",
         b"grpc-timeout",
@@ -61,7 +62,7 @@ class ContextReader:
             ValidationError: a header cannot be understood; it is named, not quoted.
         """
         caller = self._keyring.identify(_key(said))
-        if len(said) <= 1:  # a key and nothing else: nearly every request
+        if not said or (len(said) == 1 and b"authorization" in said):  # nearly every request
             return RequestContext(request_id, caller)
         return RequestContext(
             id=request_id,
@@ -78,6 +79,8 @@ class ContextReader:
             for name in (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
             if name in said
         ]
+        if b"x-request-timeout" in said:
+            limits.append(_seconds(said[b"x-request-timeout"], b"x-request-timeout"))
         if b"grpc-timeout" in said:
             limits.append(_grpc_timeout_s(said[b"grpc-timeout"]))
         return self._clock() + min(limits) if limits else None
@@ -96,6 +99,13 @@ def _milliseconds(value: bytes, name: bytes) -> float:
     if not (value.isdigit() and len(value) <= 9 and int(value) > 0):
         raise ValidationError(f"the header {name.decode()} is not a whole number of milliseconds", name.decode())
     return min(int(value) / 1000, _LONGEST_S)
+
+
+def _seconds(value: bytes, name: bytes) -> float:
+    whole, _, fraction = value.partition(b".")
+    if not (whole.isdigit() and len(value) <= 9 and (fraction.isdigit() or not fraction) and float(value) > 0):
+        raise ValidationError(f"the header {name.decode()} is not a number of seconds", name.decode())
+    return min(float(value), _LONGEST_S)
 
 
 def _grpc_timeout_s(value: bytes) -> float:

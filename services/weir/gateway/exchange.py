@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from weir.asgi.body import read_body
@@ -11,9 +13,11 @@ from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.caller import ANYONE, Caller
 from weir.contracts.errors import WeirError
+from weir.gateway.access import Access
 from weir.gateway.context import picked, request_id_of
 from weir.gateway.denials import headers_of
-from weir.gateway.generation import Ask, Generation
+from weir.gateway.generation import Ask, Generation, RequestContext
+from weir.gateway.idempotency import AttemptName, Attempts, Recorder
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import all_collected, all_of
 from weir.gateway.surfaces.base import Headers, Job, Reply, Surface
@@ -29,15 +33,17 @@ class Exchange:
     service: GenerationService
     max_body_bytes: int
     body_timeout_s: float
+    attempts: Attempts
+    access: Access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said, access = picked(scope["headers"]), self.service.access
+        said = picked(scope["headers"])
         request_id = request_id_of(said)
         caller = ANYONE
         try:
-            context = access.reader.context(said, request_id)
+            context = self.access.reader.context(said, request_id)
             caller = context.caller
-            await access.admit(caller)  # before the body: a caller above his limits costs nothing
+            await self.access.admit(caller)  # before the body: a caller above his limits costs nothing
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
             job = self.surface.parse(body, context)
         except CallerGoneError:
@@ -47,31 +53,62 @@ class Exchange:
             self._count(reply.status)
             await self._send_reply(send, reply, request_id, caller)
         else:
-            await self._answer(job, receive, send, request_id, caller)
+            await self._answer(job, self._named(context, body), receive, send)
 
-    async def _answer(self, job: Job, receive: Receive, send: Send, request_id: str, caller: Caller) -> None:
+    async def _answer(self, job: Job, name: AttemptName | None, receive: Receive, send: Send) -> None:
+        context = job.asks[0].context
         try:
             async with caller_watched(receive):
-                reply = await self._run(job, send, request_id, caller)
+                reply = await self._reply(job, name, send, context.id)
         except CallerGoneError:
             return
         if reply is None:
             await send({"type": "http.response.body", "body": b""})
         else:
-            await self._send_reply(send, reply, request_id, caller)
+            await self._send_reply(send, reply, context.id, context.caller)
 
     def _refusal(self, error: WeirError) -> Reply:
         reply = self.surface.error(error)
         return reply._replace(headers=reply.headers + headers_of(error))
 
-    async def _run(self, job: Job, send: Send, request_id: str, caller: Caller) -> Reply | None:
+    async def _send_reply(self, send: Send, reply: Reply, request_id: str, caller: Caller) -> None:
+        length = (b"content-length", b"%d" % len(reply.body))
+        headers = [*reply.headers, *self.access.ledger.headers(caller), length]
+        await send(_start(reply.status, headers, request_id))
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _reply(self, job: Job, name: AttemptName | None, send: Send, request_id: str) -> Reply | None:
+        """As `_run`, but attempts with one idempotency key are one."""
+        if name is None:
+            return await self._run(job, send, request_id)
+        try:
+            if job.is_stream:
+                return await self._streamed_once(job, name, send, request_id)
+            return await self.attempts.whole(name, partial(self._run_whole, job, send, request_id))
+        except WeirError as error:
+            return self._refusal(error)
+
+    async def _streamed_once(self, job: Job, name: AttemptName, send: Send, request_id: str) -> Reply | None:
+        if (known := self.attempts.known(name)) is not None:
+            return known
+        with self.attempts.streaming(name, send) as recording:
+            return await self._run(job, recording, request_id)
+
+    async def _run_whole(self, job: Job, send: Send, request_id: str) -> Reply:
+        reply = await self._run(job, send, request_id)
+        if reply is None:
+            raise RuntimeError("only a stream is sent while it is made")
+        return reply
+
+    async def _run(self, job: Job, send: Send, request_id: str) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
         try:
             async with AsyncExitStack() as stack:
                 generations = await self._started(job.asks, stack)
                 if not job.is_stream:
-                    return job.whole(generations, await all_collected([g.events for g in generations]))
-                await self._stream(job, generations, send, request_id, caller)
+                    reply = job.whole(generations, await all_collected([g.events for g in generations]))
+                    return reply._replace(headers=reply.headers + _cache_header(generations))
+                await self._stream(job, generations, send, request_id)
                 return None
         except WeirError as error:
             return self._refusal(error)
@@ -89,10 +126,11 @@ class Exchange:
 
         return [await start(asks[0])] if len(asks) == 1 else await all_of([start(ask) for ask in asks])
 
-    async def _stream(
-        self, job: Job, generations: Sequence[Generation], send: Send, request_id: str, caller: Caller
-    ) -> None:
-        headers = job.stream_headers(generations) + self.service.access.ledger.headers(caller)
+    async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
+        for generation in generations:
+            generation.is_streamed = True
+        headers = job.stream_headers(generations) + _cache_header(generations)
+        headers += self.access.ledger.headers(job.asks[0].context.caller)
         await send(_start(200, headers, request_id))
         try:
             async with aclosing(job.frames(generations)) as frames:
@@ -105,16 +143,22 @@ class Exchange:
             await self._send_late(send, WeirError("internal error"))
 
     async def _send_late(self, send: Send, error: WeirError) -> None:
+        if isinstance(send, Recorder):
+            send.spoil()
         await send({"type": "http.response.body", "body": self.surface.late_error(error), "more_body": True})
 
-    async def _send_reply(self, send: Send, reply: Reply, request_id: str, caller: Caller) -> None:
-        length = (b"content-length", b"%d" % len(reply.body))
-        headers = [*reply.headers, *self.service.access.ledger.headers(caller), length]
-        await send(_start(reply.status, headers, request_id))
-        await send({"type": "http.response.body", "body": reply.body})
+    def _named(self, context: RequestContext, body: bytes) -> AttemptName | None:
+        if context.idempotency_key is None:
+            return None
+        digest = sha256(self.surface.path.encode() + b"\n" + body).digest()
+        return AttemptName(context.caller.key_id, context.idempotency_key, digest)
 
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
+
+
+def _cache_header(generations: Sequence[Generation]) -> Headers:
+    return [(b"x-weir-cache", b"hit")] if all(generation.is_cached for generation in generations) else []
 
 
 def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from weir.contracts.caller import ANYONE, Caller
 from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.streams import Started
+from weir.store.limits import Taken
 
 _MOST_PRIORITY = 10  # as in GenerateRequest
 
@@ -53,6 +54,15 @@ class Ask:
 
 
 @dataclass(slots=True)
+class Reservation:
+    """Tokens set aside for one generation; `in_memory`: counted here because the shared store was away."""
+
+    tokens: int
+    taken: Taken | None = None
+    in_memory: bool = False
+
+
+@dataclass(slots=True)
 class Generation:
     """What is known of one request so far; times are `time.monotonic()`."""
 
@@ -63,6 +73,11 @@ class Generation:
     pool: str = "none"
     blocked_by: str | None = None
     generated_tokens: int = 0
+    sent_tokens: int = 0  # those of them that were given to the surface
+    is_streamed: bool = False  # what the surface gets, the caller gets at once
+    is_cached: bool = False
+    is_late: bool = False  # its deadline passed
+    reservation: Reservation | None = None  # at the ledger
     status: int = 499  # what it stays when the caller goes away
     began: float = field(default_factory=monotonic)
     prepared: float = 0.0

@@ -1,13 +1,13 @@
 """Limits and budgets of keys: taken before work is done, corrected afterwards."""
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from weir.contracts.caller import Caller
 from weir.gateway.denials import BudgetExhaustedError, Headers, KeysAwayError, LimitReachedError
-from weir.gateway.recording import Journal
+from weir.gateway.generation import Generation, Reservation
+from weir.gateway.recording import Journal, used_by
 from weir.store.database import StoreError
 from weir.store.keys import Clock, now
 from weir.store.limits import LimitStore, MemoryLimits, Refusal, Taken
@@ -17,17 +17,6 @@ _log = logging.getLogger(__name__)
 
 _FIRST_GUESS_TOKENS: Final = 256.0
 _SMOOTHING: Final = 0.05  # weight of the newest answer in the mean length
-
-
-@dataclass(slots=True)
-class Reservation:
-    """Tokens that one generation may use; `settle` it once, however the generation ends."""
-
-    caller: Caller
-    tokens: int
-    taken: Taken | None = None
-    in_memory: bool = False  # it was counted here because the shared store was away
-    is_settled: bool = False
 
 
 class StoreLedger:
@@ -48,7 +37,7 @@ class StoreLedger:
         self._metrics = metrics
         self._fails_open = fails_open
         self._clock = clock
-        self._reserved: dict[str, int] = {}
+        self._reserved_tokens: dict[str, int] = {}
         self._mean_tokens = _FIRST_GUESS_TOKENS
 
     async def admit(self, caller: Caller) -> None:
@@ -64,45 +53,53 @@ class StoreLedger:
         if caller.requests_per_min is not None:
             await self._taken(caller, requests=1, tokens=0)
 
-    async def reserve(self, caller: Caller, prompt_tokens: int, max_new_tokens: int, *, is_stated: bool) -> Reservation:
+    async def reserve(self, generation: Generation) -> None:
         """Take the tokens that a generation may use.
 
-        Args:
-            caller: who pays.
-            prompt_tokens: what will be read.
-            max_new_tokens: what may be generated.
-            is_stated: the caller named that number. If not, it is all that the context leaves, which hardly any answer
-                uses: then the mean of recent answers is taken, and what is used beyond it counts against what follows.
+        Without a `max_new_tokens` of the caller's that is all that the context leaves, which hardly any answer uses:
+        then the mean of recent answers is taken, and what is used beyond it counts against what follows.
 
         Raises:
             LimitReachedError, BudgetExhaustedError, KeysAwayError: as for `admit`.
         """
-        tokens = prompt_tokens + (max_new_tokens if is_stated else min(max_new_tokens, round(self._mean_tokens)))
-        reservation = Reservation(caller, tokens)
+        if self._journal.with_audit:
+            generation.answer_hash = self._journal.hasher()
+        caller = generation.ask.context.caller
+        if caller.tokens_per_min is None and caller.monthly_tokens is None:
+            return
+        longest = generation.max_new_tokens
+        if generation.ask.request.sampling.max_new_tokens is None:
+            longest = min(longest, round(self._mean_tokens))
+        generation.reservation = await self._reserved(caller, generation.prompt_tokens + longest)
+
+    async def _reserved(self, caller: Caller, tokens: int) -> Reservation:
+        reservation = Reservation(tokens)
         if caller.monthly_tokens is not None:
-            reserved = self._reserved.get(caller.key_id, 0)
+            reserved = self._reserved_tokens.get(caller.key_id, 0)
             if self._journal.spent(caller.key_id) + reserved + tokens > caller.monthly_tokens:
                 raise self._broke()
-            self._reserved[caller.key_id] = reserved + tokens
+            self._reserved_tokens[caller.key_id] = reserved + tokens
         try:
             if caller.tokens_per_min is not None:
                 reservation.taken, reservation.in_memory = await self._taken(caller, requests=0, tokens=tokens)
         except BaseException:
-            self._free(reservation)
+            self._free(caller, reservation)
             raise
         return reservation
 
-    def settle(self, reservation: Reservation, *, prompt_tokens: int, generated_tokens: int) -> None:
-        """Give back what was not used; 0 and 0 when no node saw it. Settling twice changes nothing."""
-        if reservation.is_settled:
+    def settle(self, generation: Generation) -> None:
+        """Give back what was not used, and write down what was; the only place where either happens."""
+        self._journal.record(generation)
+        if generation.generated_tokens:
+            self._mean_tokens += _SMOOTHING * (generation.generated_tokens - self._mean_tokens)
+        reservation, generation.reservation = generation.reservation, None
+        if reservation is None:
             return
-        reservation.is_settled = True
-        self._free(reservation)
-        if generated_tokens:
-            self._mean_tokens += _SMOOTHING * (generated_tokens - self._mean_tokens)
+        caller = generation.ask.context.caller
+        self._free(caller, reservation)
         if reservation.taken is not None:
             limits = self._spare if reservation.in_memory else self._limits
-            limits.settle(reservation.caller, reservation.taken, prompt_tokens + generated_tokens)
+            limits.settle(caller, reservation.taken, used_by(generation).tokens)
 
     def headers(self, caller: Caller) -> Headers:
         """Return OpenAI's `x-ratelimit-*` headers for the limits that the key has."""
@@ -136,14 +133,14 @@ class StoreLedger:
             raise LimitReachedError(taken.limit, taken.retry_after_s or 60.0, is_final=is_final)
         return taken, in_memory
 
-    def _free(self, reservation: Reservation) -> None:
-        key_id = reservation.caller.key_id
-        if reservation.caller.monthly_tokens is not None:
-            left = self._reserved.get(key_id, 0) - reservation.tokens
-            if left > 0:
-                self._reserved[key_id] = left
-            else:
-                self._reserved.pop(key_id, None)
+    def _free(self, caller: Caller, reservation: Reservation) -> None:
+        if caller.monthly_tokens is None:
+            return
+        left = self._reserved_tokens.get(caller.key_id, 0) - reservation.tokens
+        if left > 0:
+            self._reserved_tokens[caller.key_id] = left
+        else:
+            self._reserved_tokens.pop(caller.key_id, None)
 
     def _broke(self) -> BudgetExhaustedError:
         self._metrics.limited("budget").inc()

@@ -26,6 +26,12 @@ _DAY_MS: Final = 86_400_000
 _LAST_SAVE_S: Final = 3.0
 
 
+def used_by(generation: Generation) -> Used:
+    """Return what counts against the caller: nothing is read before a node, or the cache, has the request."""
+    read = generation.prompt_tokens if generation.pool != "none" else 0
+    return Used(1, read, generation.generated_tokens)
+
+
 class Journal:
     """What one gateway process has to write down. Nothing here waits or fails while a request is served.
 
@@ -59,7 +65,7 @@ class Journal:
         """Note one request that has ended, however it did."""
         ask, at = generation.ask, self._clock()
         caller = ask.context.caller
-        used = Used(1, generation.prompt_tokens if generation.pool != "none" else 0, generation.generated_tokens)
+        used = used_by(generation)
         slot = UsageSlot(caller.key_id, generation.model.name, day_of(at))
         before = self._usage.get(slot)
         self._usage[slot] = used if before is None else before.plus(used)

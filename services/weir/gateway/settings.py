@@ -45,9 +45,12 @@ class GatewaySettings(BaseSettings):
     nodes: tuple[NodeSettings, ...] = Field(min_length=1)
     releases: tuple[Path, ...] = Field(min_length=1, description="the first one is the default model")
     guard: Path | None = Field(default=None, description="policy file; none: the packaged one")
-    max_in_flight: int = Field(default=64, ge=1, le=100_000, description="requests")
-    max_queue: int = Field(default=128, ge=0, le=100_000, description="requests")
-    queue_timeout_s: Seconds = 30.0
+    # Upper bounds for a machine's memory. What nodes can do in time, and so how much may wait, is learned below them.
+    max_in_flight: int = Field(default=1024, ge=1, le=100_000, description="requests that run; learned below this")
+    max_queue: int = Field(default=4096, ge=0, le=100_000, description="requests that wait; learned below this")
+    max_tokens: int = Field(default=4_000_000, ge=1, description="prompts and longest answers of all these")
+    queue_timeout_s: Seconds = 10.0  # nobody is let in who would probably wait longer
+    cache_mb: int = Field(default=0, ge=0, le=1 << 20, description="of answers to deterministic requests; 0: none")
     node_timeout_s: Seconds = 120.0  # without a word from the node
     probe_interval_s: Seconds = 1.0
     max_body_bytes: int = Field(default=1 << 20, ge=1024)

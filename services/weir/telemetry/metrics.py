@@ -38,6 +38,8 @@ class GatewayMetrics:
         self._traffic()
         self._generation()
         self._queue_and_nodes()
+        self._admission()
+        self._replays()
         self._guard()
         self._access()
         self._build = Info("weir_gateway_build", "Version of the running code.", registry=registry)
@@ -87,6 +89,33 @@ class GatewayMetrics:
         self.upstream_retries = self._counter("upstream_retries_total", "Further attempts.", ("backend",))
         self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",))
         self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",))
+
+    def _admission(self) -> None:
+        self.queue_tokens = Gauge(
+            "weir_gateway_queue_tokens", "Tokens that waiting requests may take.", registry=self.registry
+        )
+        self.admission_limit = Gauge(
+            "weir_gateway_admission_limit", "Requests that may run at once, as learned.", registry=self.registry
+        )
+        self.admission_refused = self._counter(
+            "admission_refused_total",
+            "Requests not let in: key (its own bound), system (queue full), hopeless, timeout, deadline.",
+            ("reason",),
+        )
+        self.wasted_tokens = self._counter(
+            "wasted_tokens_total",
+            "Generated tokens that nobody got: client (left), drain, deadline, guard, error.",
+            ("reason",),
+        )
+
+    def _replays(self) -> None:
+        self.attempts = self._counter(
+            "idempotent_attempts_total", "Further attempts of one request: waited, replayed, refused.", ("outcome",)
+        )
+        self.cache_requests = self._counter(
+            "cache_requests_total", "Requests that the response cache could answer: hit, miss.", ("result",)
+        )
+        self.cache_bytes = Gauge("weir_gateway_cache_bytes", "Size of the response cache.", registry=self.registry)
 
     def _guard(self) -> None:
         self.guard_verdicts = self._counter(

@@ -21,7 +21,7 @@ from weir.contracts.errors import (
 from weir.contracts.events import Finished, FinishReason, Usage
 from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation, RequestContext
-from weir.gateway.refusals import UnreadableBodyError
+from weir.gateway.refusals import SaturatedError, UnreadableBodyError
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
 from weir.gateway.surfaces.openai_wire import ChatBody, check, messages_of, sampling_of
@@ -157,6 +157,8 @@ def _status(error: WeirError) -> int:
 
 def _type(error: WeirError) -> str:
     match error:
+        case SaturatedError():
+            return "server_error"  # as OpenAI's own 503; its code is `overloaded`
         case OverloadedError():
             return "rate_limit_error"
         case RequestRejectedError() | UnknownModelError():

@@ -12,6 +12,7 @@ from weir.asgi.body import BodyTooLargeError, BodyTooSlowError
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     RequestRejectedError,
     UnknownModelError,
@@ -21,6 +22,7 @@ from weir.contracts.events import Finished, FinishReason, Token, TokenChunk
 from weir.contracts.request import GenerateRequest
 from weir.gateway.denials import KeyRefusedError
 from weir.gateway.generation import Ask, Generation, RequestContext
+from weir.gateway.refusals import AttemptRunningError, SaturatedError
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
 from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, check, sampling_of
@@ -32,7 +34,10 @@ _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (KeyRefusedError, 401, "authentication"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),
+    (SaturatedError, 503, "overloaded"),
     (OverloadedError, 429, "overloaded"),
+    (AttemptRunningError, 409, "conflict"),
+    (DeadlineExceededError, 504, "deadline_exceeded"),
     (BackendUnavailableError, 503, "unavailable"),
     (BackendError, 424, "generation"),
 )

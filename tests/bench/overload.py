@@ -39,6 +39,7 @@ class Seen:
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     retry_after: set[str] = field(default_factory=set)
+    control: list[float] = field(default_factory=list)  # /livez, asked all the while: what this machine adds
     odd: int = 0
 
 
@@ -119,6 +120,7 @@ async def closed_loop(session: aiohttp.ClientSession, port: int, workers: int, s
 async def open_loop(session: aiohttp.ClientSession, port: int, rate: float, seconds: float) -> Seen:
     """Ask at `rate`, at random times, for twice `seconds`; the second half counts."""
     seen, tasks, dice = Seen(), set(), random.Random(1)
+    controlling = asyncio.create_task(control(session, port, seen))
     began = time.monotonic()
     counted, next_at = began + seconds, began
     while (now := time.monotonic()) < began + 2 * seconds:
@@ -128,10 +130,20 @@ async def open_loop(session: aiohttp.ClientSession, port: int, rate: float, seco
         tasks.add(task := asyncio.create_task(ask(session, port, seen, counted, counted + seconds)))
         task.add_done_callback(tasks.discard)
         next_at += dice.expovariate(rate)
+    tasks.add(controlling)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     return seen
+
+
+async def control(session: aiohttp.ClientSession, port: int, seen: Seen) -> None:
+    while True:
+        await asyncio.sleep(0.02)
+        began = time.monotonic()
+        async with session.get(f"http://127.0.0.1:{port}/livez") as response:
+            await response.read()
+        seen.control.append(time.monotonic() - began)
 
 
 async def ask(session: aiohttp.ClientSession, port: int, seen: Seen, since: float, until: float) -> None:
@@ -156,20 +168,25 @@ async def ask(session: aiohttp.ClientSession, port: int, seen: Seen, since: floa
 
 def report(given: argparse.Namespace, capacity: float, seen: Seen, metrics: str) -> None:
     goodput = len(seen.answered) / given.seconds
-    waste = [
-        line for line in metrics.splitlines() if line.startswith(("weir_gateway_wasted", "weir_gateway_admission_l"))
-    ]
-    print(
-        "| load | capacity, 1/s | goodput, 1/s | of capacity | refused | refusal p50 / p99, ms | answer p50 / p99, s |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    refusals = f"{1000 * quantile(seen.refused, 0.5):.1f} / {1000 * quantile(seen.refused, 0.99):.1f}"
-    answers = f"{quantile(seen.answered, 0.5):.2f} / {quantile(seen.answered, 0.99):.2f}"
-    share = f"{100 * goodput / capacity:.0f} %"
-    print(
-        f"| {given.load:g} × | {capacity:.1f} | {goodput:.1f} | {share} | {len(seen.refused)} | {refusals} | {answers} |"
-    )
-    print(f"\nRetry-After: {json.dumps(sorted(seen.retry_after))}; other replies: {seen.odd}; {'; '.join(waste)}")
+    table = {
+        "load": f"{given.load:g} ×",
+        "capacity, 1/s": f"{capacity:.1f}",
+        "goodput, 1/s": f"{goodput:.1f}",
+        "of capacity": f"{100 * goodput / capacity:.0f} %",
+        "answer p50 / p99, s": f"{quantile(seen.answered, 0.5):.2f} / {quantile(seen.answered, 0.99):.2f}",
+        "refused": len(seen.refused),
+        "refusal p50 / p99, ms": in_ms(seen.refused),
+        "`/livez` p50 / p99, ms": in_ms(seen.control),
+    }
+    for row in (table.keys(), ["---"] * len(table), table.values()):
+        print(f"| {' | '.join(map(str, row))} |")
+    wanted = ("weir_gateway_wasted", "weir_gateway_admission_")
+    lines = [line for line in metrics.splitlines() if line.startswith(wanted)]
+    print(f"\nRetry-After: {json.dumps(sorted(seen.retry_after))}; other replies: {seen.odd}; {'; '.join(lines)}")
+
+
+def in_ms(seconds: list[float]) -> str:
+    return f"{1000 * quantile(seconds, 0.5):.1f} / {1000 * quantile(seconds, 0.99):.1f}"
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -63,6 +63,10 @@ class ResponseCache:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._used_bytes = 0
 
+    @property
+    def is_on(self) -> bool:
+        return self._size_bytes > 0
+
     def found(self, key: bytes) -> tuple[GenerationEvent, ...] | None:
         entry = self._entries.get(key)
         if entry is not None and self._clock() - entry.made > _LONGEST_S:
@@ -89,7 +93,7 @@ class ResponseCache:
     def key(self, generation: Generation, request: GenerateRequest) -> bytes | None:
         """Return what names the answer; none when there may be several, or when nothing is kept."""
         is_determined = request.sampling.is_greedy or request.sampling.seed is not None
-        if not self._size_bytes or not is_determined:
+        if not self.is_on or not is_determined:
             return None
         parts = (
             generation.model.name,

@@ -82,6 +82,8 @@ class GenerationService:
         with self.accounts.of(generation):
             if self.is_draining:
                 raise DrainingError
+            if not self.cache.is_on:  # what is kept is given also when nothing else can be
+                self.admission.check(_work(generation), generation.ask.context.deadline)
             request = _addressed(await self.preparation.prepared(generation), generation.ask.context)
             generation.prepared = monotonic()
             await self.accounts.reserve(generation)

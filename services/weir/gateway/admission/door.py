@@ -15,6 +15,7 @@ from weir.telemetry.metrics import GatewayMetrics
 
 _SHORTEST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
+_CAUTION = 0.8  # of what it may wait is what it should: to be let in and then time out is the worst
 _FIRST_PAUSE_S = 0.05  # before a node that said it was full is asked again, while nothing of ours ends
 _LONGEST_PAUSE_S = 1.0
 _FIRST_QUEUE_TOKENS = 100_000.0  # while nobody knows how fast the nodes are
@@ -59,6 +60,19 @@ class Admission:
         finally:
             self._leave(place)
 
+    def check(self, work: Work, deadline: float | None = None) -> None:
+        """Refuse what `admitted` would refuse, before anything is spent on it; the sizes of `work` may be unknown yet.
+
+        Raises:
+            KeyBusyError, SaturatedError, DeadlineExceededError: as `admitted`.
+        """
+        patience_s = self._queue_timeout_s if deadline is None else min(self._queue_timeout_s, deadline - monotonic())
+        if patience_s <= 0:
+            raise self._refused("deadline", work)
+        self._policy.limit = self._limit
+        if refusal := self._policy.refusal(work, most_ahead=self._most_ahead(patience_s)):
+            raise self._refused(refusal.value, work)
+
     async def turn(self, place: "Place") -> None:
         """Wait until the queued work of `place` may run."""
         work = place.work
@@ -101,12 +115,15 @@ class Admission:
 
     def _offer(self, work: Work, patience_s: float) -> None:
         self._policy.limit = self._limit
-        rate = self._capacity.tokens_per_s
-        offer = self._policy.offer(work, most_ahead=_FIRST_QUEUE_TOKENS if rate is None else rate * patience_s)
+        offer = self._policy.offer(work, most_ahead=self._most_ahead(patience_s))
         if offer.evicted is not None and not (turn := self._turns.pop(offer.evicted)).done():
             turn.set_exception(self._refused(Refusal.KEY.value, offer.evicted))
         if offer.refusal is not None:
             raise self._refused(offer.refusal.value, work)
+
+    def _most_ahead(self, patience_s: float) -> float:
+        rate = self._capacity.tokens_per_s
+        return _FIRST_QUEUE_TOKENS if rate is None else rate * patience_s * _CAUTION
 
     def _let_in(self) -> None:
         self._policy.limit = self._limit

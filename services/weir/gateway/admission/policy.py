@@ -67,18 +67,27 @@ class AdmissionPolicy:
 
     def offer(self, work: Work, *, most_ahead: float = inf) -> Offer:
         """Put a request into the queue, or refuse it; `most_ahead` tokens may come before it if it must wait."""
+        if refusal := self.refusal(work, most_ahead=most_ahead):
+            return Offer(refusal)
+        evicted = self._evictable(work) if self._is_full(work) and not self._starts_at_once(work) else None
+        if evicted is not None:
+            self._flows.remove(evicted)
+        self._flows.push(work)
+        return Offer(evicted=evicted)
+
+    def refusal(self, work: Work, *, most_ahead: float = inf) -> Refusal | None:
+        """Say whether `offer` would refuse it; nothing is changed."""
         if self._starts_at_once(work):
-            self._flows.push(work)
-            return Offer()
+            return None
         load = self._flows.load(work.key)
         if work.max_concurrency is not None and load.waiting >= work.max_concurrency:
-            return Offer(Refusal.KEY)
+            return Refusal.KEY
         if self.ahead_of(work) > most_ahead:
-            return Offer(Refusal.HOPELESS)
-        if not self._is_full(work):
-            self._flows.push(work)
-            return Offer()
-        return self._with_eviction(work)
+            return Refusal.HOPELESS
+        if not self._is_full(work) or self._evictable(work) is not None:
+            return None
+        own, keys = load.waiting_tokens + work.reserved, len(self._flows.busy_keys())
+        return Refusal.KEY if keys > 1 and own * keys > self.waiting_tokens else Refusal.SYSTEM
 
     def start(self) -> Work | None:
         """Return the next request that may run now; call it until there is none."""
@@ -110,18 +119,13 @@ class AdmissionPolicy:
     def _is_full(self, work: Work) -> bool:
         return self.waiting >= self._bounds.waiting or self.tokens + work.reserved > self._bounds.tokens
 
-    def _with_eviction(self, work: Work) -> Offer:
-        """Make room if another key holds more of the queue than this one would; else this one is too many."""
+    def _evictable(self, work: Work) -> Work | None:
+        """Return what makes room if another key holds more of the queue than this one would."""
         keys = self._flows.busy_keys()
-        if not keys:
-            return Offer(Refusal.SYSTEM)
-        largest = max(keys, key=lambda key: keys[key].waiting_tokens)
+        largest = max(keys, key=lambda key: keys[key].waiting_tokens, default=work.key)
         own = self._flows.load(work.key).waiting_tokens + work.reserved
-        if largest != work.key and own < keys[largest].waiting_tokens:
-            evicted = self._flows.newest_of(largest)
-            if self.tokens - evicted.reserved + work.reserved <= self._bounds.tokens:
-                self._flows.remove(evicted)
-                self._flows.push(work)
-                return Offer(evicted=evicted)
-        is_over_share = len(keys) > 1 and own * len(keys) > self.waiting_tokens
-        return Offer(Refusal.KEY if is_over_share else Refusal.SYSTEM)
+        if largest == work.key or own >= keys[largest].waiting_tokens:
+            return None
+        newest = self._flows.newest_of(largest)
+        makes_room = self.tokens - newest.reserved + work.reserved <= self._bounds.tokens
+        return newest if makes_room else None

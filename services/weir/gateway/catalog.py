@@ -29,6 +29,10 @@ class ServedModel:
     prompts: PromptBuilder
     release_sha256: str = ""  # of its manifest, which vouches for all its files
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.prompts.manifest.adapters)
+
 
 class Catalog:
     """Finds models by name. `reload` swaps all at once; requests under way keep what they have."""

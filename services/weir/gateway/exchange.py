@@ -19,8 +19,8 @@ from weir.gateway.denials import headers_of
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.idempotency import AttemptName, Attempts, Recorder
 from weir.gateway.service import GenerationService
-from weir.gateway.streams import all_collected, all_of
-from weir.gateway.surfaces.base import Headers, Job, Reply, Surface
+from weir.gateway.streams import Pumped, all_collected, all_of
+from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ class Exchange:
         else:
             await self._answer(job, self._named(context, body), receive, send)
 
-    async def _answer(self, job: Job, name: AttemptName | None, receive: Receive, send: Send) -> None:
-        context = job.asks[0].context
+    async def _answer(self, job: Job | Direct, name: AttemptName | None, receive: Receive, send: Send) -> None:
+        context = _context_of(job)
         try:
             async with caller_watched(receive):
                 reply = await self._reply(job, name, send, context.id)
@@ -77,9 +77,9 @@ class Exchange:
         await send(_start(reply.status, headers, request_id))
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _reply(self, job: Job, name: AttemptName | None, send: Send, request_id: str) -> Reply | None:
+    async def _reply(self, job: Job | Direct, name: AttemptName | None, send: Send, request_id: str) -> Reply | None:
         """As `_run`, but attempts with one idempotency key are one."""
-        if name is None:
+        if name is None or isinstance(job, Direct):
             return await self._run(job, send, request_id)
         try:
             if job.is_stream:
@@ -100,9 +100,11 @@ class Exchange:
             raise RuntimeError("only a stream is sent while it is made")
         return reply
 
-    async def _run(self, job: Job, send: Send, request_id: str) -> Reply | None:
+    async def _run(self, job: Job | Direct, send: Send, request_id: str) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
         try:
+            if isinstance(job, Direct):
+                return await self._direct(job)
             async with AsyncExitStack() as stack:
                 generations = await self._started(job.asks, stack)
                 if not job.is_stream:
@@ -116,11 +118,27 @@ class Exchange:
             _log.exception("request_failed")
             return self.surface.error(WeirError("internal error"))
 
+    async def _direct(self, job: Direct) -> Reply:
+        """Count what needs no node by its status; the other requests are counted by the service."""
+        status = 500
+        try:
+            reply = await job.answer(self.service)
+            status = reply.status
+        except WeirError as error:
+            status = self.surface.error(error).status
+            raise
+        else:
+            return reply
+        finally:
+            self._count(status)
+
     async def _started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
         """Start all; what was started is closed with the stack, also when another one is refused."""
 
         async def start(ask: Ask) -> Generation:
             generation = await self.service.start(ask)
+            if len(asks) > 1:
+                generation.stream = Pumped(generation.events)
             await stack.enter_async_context(aclosing(generation.events))
             return generation
 
@@ -130,7 +148,7 @@ class Exchange:
         for generation in generations:
             generation.is_streamed = True
         headers = job.stream_headers(generations) + _cache_header(generations)
-        headers += self.access.ledger.headers(job.asks[0].context.caller)
+        headers += self.access.ledger.headers(_context_of(job).caller)
         await send(_start(200, headers, request_id))
         try:
             async with aclosing(job.frames(generations)) as frames:
@@ -155,6 +173,10 @@ class Exchange:
 
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
+
+
+def _context_of(job: Job | Direct) -> RequestContext:
+    return job.context if isinstance(job, Direct) else job.asks[0].context
 
 
 def _cache_header(generations: Sequence[Generation]) -> Headers:

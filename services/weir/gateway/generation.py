@@ -42,15 +42,16 @@ class RequestContext:
 class Ask:
     """One generation that a surface wants.
 
-    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `prompt_ids` is a prompt
-    that the caller tokenised himself (`request.prompt` is its text then).
+    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `version`: only this one
+    will do; `is_raw`: a prompt is what the model reads, whatever the release says.
     """
 
     request: GenerateRequest
     route: str
     context: RequestContext
     truncate_tokens: int | None = None
-    prompt_ids: tuple[int, ...] | None = None
+    version: int | None = None
+    is_raw: bool = False
 
 
 @dataclass(slots=True)
@@ -87,6 +88,12 @@ class Generation:
     verdicts: list[str] = field(default_factory=list)  # ids of rules that matched, in prompt or answer
     answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None
+
+    @property
+    def model_label(self) -> str:
+        """The model as a caller would ask for it, adapter included."""
+        adapter = self.ask.request.adapter
+        return self.model.name if adapter is None else f"{self.model.name}:{adapter}"
 
     @property
     def events(self) -> Started:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from weir.contracts.errors import BackendError
-from weir.contracts.events import Finished, GenerationEvent, Token
+from weir.contracts.events import Finished, GenerationEvent, PromptToken, Token
 
 Events = AsyncGenerator[GenerationEvent, None]
 T = TypeVar("T")
@@ -32,6 +32,38 @@ class Started:
         await self._rest.aclose()
 
 
+class Pumped(Started):
+    """A started stream that is read ahead, whoever waits.
+
+    Answers of one job run side by side: one that stood still until the others have begun would keep their places.
+    """
+
+    def __init__(self, source: Started) -> None:
+        self._source = source
+        self._arrived: asyncio.Queue[GenerationEvent | Exception] = asyncio.Queue()  # as long as an answer at most
+        self._pump = asyncio.create_task(self._read())
+
+    async def __anext__(self) -> GenerationEvent:
+        event = await self._arrived.get()
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    async def aclose(self) -> None:
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        await self._source.aclose()
+
+    async def _read(self) -> None:
+        try:
+            async for event in self._source:
+                self._arrived.put_nowait(event)
+        except Exception as error:  # noqa: BLE001 - raised by who reads
+            self._arrived.put_nowait(error)
+        else:
+            self._arrived.put_nowait(StopAsyncIteration())
+
+
 async def started(events: Events) -> Started:
     """Wait for the first event, so that an early failure still gets its own HTTP status."""
     try:
@@ -48,6 +80,7 @@ class Collected:
     finished: Finished
     texts: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    prompt: list[PromptToken] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -58,11 +91,13 @@ async def collected(events: Started) -> Collected:
     """Read the whole stream."""
     texts: list[str] = []
     tokens: list[Token] = []
+    prompt: list[PromptToken] = []
     async for event in events:
         if isinstance(event, Finished):
-            return Collected(event, texts, tokens)
+            return Collected(event, texts, tokens, prompt)
         texts.append(event.text)
         tokens += event.tokens
+        prompt += event.prompt
     raise BackendError("the answer ended without saying why")
 
 
@@ -73,8 +108,21 @@ async def all_collected(streams: Sequence[Started]) -> list[Collected]:
     return await all_of([collected(stream) for stream in streams])
 
 
-async def merged(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+def merged(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     """Yield the events of all streams as they come, each with the number of its stream; the first failure is raised."""
+    return _numbered(streams[0]) if len(streams) == 1 else _interleaved(streams)
+
+
+async def _numbered(stream: Started) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+    """The usual case needs no queue."""
+    async for event in stream:
+        yield 0, event
+        if isinstance(event, Finished):
+            return
+    raise BackendError("the answer ended without saying why")
+
+
+async def _interleaved(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     arrived: asyncio.Queue[tuple[int, GenerationEvent | Exception]] = asyncio.Queue(maxsize=2 * len(streams))
 
     async def pump(number: int, stream: Started) -> None:

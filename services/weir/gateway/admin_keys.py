@@ -2,6 +2,7 @@
 
 from hmac import compare_digest
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -10,7 +11,8 @@ from pydantic import SecretStr
 
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import UsageError, WeirError
-from weir.gateway.access import is_loopback
+from weir.gateway.access import database_url, is_loopback
+from weir.gateway.settings_access import AccessSettings
 from weir.store.database import Database, StoreError
 from weir.store.keys import KeySpec, KeyStore, NewKey
 from weir.store.records import RecordStore
@@ -49,6 +51,11 @@ class AdminKeys:
         if self._token is not None:
             return "send the admin token as `Authorization: Bearer TOKEN`"
         return "only callers on the same machine may do this; `access.admin_token` lets others in"
+
+
+def admin_keys(settings: AccessSettings, home: Path) -> AdminKeys:
+    """Build the app; the gateway beside it makes the tables, and nothing is opened before the first request."""
+    return AdminKeys(Database(database_url(settings, home)), settings.admin_token)
 
 
 def _api(keys: KeyStore, records: RecordStore) -> FastAPI:

@@ -34,6 +34,7 @@ class GatewayApp:
 
     def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
         self.service = service
+        self.settings = settings
         self.access = access
         attempts = Attempts(service.metrics)
         self._routes = Routes(

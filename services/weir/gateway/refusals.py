@@ -38,6 +38,16 @@ class UnknownAdapterError(UnknownModelError):
         self.field = "adapter"
 
 
+class ModelNotSupportedError(RequestRejectedError):
+    """The models are there, but do not do this."""
+
+    code = "model_not_supported"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.field = "model"
+
+
 class ContextTooLongError(ValidationError):
     """Prompt and answer do not fit into the model's context. The wording is TGI's."""
 

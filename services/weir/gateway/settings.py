@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from weir.contracts.errors import UsageError
 from weir.gateway.settings_access import AccessSettings
+from weir.gateway.settings_edge import EdgeSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -58,6 +59,7 @@ class GatewaySettings(BaseSettings):
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
     access: AccessSettings = AccessSettings()
+    edge: EdgeSettings = EdgeSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
@@ -66,6 +68,11 @@ class GatewaySettings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError(f"node names must differ: {', '.join(names)}")
         return self
+
+    @property
+    def admin_port(self) -> int:
+        """0: there is none."""
+        return self.port + 1 if self.edge.admin_port is None else self.edge.admin_port
 
     @classmethod
     def settings_customise_sources(

@@ -1,10 +1,11 @@
 """The gateway's metrics. Labels come from closed sets: configured names and enums, never anything a caller sent."""
 
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+Merged = Literal["sum", "min", "max"]
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 _FIRST_TOKEN_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -42,10 +43,11 @@ class GatewayMetrics:
         self._replays()
         self._guard()
         self._access()
-        self._build = Info("weir_gateway_build", "Version of the running code.", registry=registry)
+        self._edge()
+        self._build = self._gauge("build_info", "1; version of the running code.", ("version",), merged="max")
 
     def set_build(self, version: str) -> None:
-        self._build.info({"version": version})
+        self._build(version).set(1)
 
     def _traffic(self) -> None:
         self.requests = self._counter(
@@ -61,7 +63,9 @@ class GatewayMetrics:
         self.stream_aborted = self._counter(
             "stream_aborted_total", "Answers cut short: client, upstream or drain.", ("side",)
         )
-        self.draining = Gauge("weir_gateway_draining", "1 while shutting down.", registry=self.registry)
+        self.draining = Gauge(
+            "weir_gateway_draining", "1 while shutting down.", registry=self.registry, multiprocess_mode="max"
+        )
 
     def _generation(self) -> None:
         by_pool = ("model", "backend")
@@ -87,8 +91,8 @@ class GatewayMetrics:
             "upstream_errors_total", "Failed attempts: timeout, connect, overload, protocol.", ("backend", "reason")
         )
         self.upstream_retries = self._counter("upstream_retries_total", "Further attempts.", ("backend",))
-        self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",))
-        self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",))
+        self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
+        self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
 
     def _admission(self) -> None:
         self.queue_tokens = Gauge(
@@ -142,7 +146,9 @@ class GatewayMetrics:
         self.limited = self._counter(
             "limited_total", "Requests refused by a limit of their key: requests, tokens or budget.", ("limit",)
         )
-        self.store_up = self._gauge("store_up", "0: the database, or the store of limits, is away.", ("store",))
+        self.store_up = self._gauge(
+            "store_up", "0: the database, or the store of limits, is away.", ("store",), merged="min"
+        )
         self.store_write = Histogram(
             "weir_gateway_store_write_seconds",
             "Writing one batch of usage and audit rows.",
@@ -158,11 +164,23 @@ class GatewayMetrics:
             registry=self.registry,
         )
 
+    def _edge(self) -> None:
+        self.refused_early = self._counter(
+            "refused_early_total",
+            "Connections cut because of how a request was sent or its answer not read.",
+            ("reason",),
+        )
+        self.reloads = self._counter(
+            "config_reloads_total", "Attempts to read policy and releases again: applied or refused.", ("result",)
+        )
+
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Family[Counter]:
         return Family(Counter(f"weir_gateway_{name}", text, labels, registry=self.registry))
 
-    def _gauge(self, name: str, text: str, labels: Sequence[str]) -> Family[Gauge]:
-        return Family(Gauge(f"weir_gateway_{name}", text, labels, registry=self.registry))
+    def _gauge(self, name: str, text: str, labels: Sequence[str], *, merged: Merged = "sum") -> Family[Gauge]:
+        """`merged`: how the values of several workers become one."""
+        gauge = Gauge(f"weir_gateway_{name}", text, labels, registry=self.registry, multiprocess_mode=merged)
+        return Family(gauge)
 
     def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Family[Histogram]:
         return Family(Histogram(f"weir_gateway_{name}", text, labels, buckets=buckets, registry=self.registry))

@@ -3,6 +3,7 @@
 import orjson
 
 from weir.asgi.body import BodyTooLargeError, BodyTooSlowError
+from weir.asgi.limits import HeadTooLargeError, HeadTooSlowError, MalformedRequestError
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
@@ -20,6 +21,9 @@ _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (BodyTooLargeError, 413, "validation"),
     (BodyTooSlowError, 408, "validation"),
     (KeyRefusedError, 401, "authentication"),
+    (MalformedRequestError, 400, "validation"),  # no client of TGI makes such a request
+    (HeadTooLargeError, 431, "validation"),
+    (HeadTooSlowError, 408, "validation"),
     (UnknownAdapterError, 422, "validation"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 import pytest
-from tests.support.gateway import Stage, answer, build_app, gateway
+from tests.support.gateway import Gateway, Stage, answer, build_app, gateway, running
 from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.scripted import ScriptedBackend
@@ -19,7 +20,9 @@ from weir.gateway.accounting import Accounts
 from weir.gateway.app import GatewayApp
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.refusals import KeyBusyError
-from weir.gateway.streams import Collected, collected
+from weir.gateway.streams import Collected, collected, merged
+from weir.gateway.surfaces.base import Headers, Reply
+from weir.gateway.surfaces.tgi import TgiSurface
 
 LONG = (TokenChunk("a "), *(step for _ in range(40) for step in (0.05, TokenChunk("b "))))
 END = Finished(FinishReason.EOS, Usage(3, 41))
@@ -147,7 +150,7 @@ async def test_tokens_that_nobody_got_are_counted_by_reason(app: GatewayApp, sta
 
 async def test_a_caller_that_leaves_the_queue_is_gone_at_once(app: GatewayApp, stage: Stage) -> None:
     stage.script = (*LONG, END)
-    running = [asyncio.create_task(asked(app, RequestContext(f"r{i}"))) for i in range(2)]
+    begun = [asyncio.create_task(asked(app, RequestContext(f"r{i}"))) for i in range(2)]
     await until(lambda: len(stage.backend.calls) == 2)
     waiting = asyncio.create_task(asked(app, RequestContext("w")))
     await until(lambda: metric(app, "queue_depth") == 1)
@@ -156,9 +159,9 @@ async def test_a_caller_that_leaves_the_queue_is_gone_at_once(app: GatewayApp, s
 
     assert metric(app, "queue_depth") == 0
     assert len(stage.backend.calls) == 2
-    for task in running:
+    for task in begun:
         task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    await asyncio.gather(*begun, return_exceptions=True)
     assert app.service.admission.in_flight == 0
 
 
@@ -179,14 +182,14 @@ async def test_a_key_that_floods_does_not_delay_another_one(app: GatewayApp, sta
 async def test_a_key_runs_no_more_than_it_may(app: GatewayApp, stage: Stage) -> None:
     stage.script = (0.05, TokenChunk("x"), Finished(FinishReason.EOS, Usage(3, 1)))
     caller = Caller("one", "a", max_concurrency=1)
-    tasks = [asyncio.create_task(asked(app, RequestContext(f"{i}", caller))) for i in range(3)]
+    tasks = [asyncio.create_task(asked(app, RequestContext(f"{i}", caller))) for i in range(6)]
     await asyncio.sleep(0.02)
     assert len(stage.backend.calls) == 1
 
     ends = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [Collected, Collected, KeyBusyError]
-    refusal = ends[2]
+    assert [type(end) for end in ends] == [Collected] * 5 + [KeyBusyError]
+    refusal = ends[5]
     assert isinstance(refusal, KeyBusyError)
     assert refusal.status == 429
 
@@ -238,4 +241,48 @@ async def test_the_ledger_is_asked_before_and_told_after(app: GatewayApp, stage:
     assert fine.prompt_tokens > 0
     assert cut.blocked_by == "bomb"
     assert (refused.status, refused.pool, refused.generated_tokens) == (429, "none", 0)
+    assert len(stage.backend.calls) == 2
+
+
+class TwoAnswers(TgiSurface):
+    """Asks for two answers with one request, as `n` does."""
+
+    def parse(self, body: bytes, context: RequestContext) -> "TwoJob":
+        job = super().parse(body, context)
+        return TwoJob(job.asks[0], self.streams)
+
+
+@dataclass(frozen=True)
+class TwoJob:
+    ask: Ask
+    is_stream: bool
+
+    @property
+    def asks(self) -> tuple[Ask, Ask]:
+        return self.ask, self.ask
+
+    def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
+        return Reply(200, [], b"|".join(answer.text.encode() for answer in answers))
+
+    def stream_headers(self, generations: Sequence[Generation]) -> Headers:
+        return []
+
+    async def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
+        async for number, event in merged([generation.events for generation in generations]):
+            if isinstance(event, TokenChunk):
+                yield f"{number}:{event.text};".encode()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_answers_of_one_request_need_not_run_at_once(release: Path, stage: Stage, streams: bool) -> None:
+    stage.script = answer(*(f"w{i} " for i in range(30)))
+    app = build_app(release, [stage.backend], max_in_flight=1)
+    surface = TwoAnswers("/two", streams=streams)
+    app._routes._exact["/two"] = replace(app._routes._exact["/generate"], surface=surface)
+    with running(app) as port:
+        reply = Gateway("", port, app).post("/two", {"inputs": "?"})
+
+    text = reply.body.decode()
+    assert text.count("w29 ") == 2
+    assert reply.status == 200
     assert len(stage.backend.calls) == 2

@@ -219,13 +219,13 @@ def test_a_high_priority_leaves_others_the_rest_only() -> None:
 def test_a_key_waits_for_its_own_concurrency_and_is_refused_beyond_as_many_again() -> None:
     policy = AdmissionPolicy(Bounds(running=8, waiting=100, tokens=100_000))
     running = []
-    for _ in range(4):
-        filled(policy, work("a", most=2))
+    for _ in range(10):
+        filled(policy, work("a", most=5))
         if (started := policy.start()) is not None:
             running.append(started)
 
-    assert len(running) == 2
-    assert policy.offer(work("a", most=2)).refusal is Refusal.KEY
+    assert len(running) == 5
+    assert policy.offer(work("a", most=5)).refusal is Refusal.KEY
     filled(policy, work("b", most=2))
     started = policy.start()
     assert started is not None

@@ -38,7 +38,7 @@ def _whole(api: FastAPI, surfaces: Sequence[Surface], described: Mapping[str, Do
     models = [(surface.body_model, "validation") for surface in surfaces]
     for entry in described.values():
         answers = (entry.answer, entry.error, *entry.alternatives, *([entry.event] if entry.event else []))
-        models += [(model, "serialization") for model in answers]
+        models += [(model, "serialization") for model in answers if model is not None]
     components |= _components(models)
     for surface in surfaces:
         schema["paths"].setdefault(surface.path, {})["post"] = _operation(surface, described[surface.path])

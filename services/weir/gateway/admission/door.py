@@ -15,7 +15,7 @@ from weir.telemetry.metrics import GatewayMetrics
 
 _SHORTEST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
-_CAUTION = 0.8  # of what it may wait is what it should: to be let in and then time out is the worst
+_CAUTION = 0.6  # of what it may wait is what it should: to be let in and then time out is the worst
 _FIRST_PAUSE_S = 0.05  # before a node that said it was full is asked again, while nothing of ours ends
 _LONGEST_PAUSE_S = 1.0
 _FIRST_QUEUE_TOKENS = 100_000.0  # while nobody knows how fast the nodes are
@@ -29,6 +29,7 @@ class Admission:
         self._policy = AdmissionPolicy(bounds)
         self._capacity = Capacity(bounds.running)
         self._queue_timeout_s = queue_timeout_s
+        metrics.admission_limit.set(self._capacity.limit)
         self._turns: dict[Work, asyncio.Future[None]] = {}
         self._pause_s = _FIRST_PAUSE_S
         self._pause: asyncio.TimerHandle | None = None
@@ -75,14 +76,17 @@ class Admission:
 
     async def turn(self, place: "Place") -> None:
         """Wait until the queued work of `place` may run."""
+        if not self._let_in(place.work):
+            await self._wait(place)
+        place.started = monotonic()
+
+    async def _wait(self, place: "Place") -> None:
         work = place.work
         turn = self._turns[work] = asyncio.get_running_loop().create_future()
-        self._let_in()
+        self._show()
         try:
-            if not turn.done():
-                self._show()
-                async with asyncio.timeout(place.patience_s):
-                    await turn
+            async with asyncio.timeout(place.patience_s):
+                await turn
         except TimeoutError:
             self._give_up(work, turn)
             raise self._refused("deadline" if place.deadline <= place.latest else "timeout", work) from None
@@ -91,7 +95,6 @@ class Admission:
             raise
         finally:
             self._show()
-        place.started = monotonic()
 
     def put_back(self, place: "Place", retry_after_s: float) -> None:
         """Queue a running request again, first of its key: the nodes are full, and say for how long."""
@@ -101,6 +104,7 @@ class Admission:
             raise SaturatedError(retry_after_s)
         self._policy.put_back(place.work)
         self._capacity.refused(running=self._policy.running)
+        self._metrics.admission_limit.set(self._capacity.limit)
         if self._pause is None:
             self._pause = asyncio.get_running_loop().call_later(self._pause_s, self._resume)
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
@@ -109,7 +113,10 @@ class Admission:
         """Learn that a node began to answer after `wait_s`."""
         self._pause_s = _FIRST_PAUSE_S
         is_pressed = self._policy.waiting > 0 or self._policy.running >= self._capacity.limit
+        before = self._capacity.limit
         self._capacity.began(wait_s, running=self._policy.running, is_pressed=is_pressed)
+        if self._capacity.limit != before:
+            self._metrics.admission_limit.set(self._capacity.limit)
         if self._policy.waiting:
             self._let_in()
 
@@ -125,14 +132,20 @@ class Admission:
         rate = self._capacity.tokens_per_s
         return _FIRST_QUEUE_TOKENS if rate is None else rate * patience_s * _CAUTION
 
-    def _let_in(self) -> None:
+    def _let_in(self, newcomer: Work | None = None) -> bool:
+        """Start whatever may start; say whether `newcomer`, which nobody waits for yet, is among it."""
         self._policy.limit = self._limit
+        is_in = False
         while (work := self._policy.start()) is not None:
+            if work is newcomer:
+                is_in = True
+                continue
             turn = self._turns.pop(work)
             if turn.done():  # its caller left in this very moment
                 self._policy.finish(work, None)
             else:
                 turn.set_result(None)
+        return is_in
 
     def _give_up(self, work: Work, turn: "asyncio.Future[None]") -> None:
         """Undo what was given: a place in the queue, or among those that run, handed over in the very moment."""
@@ -173,7 +186,6 @@ class Admission:
     def _show(self) -> None:
         self._metrics.queue_depth.set(self._policy.waiting)
         self._metrics.queue_tokens.set(self._policy.waiting_tokens)
-        self._metrics.admission_limit.set(self._capacity.limit)
 
 
 class Place:

@@ -172,7 +172,7 @@ class Flows:
 
     def has_turn(self) -> bool:
         """Whether any waiting request's key may run more."""
-        return any(True for _ in self._eligible())
+        return bool(self._backlog) and any(True for _ in self._eligible())
 
     def _eligible(self) -> Iterable[Flow]:
         return (flow for flow in self._backlog.values() if flow.may_start)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
+from typing import Final
 
 from weir.gateway.admission.flows import Flows, Work
 
@@ -33,6 +34,10 @@ class Offer:
 
     refusal: Refusal | None = None
     evicted: Work | None = None
+
+
+_TAKEN: Final = Offer()
+_ANSWERS_OF_ONE: Final = 4  # that one HTTP request may want (`n`): a key that runs one at a time may ask for them
 
 
 class AdmissionPolicy:
@@ -67,9 +72,12 @@ class AdmissionPolicy:
 
     def offer(self, work: Work, *, most_ahead: float = inf) -> Offer:
         """Put a request into the queue, or refuse it; `most_ahead` tokens may come before it if it must wait."""
+        if self._starts_at_once(work):
+            self._flows.push(work)
+            return _TAKEN
         if refusal := self.refusal(work, most_ahead=most_ahead):
             return Offer(refusal)
-        evicted = self._evictable(work) if self._is_full(work) and not self._starts_at_once(work) else None
+        evicted = self._evictable(work) if self._is_full(work) else None
         if evicted is not None:
             self._flows.remove(evicted)
         self._flows.push(work)
@@ -80,7 +88,7 @@ class AdmissionPolicy:
         if self._starts_at_once(work):
             return None
         load = self._flows.load(work.key)
-        if work.max_concurrency is not None and load.waiting >= work.max_concurrency:
+        if work.max_concurrency is not None and load.waiting >= max(work.max_concurrency, _ANSWERS_OF_ONE):
             return Refusal.KEY
         if self.ahead_of(work) > most_ahead:
             return Refusal.HOPELESS

@@ -66,7 +66,15 @@ class TgiError(_Answer):
 
     error: str
     error_type: Literal[
-        "validation", "authentication", "generation", "overloaded", "internal", "healthcheck", "not_found"
+        "validation",
+        "authentication",
+        "conflict",
+        "generation",
+        "overloaded",
+        "deadline_exceeded",
+        "internal",
+        "healthcheck",
+        "not_found",
     ]
 
 

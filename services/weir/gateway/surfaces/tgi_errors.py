@@ -7,13 +7,14 @@ from weir.asgi.limits import HeadTooLargeError, HeadTooSlowError, MalformedReque
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     RequestRejectedError,
     UnknownModelError,
     WeirError,
 )
 from weir.gateway.denials import KeyRefusedError
-from weir.gateway.refusals import UnknownAdapterError
+from weir.gateway.refusals import AttemptRunningError, UnknownAdapterError
 from weir.gateway.surfaces.base import JSON_HEADERS, Reply, retry_after
 
 # The first that fits. Never 400, which huggingface_hub takes for another kind of server.
@@ -27,6 +28,8 @@ _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (UnknownAdapterError, 422, "validation"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),
+    (AttemptRunningError, 409, "conflict"),
+    (DeadlineExceededError, 504, "deadline_exceeded"),
     (BackendUnavailableError, 503, "overloaded"),
     (BackendError, 424, "generation"),
 )

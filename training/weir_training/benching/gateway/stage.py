@@ -28,7 +28,7 @@ from weir_training.benching.gateway.prompt_release import MODEL, make_release
 _START_S: Final = 120.0
 _MASTER_KEY: Final = "sk-bench"
 _NO_RULES: Final = "version: 1\nid: none\ninput: []\noutput: []\n"
-_PLENTY: Final = "1000000000"
+_PLENTY: Final = ("--requests-per-min", "1000000", "--tokens-per-min", "1000000000")  # what the gateway must count
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -160,8 +160,7 @@ class Stage:
 def _made_key(home: Path) -> str | None:
     if "keys" not in VERBS:
         return None
-    limits = ["--requests-per-min", _PLENTY, "--tokens-per-min", _PLENTY]
-    command = [sys.executable, "-m", "weir", "keys", "create", "bench", *limits, "--home", str(home), "--json"]
+    command = [sys.executable, "-m", "weir", "keys", "create", "bench", *_PLENTY, "--home", str(home), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise JobError(f"no key could be made: {done.stderr.strip()}")

@@ -125,13 +125,15 @@ def test_info_tells_the_limits_that_hold_and_where_the_release_comes_from(weir: 
 def test_sagemaker_is_answered_in_the_form_that_the_body_speaks(weir: Gateway, stage: Stage) -> None:
     texts = weir.post("/invocations", {"inputs": "?", "parameters": {"details": True}}).json
     chat = weir.post("/invocations", {"messages": [{"role": "user", "content": "?"}]}).json
+    completion = weir.post("/invocations", {"prompt": "?"}).json
     events = weir.post("/invocations", {"inputs": "?", "stream": True}).events
 
     assert texts[0]["details"]["finish_reason"] == "eos_token"
     assert chat["choices"][0]["message"]["content"] == "好"
+    assert completion["choices"][0]["text"] == "好"
     assert events[-1]["generated_text"] == "好"
     assert weir.get("/ping").status == 200
-    assert weir.metric("requests_total", route="/invocations", model="faq", backend="cpu", code="200") == 3
+    assert weir.metric("requests_total", route="/invocations", model="faq", backend="cpu", code="200") == 4
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"5", {}, {"text": "?"}, {"inputs": ""}])

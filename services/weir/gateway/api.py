@@ -15,7 +15,6 @@ from weir.contracts.errors import UnknownModelError
 from weir.gateway.api_triton import triton_router
 from weir.gateway.information import openai_model, openai_models, tgi_info
 from weir.gateway.openapi import document
-from weir.gateway.refusals import ModelNotSupportedError
 from weir.gateway.service import GenerationService
 from weir.gateway.surfaces.base import Surface
 from weir.gateway.surfaces.openai_documents import Model, ModelList, OpenAIError
@@ -118,7 +117,7 @@ def _models(service: GenerationService) -> APIRouter:
         return JSONResponse({"object": "list", "data": openai_models(service.catalog)})
 
     @router.get(
-        "/v1/models/{name}",
+        "/v1/models/{name:path}",
         summary="One model",
         responses={200: {"model": Model}, 404: {"model": OpenAIError, "description": "there is no such model"}},
     )
@@ -127,12 +126,6 @@ def _models(service: GenerationService) -> APIRouter:
             return JSONResponse(openai_model(service.catalog, name))
         except UnknownModelError as error:
             return JSONResponse(error_object(error), error.status)
-
-    @router.post("/v1/embeddings", include_in_schema=False)
-    async def embeddings() -> Response:
-        """No release gives hidden states: whatever is asked, a client is told why it gets nothing."""
-        error = ModelNotSupportedError("the models of this gateway generate text; none of them gives embeddings")
-        return JSONResponse(error_object(error), error.status)
 
     return router
 

@@ -29,10 +29,13 @@ _OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One route's answers. `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any."""
+    """One route's answers; without `answer` it refuses whatever it is asked.
+
+    `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any.
+    """
 
     tag: str
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None
     error: type[BaseModel]
     statuses: Mapping[int, str]
     example: Mapping[str, Any]
@@ -43,6 +46,8 @@ class Documented:
 
 _INPUTS: Final = {"inputs": "How do I return an order?", "parameters": {"max_new_tokens": 40, "details": True}}
 _MESSAGES: Final = {"messages": [{"role": "user", "content": "How do I return an order?"}], "max_tokens": 40}
+_PROMPT: Final = {"prompt": "Q: How do I return an order?\nA:", "max_tokens": 40}
+_RESPONSE: Final = {"input": "How do I return an order?", "max_output_tokens": 40}
 _TEXT_INPUT: Final = {"text_input": "How do I return an order?", "sampling_parameters": {"max_tokens": 40}}
 
 _GENERATE = Documented("TGI", tgi.TgiAnswer, tgi.TgiError, _TGI_STATUSES, _INPUTS, tgi.TgiTokenEvent)
@@ -68,34 +73,22 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         _INPUTS,
         tgi.TgiTokenEvent,
         in_array=True,
-        alternatives=(openai.ChatCompletion,),
+        alternatives=(openai.ChatCompletion, openai.Completion),
     ),
     "/vertex": Documented(
         "TGI", tgi.VertexAnswer, tgi.TgiError, _TGI_STATUSES, {"instances": [{"inputs": "How do I return an order?"}]}
     ),
     "/v1/chat/completions": Documented(
-        "OpenAI",
-        openai.ChatCompletion,
-        openai.OpenAIError,
-        _OPENAI_STATUSES,
-        _MESSAGES,
-        openai.ChatCompletionChunk,
+        "OpenAI", openai.ChatCompletion, openai.OpenAIError, _OPENAI_STATUSES, _MESSAGES, openai.ChatCompletionChunk
     ),
     "/v1/completions": Documented(
-        "OpenAI",
-        openai.Completion,
-        openai.OpenAIError,
-        _OPENAI_STATUSES,
-        {"prompt": ["Once upon a time"], "max_tokens": 16, "echo": True, "logprobs": 1},
-        openai.CompletionChunk,
+        "OpenAI", openai.Completion, openai.OpenAIError, _OPENAI_STATUSES, _PROMPT, openai.Completion
     ),
     "/v1/responses": Documented(
-        "OpenAI",
-        openai.TextResponse,
-        openai.OpenAIError,
-        _OPENAI_STATUSES,
-        {"input": "How do I return an order?", "max_output_tokens": 40},
-        openai.ResponseEvent,
+        "OpenAI", openai.Response, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseStreamEvent
+    ),
+    "/v1/embeddings": Documented(
+        "OpenAI", None, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
     ),
     "/v2/models/{model}/generate": _TRITON,
     "/v2/models/{model}/generate_stream": _TRITON,

@@ -3,8 +3,8 @@
 from typing import Any
 
 from weir import __version__
+from weir.contracts.errors import UnknownModelError
 from weir.gateway.catalog import Catalog, ServedModel
-from weir.gateway.refusals import UnknownAdapterError
 from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_BATCH, MAX_STOPS
 from weir.gateway.surfaces.openai_wire import model_and_adapter
 
@@ -51,28 +51,26 @@ def provenance(model: ServedModel) -> dict[str, Any]:
 
 
 def openai_models(catalog: Catalog) -> list[dict[str, Any]]:
-    """Return every model, each followed by its adapters as models of their own, `model:adapter`."""
     return [entry for model in catalog.models for entry in _entries(model)]
 
 
 def openai_model(catalog: Catalog, name: str) -> dict[str, Any]:
-    """Return the model, or the adapter of one, that `name` asks for.
+    """Return what `/v1/models` lists under a name.
 
     Raises:
         UnknownModelError: there is no such model, or it has no such adapter.
     """
     asked = model_and_adapter(name)
-    whole, *adapters = _entries(catalog.resolve(asked["model"]))
-    adapter = asked.get("adapter")
-    if adapter is None:
-        return whole
-    found = next((entry for entry in adapters if entry["id"] == f"{whole['id']}:{adapter}"), None)
+    model, adapter = catalog.resolve(asked["model"]), asked.get("adapter")
+    entries = _entries(model)
+    found = next((entry for entry in entries if adapter is None or entry["id"] == f"{model.name}:{adapter}"), None)
     if found is None:
-        raise UnknownAdapterError
+        raise UnknownModelError("this gateway does not serve the model that was asked for")
     return found
 
 
 def _entries(model: ServedModel) -> list[dict[str, Any]]:
+    """Return the model, then its adapters as models of their own, `model:adapter`."""
     whole = {
         "id": model.name,
         "object": "model",
@@ -80,6 +78,5 @@ def _entries(model: ServedModel) -> list[dict[str, Any]]:
         "owned_by": "weir",
         "version": model.version,
         "max_model_len": model.context_tokens,
-        "parent": None,
     }
     return [whole, *({**whole, "id": f"{model.name}:{name}", "parent": model.name} for name in model.adapters)]

@@ -38,7 +38,7 @@ def _whole(api: FastAPI, surfaces: Sequence[Surface], described: Mapping[str, Do
     models = [(surface.body_model, "validation") for surface in surfaces]
     for entry in described.values():
         answers = (entry.answer, entry.error, *entry.alternatives, *([entry.event] if entry.event else []))
-        models += [(model, "serialization") for model in answers]
+        models += [(model, "serialization") for model in answers if model is not None]
     components |= _components(models)
     for surface in surfaces:
         schema["paths"].setdefault(surface.path, {})["post"] = _operation(surface, described[surface.path])
@@ -60,7 +60,7 @@ def _operation(surface: Surface, entry: Documented) -> dict[str, Any]:
         "summary": surface.summary,
         "tags": [entry.tag],
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": {"200": _success(entry)} | _failures(entry),
+        "responses": _success(entry) | _failures(entry),
     }
     if names := [part[1:-1] for part in surface.path.split("/") if part.startswith("{")]:
         operation["parameters"] = [
@@ -70,6 +70,8 @@ def _operation(surface: Surface, entry: Documented) -> dict[str, Any]:
 
 
 def _success(entry: Documented) -> dict[str, Any]:
+    if entry.answer is None:
+        return {}
     one = _reference(entry.answer)
     schema: dict[str, Any] = {"type": "array", "items": one} if entry.in_array else {**one}
     if entry.alternatives:
@@ -80,7 +82,7 @@ def _success(entry: Documented) -> dict[str, Any]:
             "schema": {"type": "string", "description": "server-sent events; x-event-schema is of the data of each"},
             "x-event-schema": {"anyOf": [_reference(entry.event), _reference(entry.error)]},
         }
-    return {"description": "the answer", "content": content, "headers": {"x-request-id": _REQUEST_ID}}
+    return {"200": {"description": "the answer", "content": content, "headers": {"x-request-id": _REQUEST_ID}}}
 
 
 def _failures(entry: Documented) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from weir.gateway.exchange import Exchange
 from weir.gateway.surfaces.base import Surface
 from weir.gateway.surfaces.openai import ChatSurface
 from weir.gateway.surfaces.openai_completions import CompletionSurface
+from weir.gateway.surfaces.openai_embeddings import EmbeddingSurface
 from weir.gateway.surfaces.openai_responses import ResponsesSurface
 from weir.gateway.surfaces.sagemaker import InvocationsSurface
 from weir.gateway.surfaces.tgi import TgiSurface
@@ -22,10 +23,15 @@ EXACT: tuple[Surface, ...] = (
     ChatSurface(),
     CompletionSurface(),
     ResponsesSurface(),
+    EmbeddingSurface(),
     TokenizeSurface(),
     ChatTokenizeSurface(),
     InvocationsSurface(
-        (("messages", ChatSurface("/invocations")), ("inputs", TgiSurface("/invocations", in_array=True)))
+        (
+            ("messages", ChatSurface("/invocations")),
+            ("prompt", CompletionSurface("/invocations")),
+            ("inputs", TgiSurface("/invocations", in_array=True)),
+        )
     ),
     VertexSurface(),
 )

@@ -70,7 +70,7 @@ class Direct:
     A failure is raised, as a `WeirError`; the surface frames it.
     """
 
-    route: str
+    context: RequestContext
     answer: Callable[["GenerationService"], Awaitable[Reply]]
 
 

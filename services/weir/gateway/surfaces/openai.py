@@ -179,6 +179,7 @@ class ChatJob:
             "object": kind,
             "created": self.created,
             "model": generation.model_label,
+            "system_fingerprint": f"{generation.model.name}-{generation.model.version}",
         }
 
 

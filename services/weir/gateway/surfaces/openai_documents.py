@@ -1,8 +1,8 @@
 """The shapes of OpenAI's answers, for the OpenAPI document."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 Reason = Literal["stop", "length", "content_filter", "tool_calls"]
 
@@ -17,66 +17,70 @@ class Usage(_Answer):
     total_tokens: int
 
 
-class TokenTop(_Answer):
-    """`bytes` is null for part of a character."""
+class Alternative(_Answer):
+    """`bytes` is null for a part of a character."""
 
     token: str
     logprob: float
     bytes: list[int] | None
 
 
-class TokenScore(TokenTop):
-    top_logprobs: list[TokenTop]
+class TokenLogprob(Alternative):
+    top_logprobs: list[Alternative]
 
 
-class ChatScores(_Answer):
-    content: list[TokenScore]
+class ChatLogprobs(_Answer):
+    content: list[TokenLogprob]
     refusal: None
 
 
-class FunctionCall(_Answer):
+class CalledFunction(_Answer):
     """`arguments` is JSON text."""
 
     name: str
     arguments: str
 
 
-class MadeCall(_Answer):
+class ToolCall(_Answer):
     id: str
     type: Literal["function"]
-    function: FunctionCall
+    function: CalledFunction
 
 
 class AssistantMessage(_Answer):
     role: Literal["assistant"]
     content: str | None
     refusal: None
-    tool_calls: list[MadeCall] | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatChoice(_Answer):
     index: int
     message: AssistantMessage
-    logprobs: ChatScores | None
+    logprobs: ChatLogprobs | None
     finish_reason: Reason
 
 
-class ChatCompletion(_Answer):
+class _Envelope(_Answer):
     id: str
-    object: Literal["chat.completion"]
     created: int
     model: str
+    system_fingerprint: str
+
+
+class ChatCompletion(_Envelope):
+    object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
 
 
 class FunctionDelta(_Answer):
     name: str | None = None
-    arguments: str
+    arguments: str | None = None
 
 
-class CallDelta(_Answer):
-    """The first one of an `index` has the id and the name; the arguments of all, joined, are JSON."""
+class ToolCallDelta(_Answer):
+    """`id`, `type` and the name come first, once; then pieces of the arguments."""
 
     index: int
     id: str | None = None
@@ -87,29 +91,26 @@ class CallDelta(_Answer):
 class Delta(_Answer):
     role: Literal["assistant"] | None = None
     content: str | None = None
-    tool_calls: list[CallDelta] | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChunkChoice(_Answer):
     index: int
     delta: Delta
-    logprobs: ChatScores | None
+    logprobs: ChatLogprobs | None
     finish_reason: Reason | None
 
 
-class ChatCompletionChunk(_Answer):
+class ChatCompletionChunk(_Envelope):
     """The last one with a choice has the reason; after it one without choices has the usage, if that was asked for."""
 
-    id: str
     object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
 
 
-class CompletionScores(_Answer):
-    """Four lists of one length; the first token of an echoed prompt has no scores."""
+class CompletionLogprobs(_Answer):
+    """Parallel lists; nothing precedes the first token of an echoed prompt, so it has no log-probability."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -118,99 +119,20 @@ class CompletionScores(_Answer):
 
 
 class CompletionChoice(_Answer):
+    """In a stream the reason is null until the last chunk of a choice."""
+
     index: int
     text: str
-    logprobs: CompletionScores | None
-    finish_reason: Reason
-
-
-class Completion(_Answer):
-    id: str
-    object: Literal["text_completion"]
-    created: int
-    model: str
-    choices: list[CompletionChoice]
-    usage: Usage
-
-
-class CompletionChunkChoice(_Answer):
-    index: int
-    text: str
-    logprobs: CompletionScores | None
+    logprobs: CompletionLogprobs | None
     finish_reason: Reason | None
 
 
-class CompletionChunk(_Answer):
-    id: str
+class Completion(_Envelope):
+    """Also the form of a stream's chunks, where the usage is null or missing but in the last one."""
+
     object: Literal["text_completion"]
-    created: int
-    model: str
-    choices: list[CompletionChunkChoice]
+    choices: list[CompletionChoice]
     usage: Usage | None = None
-
-
-class OutputText(_Answer):
-    type: Literal["output_text"]
-    text: str
-    annotations: list[str]
-    logprobs: list[TokenScore]
-
-
-class OutputMessage(_Answer):
-    id: str
-    type: Literal["message"]
-    role: Literal["assistant"]
-    status: Literal["completed", "incomplete"]
-    content: list[OutputText]
-
-
-class Lacking(_Answer):
-    reason: Literal["max_output_tokens", "content_filter"]
-
-
-class ResponseUsage(_Answer):
-    input_tokens: int
-    input_tokens_details: dict[str, int]
-    output_tokens: int
-    output_tokens_details: dict[str, int]
-    total_tokens: int
-
-
-class TextResponse(BaseModel):
-    """What was asked is repeated in further fields."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    object: Literal["response"]
-    created_at: int
-    status: Literal["in_progress", "completed", "incomplete"]
-    incomplete_details: Lacking | None
-    model: str
-    output: list[OutputMessage]
-    store: Literal[False]
-    usage: ResponseUsage | None
-
-
-class ResponseEvent(BaseModel):
-    """The event's name is its type; what else it has depends on it. An `error` has no number, and is the last one."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: Literal[
-        "response.created",
-        "response.in_progress",
-        "response.output_item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.content_part.done",
-        "response.output_item.done",
-        "response.completed",
-        "response.incomplete",
-        "error",
-    ]
-    sequence_number: int | None = None
 
 
 class ErrorObject(_Answer):
@@ -231,9 +153,116 @@ class Model(_Answer):
     owned_by: str
     version: int
     max_model_len: int
-    parent: str | None
+    parent: str | None = None
 
 
 class ModelList(_Answer):
     object: Literal["list"]
     data: list[Model]
+
+
+class OutputText(_Answer):
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any]
+    logprobs: list[TokenLogprob]
+
+
+class OutputMessage(_Answer):
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    content: list[OutputText]
+
+
+class InputTokensDetails(_Answer):
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputTokensDetails(_Answer):
+    reasoning_tokens: int
+
+
+class ResponseUsage(_Answer):
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class IncompleteDetails(_Answer):
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+class ResponseText(_Answer):
+    format: dict[str, Any]
+
+
+class Response(_Answer):
+    """OpenAI's response object: https://platform.openai.com/docs/api-reference/responses/object."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete"]
+    background: Literal[False]
+    error: None
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    max_output_tokens: int | None
+    metadata: dict[str, Any]
+    model: str
+    output: list[OutputMessage]
+    parallel_tool_calls: bool
+    previous_response_id: None
+    store: Literal[False]
+    temperature: float | None
+    text: ResponseText
+    tool_choice: Literal["auto"]
+    tools: list[Any]
+    top_logprobs: int
+    top_p: float | None
+    truncation: Literal["disabled"]
+    usage: ResponseUsage | None
+    user: str | None
+
+
+class ResponseEvent(_Answer):
+    """One of OpenAI's typed events; which fields it has is told by its type. `error` ends a stream that failed."""
+
+    type: Literal[
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.incomplete",
+    ]
+    sequence_number: int
+    response: Response | None = None
+    item: OutputMessage | None = None
+    part: OutputText | None = None
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+    delta: str | None = None
+    text: str | None = None
+    logprobs: list[TokenLogprob] | None = None
+
+
+class ResponseFailure(ErrorObject):
+    """The error's own fields, and the error object once more, which the openai package raises by."""
+
+    type: Literal["error"]
+    error: ErrorObject
+
+
+class ResponseStreamEvent(RootModel[ResponseEvent | ResponseFailure]):
+    """The data of one event."""

@@ -44,7 +44,7 @@ class TokenizeSurface:
             model = service.catalog.resolve(None)
             return _tokens(model, service.preparation.filtered(request).prompt)
 
-        return Direct(self.path, _in_its_place(tokens, len(parsed.inputs)))
+        return Direct(context, _in_its_place(tokens, len(parsed.inputs)))
 
     def error(self, error: WeirError) -> Reply:
         return error_reply(error)
@@ -76,7 +76,7 @@ class ChatTokenizeSurface:
             prompt = model.prompts.from_messages(service.preparation.filtered(request).messages)
             return {"tokenize_response": _tokens(model, prompt), "templated_text": prompt}
 
-        return Direct(self.path, _in_its_place(tokens, sum(len(message.content) for message in request.messages)))
+        return Direct(context, _in_its_place(tokens, sum(len(message.content) for message in request.messages)))
 
     def error(self, error: WeirError) -> Reply:
         return error_reply(error)

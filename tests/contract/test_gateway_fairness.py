@@ -148,6 +148,18 @@ async def test_tokens_that_nobody_got_are_counted_by_reason(app: GatewayApp, sta
     assert sum(metric(app, "wasted_tokens_total", reason=r) for r in ("deadline", "drain")) == 0
 
 
+async def test_tenants_share_no_cached_answer(release: Path, stage: Stage) -> None:
+    app = build_app(release, [stage.backend], cache_mb=1)
+    await app.service.router.start()
+    try:
+        for caller in (Caller("k1", "shop"), Caller("k2", "bank"), Caller("k3", "shop")):
+            await asked(app, RequestContext(caller.key_id, caller))
+    finally:
+        await app.service.router.aclose()
+
+    assert [request.id for request in stage.backend.calls] == ["k1", "k2"]
+
+
 async def test_a_caller_that_leaves_the_queue_is_gone_at_once(app: GatewayApp, stage: Stage) -> None:
     stage.script = (*LONG, END)
     begun = [asyncio.create_task(asked(app, RequestContext(f"r{i}"))) for i in range(2)]

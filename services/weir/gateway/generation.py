@@ -70,6 +70,7 @@ class Generation:
     ask: Ask
     model: ServedModel
     prompt_tokens: int = 0
+    is_counted: bool = False  # `prompt_tokens` is exact; at the end it always is: the node says so
     max_new_tokens: int = 0
     pool: str = "none"
     blocked_by: str | None = None

@@ -53,11 +53,10 @@ class Preparation:
         _check_served(model, ask)
         request = self.filtered(_with_text(model, ask.request), generation.verdicts)
         prompt = _rendered(model, request, ask)
-        generation.prompt_tokens = len(request.prompt_ids) or model.prompts.count(prompt)
+        _count(generation, request, prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
         changed = {"max_new_tokens": generation.max_new_tokens} | _held_to_tools(model, request)
-        rendered = request.rendered(prompt, request.sampling.model_copy(update=changed))
-        return rendered.model_copy(update={"model": model.name})
+        return request.rendered(prompt, request.sampling.model_copy(update=changed), model.name)
 
     def filtered(self, request: GenerateRequest, found: list[str]) -> GenerateRequest:
         """Return the request as the input rules leave it, and note those that matched in `found`.
@@ -187,6 +186,16 @@ def _held_to_tools(model: ServedModel, request: GenerateRequest) -> dict[str, An
         # A stop sequence would cut the call: what it was meant for is text.
         return {"grammar": JsonSchema(schema_text=tool_format.call_schema(tools)), "stop": (), "stop_token_ids": ()}
     return {} if use.parallel else {"stop": (*request.sampling.stop, tool_format.closing)}
+
+
+def _count(generation: Generation, request: GenerateRequest, prompt: str) -> None:
+    """Note how many tokens the prompt has; only as exactly as it matters."""
+    if request.prompt_ids:
+        generation.prompt_tokens, generation.is_counted = len(request.prompt_ids), True
+        return
+    wanted = request.sampling.max_new_tokens
+    spare = 0 if wanted is None else generation.model.context_tokens - wanted
+    generation.prompt_tokens, generation.is_counted = generation.model.prompts.size(prompt, spare)
 
 
 def _room(context_tokens: int, prompt_tokens: int, ask: Ask) -> int:

@@ -29,7 +29,7 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
-    url: str = Field(pattern=r"^https?://[^\s/]+/?$")
+    url: str = Field(pattern=r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$", description="http, https or grpc")
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
 
 
@@ -72,7 +72,9 @@ class GatewaySettings(BaseSettings):
     @property
     def admin_port(self) -> int:
         """0: there is none."""
-        return self.port + 1 if self.edge.admin_port is None else self.edge.admin_port
+        if self.edge.admin_port is None:
+            return self.port + 1 if self.port < 65535 else self.port - 1
+        return self.edge.admin_port
 
     @classmethod
     def settings_customise_sources(

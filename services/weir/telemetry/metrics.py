@@ -91,6 +91,11 @@ class GatewayMetrics:
             "upstream_errors_total", "Failed attempts: timeout, connect, overload, protocol.", ("backend", "reason")
         )
         self.upstream_retries = self._counter("upstream_retries_total", "Further attempts.", ("backend",))
+        self.retries_exhausted = Counter(
+            "weir_gateway_retry_budget_exhausted_total",
+            "Failed requests that were not tried again: more than a tenth of all would have been.",
+            registry=self.registry,
+        )
         self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
         self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
 

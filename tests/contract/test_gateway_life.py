@@ -1,5 +1,6 @@
 """A gateway's life as a process: workers, metrics, reload, drain."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -16,12 +17,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.gateway import answer, running
+from tests.support.gateway import answer, gateway, running
 from tests.support.oip_node import OipNode
 from tests.support.process import GatewayProcess, free_port, gateway_process
 from tests.support.prompt_release import make_prompt_release
 
+from weir.backends.scripted import ScriptedBackend
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.gateway.reloading import Reloader
 
 CANARY = "canary-7f3a"
 END = Finished(FinishReason.EOS, Usage(5, 40))
@@ -189,6 +192,23 @@ def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
     assert load.wrong == []
     assert load.done > 20
     assert '"event": "reload_refused"' in weir.log
+
+
+def test_after_a_reload_no_cached_answer_escapes_the_new_policy(release: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nid: b\noutput:\n  - {id: pear, action: block, terms: [pear]}\n")
+    backend = ScriptedBackend(answer("a ", "pear ", "pie"))
+    question = {"inputs": "?", "parameters": {"details": True}}
+    with gateway(release, backend, cache_mb=1) as weir:
+        first, again = weir.post("/generate", question), weir.post("/generate", question)
+        assert first.json["generated_text"] == again.json["generated_text"] == "a pear pie"
+        assert len(backend.calls) == 1
+        assert asyncio.run(Reloader(weir.app.service, policy)()) is None
+        after = weir.post("/generate", question)
+
+        assert weir.metric("config_reloads_total", result="applied") == 1
+    assert "pear" not in after.json.get("generated_text", "")
+    assert len(backend.calls) == 2
 
 
 def test_no_web_page_can_reload(release: Path, node_url: str, tmp_path: Path) -> None:

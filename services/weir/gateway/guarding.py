@@ -75,6 +75,7 @@ class _GuardedAnswer:
         metrics.guard_seconds("output").observe(self._seconds)
         metrics.guard_held.observe(self._most_held)
         if self._stream.found:
+            self._generation.verdicts += self._stream.found
             actions = {rule.id: rule.does for rule in self._guard.matcher.rules}
             for rule in self._stream.found:
                 metrics.guard_verdicts("output", rule, actions[rule]).inc()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from weir.contracts.errors import UsageError
+from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -36,9 +37,10 @@ class GatewaySettings(BaseSettings):
     """Read once in `main`, then passed down; no other module reads the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
     )
 
+    home: Path = Field(default=Path(".weir"), validation_alias=AliasChoices("weir_gateway_home", "weir_home"))
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
     nodes: tuple[NodeSettings, ...] = Field(min_length=1)
@@ -56,6 +58,7 @@ class GatewaySettings(BaseSettings):
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -42,7 +42,7 @@ class Target:
             messages = [{"role": "user", "content": text}]
             body = {"model": "bench", "messages": messages, "max_tokens": tokens, "stream": stream}
         else:
-            body = {"text_input": text, "sampling_parameters": {"max_tokens": tokens}, "return_tokens": stream}
+            body = {"text_input": text, "sampling_parameters": {"max_tokens": tokens}}
         return call(self.url, body, self.key)
 
 
@@ -63,6 +63,8 @@ async def latency(targets: Sequence[Target], *, requests: int, tokens: int, size
             await connection.ask(one.raw, on_data if stream else None)
             if number >= _WARM_UP:
                 seconds[which].append((first[0] if stream else time.perf_counter()) - began)
+    for connection in connections:
+        connection.close()
     return {target.name: _spread(taken) for target, taken in zip(targets, seconds, strict=True)}
 
 
@@ -82,7 +84,10 @@ async def rate(target: Target, *, seconds: float, users: int, tokens: int, size:
             answered += 1
 
     await asyncio.gather(*map(client, connections))
-    return {"requests": answered, "seconds": time.perf_counter() - began}
+    taken_s = time.perf_counter() - began
+    for connection in connections:
+        connection.close()
+    return {"requests": answered, "seconds": taken_s}
 
 
 @dataclass(slots=True)
@@ -135,6 +140,7 @@ async def paced(
     await asyncio.gather(*map(run, range(streams)))
     if scraping is not None:
         scraping.cancel()
+        await asyncio.gather(scraping, return_exceptions=True)
     return {
         "under_way": _spread(seen.under_way),
         "first": _spread(seen.first),
@@ -155,9 +161,12 @@ def _spread(seconds: list[float]) -> dict[str, float]:
 async def _scraped(url: str) -> None:
     one = scrape_call(url)
     connection = await Connection.open(one)
-    while True:
-        await asyncio.sleep(_SCRAPE_EVERY_S)
-        await connection.ask(one.raw)
+    try:
+        while True:
+            await asyncio.sleep(_SCRAPE_EVERY_S)
+            await connection.ask(one.raw)
+    finally:
+        connection.close()
 
 
 def main(text: str) -> None:

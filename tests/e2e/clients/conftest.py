@@ -1,0 +1,91 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.e2e.clients.environments import ROOT, Environment, environment
+from tests.e2e.clients.suites_found import Outcome, Suite, outcomes
+from tests.support import processes
+from tests.support.tiny_release import make_tiny_release
+
+collect_ignore = ["suites"]  # they run in the clients' own environments
+MODEL = "faq"  # as in the guide
+
+
+@dataclass
+class Gateways:
+    """What the suites talk to, and what became of those that ran."""
+
+    told: dict[str, str]
+    folder: Path
+    ran: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+
+    def outcome(self, suite: Suite, test: str) -> Outcome:
+        """Run the suite if it did not run yet, and say how one of its tests went."""
+        if suite.id not in self.ran:
+            self.ran[suite.id] = self._run(suite)
+        return self.ran[suite.id].get(test, Outcome("missing", f"{test} did not run"))
+
+    def _run(self, suite: Suite) -> dict[str, Outcome]:
+        place = environment(suite.environment).made()
+        report = self.folder / f"{suite.id}.xml"
+        done = subprocess.run(
+            suite.command(place, report),
+            env=self.variables(place),
+            cwd=suite.cwd(place),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        return outcomes(report, done.stdout[-6000:] + done.stderr[-3000:])
+
+    def variables(self, place: Environment) -> dict[str, str]:
+        """A client sees nobody's settings. (`HF_HUB_OFFLINE` would forbid hub clients to speak to a gateway, too.)"""
+        return {
+            "PATH": f"{place.folder / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "NO_PROXY": "127.0.0.1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "WEIR_CLIENT_SUITE": json.dumps(self.told),
+        }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environments_in_the_making() -> Iterator[None]:
+    """Install beside the first tests; whoever needs an environment waits for it at its lock."""
+    maker = subprocess.Popen(
+        ["nice", sys.executable, "-m", "tests.e2e.clients.environments"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield
+    maker.terminate()
+    maker.wait(30)
+
+
+@pytest.fixture(scope="session")
+def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    """One gateway over the real node, one over a node that plays scripts."""
+    folder = tmp_path_factory.mktemp("clients")
+    release = make_tiny_release(folder / "releases", model=MODEL)
+    with ExitStack() as running:
+        told = {"model": MODEL, "release": str(release)}
+        nodes = {
+            "real": processes.node(release, folder / "node.log"),
+            "scripted": processes.scripted_node(folder / "scripted.log"),
+        }
+        for name, node in nodes.items():
+            running.callback(node.stop)
+            node.start()
+            gateway = processes.gateway(release, [node], folder / f"gateway-{name}.log")
+            running.callback(gateway.stop)
+            told[name] = gateway.start().url
+        yield Gateways(told, folder)

@@ -1,0 +1,26 @@
+"""The real clients, each in its own environment, against running gateways. Their tests are in `suites/`."""
+
+import pytest
+from tests.e2e.clients.conftest import Gateways
+from tests.e2e.clients.suites_found import Suite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SUITES = (
+    Suite("test_hub.py", "hub"),
+    Suite("test_hub.py", "hub-0"),
+)
+
+
+@pytest.mark.parametrize(
+    ("suite", "test"),
+    [
+        pytest.param(suite, test, id=f"{suite.id}: {test.removeprefix('test_')}")
+        for suite in SUITES
+        for test in suite.tests()
+    ],
+)
+def test_a_client(gateways: Gateways, suite: Suite, test: str) -> None:
+    outcome = gateways.outcome(suite, test)
+    if outcome.result != "passed":
+        pytest.fail(outcome.text, pytrace=False)

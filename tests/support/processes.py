@@ -38,7 +38,7 @@ class Server:
         assert self.process is not None
         return self.process.pid
 
-    def start(self, *, timeout_s: float = 60) -> "Server":
+    def start(self, *, timeout_s: float = 180) -> "Server":
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, *self.arguments]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}

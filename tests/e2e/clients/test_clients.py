@@ -9,6 +9,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 SUITES = (
     Suite("test_hub.py", "hub"),
     Suite("test_hub.py", "hub-0"),
+    Suite("test_text_generation.py", "hub-0"),
+    Suite("test_langchain_huggingface.py", "hub-0"),
+    Suite("test_openai.py", "hub"),
+    Suite("test_langchain_openai.py", "hub"),
+    Suite("test_litellm.py", "litellm"),
+    Suite("openai.test.mjs", "node"),
+    Suite("inference.test.mjs", "node"),
 )
 
 

@@ -111,8 +111,7 @@ def test_a_node_that_fails_before_the_first_token_is_a_generation_error(stage, p
 def test_a_stream_that_breaks_in_the_middle_is_a_generation_error_after_what_was_said(stage, play):
     pieces = []
     with pytest.raises(hub_errors.GenerationError):
-        for piece in stage.text_generation(play("one", " two", pace_s=0.1, fails="cut"), stream=True):
-            pieces.append(piece)
+        pieces.extend(stage.text_generation(play("one", " two", pace_s=0.1, fails="cut"), stream=True))
     assert pieces[0] == "one"
 
 

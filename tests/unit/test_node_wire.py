@@ -12,7 +12,7 @@ from weir.contracts.errors import ValidationError
 from weir.contracts.events import Finished, FinishReason, PromptToken, Token, TokenChunk, TopToken, Usage
 from weir.contracts.grammar import JsonObject, JsonSchema, OneOf, Regex
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.cpu_node.wire import AnswerWriter, parse_call
+from weir.oip.wire import AnswerWriter, parse_call
 
 SCHEMA = {"type": "object", "properties": {"名": {"type": "string"}}}
 

@@ -23,8 +23,8 @@ def test_nulls_are_defaults() -> None:
     names = "model stream stream_options max_tokens temperature top_p seed stop n tools response_format logprobs"
     job = SURFACE.parse(orjson.dumps({"messages": [USER]} | dict.fromkeys(names.split())), RequestContext("i"))
 
-    assert job.ask.request.sampling.is_greedy
-    assert job.ask.request.messages == (Message(role="user", content="?"),)
+    assert job.asks[0].request.sampling.is_greedy
+    assert job.asks[0].request.messages == (Message(role="user", content="?"),)
     assert not job.is_stream
 
 
@@ -33,7 +33,7 @@ def test_max_completion_tokens_beats_max_tokens() -> None:
         orjson.dumps({"messages": [USER], "max_tokens": 5, "max_completion_tokens": 7}), RequestContext("i")
     )
 
-    assert job.ask.request.sampling.max_new_tokens == 7
+    assert job.asks[0].request.sampling.max_new_tokens == 7
 
 
 @pytest.mark.parametrize("fields", [{"tools": []}, {"n": 1}, {"response_format": {"type": "text"}}, {"logit_bias": {}}])

@@ -21,23 +21,27 @@ def test_langchains_body_is_greedy() -> None:
         RequestContext("id-1"),
     )
 
-    assert job.ask.request.sampling.is_greedy
-    assert job.ask.request.sampling.max_new_tokens == 512
-    assert job.ask.request.id == "id-1"
+    assert job.asks[0].request.sampling.is_greedy
+    assert job.asks[0].request.sampling.max_new_tokens == 512
+    assert job.asks[0].request.id == "id-1"
     assert job.ask.route == "/generate"
     assert not job.is_stream
 
 
 def test_tokens_are_asked_of_the_node_only_when_they_are_shown() -> None:
-    assert not SURFACE.parse(b'{"inputs":"?"}', RequestContext("i")).ask.request.return_tokens
-    assert SURFACE.parse(b'{"inputs":"?","stream":true}', RequestContext("i")).ask.request.return_tokens
-    assert SURFACE.parse(b'{"inputs":"?","parameters":{"details":true}}', RequestContext("i")).ask.request.return_tokens
+    assert not SURFACE.parse(b'{"inputs":"?"}', RequestContext("i")).asks[0].request.return_tokens
+    assert SURFACE.parse(b'{"inputs":"?","stream":true}', RequestContext("i")).asks[0].request.return_tokens
+    assert (
+        SURFACE.parse(b'{"inputs":"?","parameters":{"details":true}}', RequestContext("i"))
+        .asks[0]
+        .request.return_tokens
+    )
 
 
 def test_empty_stop_strings_are_dropped() -> None:
-    assert SURFACE.parse(
-        b'{"inputs":"?","parameters":{"stop":["","a"]}}', RequestContext("i")
-    ).ask.request.sampling.stop == ("a",)
+    assert SURFACE.parse(b'{"inputs":"?","parameters":{"stop":["","a"]}}', RequestContext("i")).asks[
+        0
+    ].request.sampling.stop == ("a",)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def _request_body(request: GenerateRequest) -> bytes:
             "return_tokens": request.return_tokens,
             **request.model_dump(include={"priority", "deadline_s", "cache_salt"}, exclude_defaults=True),
             **({"lora_name": request.adapter} if request.adapter else {}),
+            **({"prompt_token_ids": request.prompt_ids} if request.prompt_ids else {}),
         }
     )
 

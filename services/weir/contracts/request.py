@@ -21,13 +21,47 @@ def _pairs(bias: Any) -> Any:
 LogitBias = Annotated[tuple[tuple[TokenId, Bias], ...], BeforeValidator(_pairs), Field(max_length=1_024)]
 
 
+class ToolCall(BaseModel):
+    """A call that an assistant made earlier; `arguments` is JSON text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    name: str
+    arguments: str = Field(repr=False)
+
+
 class Message(BaseModel):
-    """One turn of a conversation."""
+    """One turn of a conversation. A `tool` turn answers the call `tool_call_id`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Tool(BaseModel):
+    """A function that the model may call; `parameters` is the JSON text of its arguments' schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str | None = Field(default=None, repr=False)
+    parameters: str = Field(default='{"type":"object","properties":{},"additionalProperties":false}', repr=False)
+
+
+class ToolUse(BaseModel):
+    """The tools of a request. `must_call`: the answer is one call and nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tools: tuple[Tool, ...] = Field(min_length=1, max_length=64)
+    only: str | None = Field(default=None, description="the one tool that may be called; none: any")
+    must_call: bool = False
+    parallel: bool = Field(default=True, description="an answer may hold several calls")
 
 
 class SamplingParams(BaseModel):
@@ -82,14 +116,21 @@ class SamplingParams(BaseModel):
 
 
 class GenerateRequest(BaseModel):
-    """One generation. A surface fills `prompt` or `messages`; a backend is always given `prompt`, fully rendered."""
+    """One generation. A surface fills `prompt`, `prompt_ids` or `messages`; a backend is always given `prompt`.
+
+    With `prompt_ids` it is their text, for guards and for nodes that cannot take ids.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(min_length=1, max_length=128, description="for logs and traces; never a metric label")
     model: str | None = Field(default=None, description="none: the gateway's default model")
     prompt: str = Field(default="", repr=False)
+    prompt_ids: tuple[TokenId, ...] = Field(
+        default=(), max_length=131_072, repr=False, description="the prompt as its caller tokenised it"
+    )
     messages: tuple[Message, ...] = Field(default=(), repr=False)
+    tool_use: ToolUse | None = Field(default=None, description="beside messages")
     sampling: SamplingParams = SamplingParams()
     return_tokens: bool = Field(default=False, description="token ids, texts and log-probabilities are wanted")
     priority: int = Field(default=0, ge=-10, le=10, description="higher goes first")
@@ -113,10 +154,10 @@ class GenerateRequest(BaseModel):
 
     @model_validator(mode="after")
     def _prompt_xor_messages(self) -> Self:
-        if bool(self.prompt) == bool(self.messages):
+        if bool(self.prompt or self.prompt_ids) == bool(self.messages):
             raise ValueError("give either a prompt or messages")
         return self
 
     def rendered(self, prompt: str, sampling: SamplingParams) -> Self:
         """Return a copy that a backend can run: `prompt` as text, no messages."""
-        return self.model_copy(update={"prompt": prompt, "messages": (), "sampling": sampling})
+        return self.model_copy(update={"prompt": prompt, "messages": (), "tool_use": None, "sampling": sampling})

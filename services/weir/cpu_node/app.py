@@ -26,8 +26,8 @@ from weir.contracts.errors import (
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost
-from weir.cpu_node.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.engine.engine import Engine
+from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.telemetry.node_metrics import NodeMetrics
 
 _log = logging.getLogger("weir.node")

@@ -172,7 +172,7 @@ class Engine:
             BackendError: the engine failed.
         """
         constraint = await self._constraint(request)
-        generation = self._let_in(request, await self._encoded(request.prompt), constraint)
+        generation = self._let_in(request, await self._prompt_of(request), constraint)
         try:
             while True:
                 for event in await generation.outbox.take():
@@ -188,6 +188,13 @@ class Engine:
         if not self._accepting:
             raise BackendUnavailableError("the engine is stopping")
         return await self._constraints.start(request.sampling.grammar)
+
+    async def _prompt_of(self, request: GenerateRequest) -> list[int]:
+        if not request.prompt_ids:
+            return await self._encoded(request.prompt)
+        if max(request.prompt_ids) >= self._vocabulary.size:
+            raise ValidationError(f"a token id beyond the vocabulary of {self._vocabulary.size}", "prompt_ids")
+        return list(request.prompt_ids)
 
     async def _encoded(self, prompt: str) -> list[int]:
         if len(prompt) <= _INLINE_PROMPT_CHARS:

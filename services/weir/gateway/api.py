@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 
 from weir import __version__
 from weir.contracts.errors import UnknownModelError
-from weir.gateway.catalog import ServedModel
+from weir.gateway.catalog import Catalog, ServedModel
 from weir.gateway.service import GenerationService
 from weir.gateway.surfaces.base import Surface
-from weir.gateway.surfaces.openai import error_object
+from weir.gateway.surfaces.openai_errors import error_object
+from weir.gateway.surfaces.openai_wire import model_and_adapter
 
 _MAX_STOPS = 16
 _UNHEALTHY = {"error": "unhealthy", "error_type": "healthcheck"}
@@ -84,14 +85,30 @@ def _info(model: ServedModel, max_in_flight: int) -> dict[str, Any]:
 def _add_models(api: FastAPI, service: GenerationService) -> None:
     @api.get("/v1/models", tags=["OpenAI"], summary="The models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model(model) for model in service.catalog.models]}
+        return {"object": "list", "data": [entry for model in service.catalog.models for entry in _entries(model)]}
 
     @api.get("/v1/models/{name:path}", tags=["OpenAI"], summary="One model")
     async def model(name: str) -> Response:
         try:
-            return JSONResponse(_model(service.catalog.resolve(name)))
+            return JSONResponse(_entry_of(service.catalog, name))
         except UnknownModelError as error:
             return JSONResponse(error_object(error), error.status)
+
+
+def _entry_of(catalog: Catalog, name: str) -> dict[str, Any]:
+    asked = model_and_adapter(name)
+    model, adapter = catalog.resolve(asked["model"]), asked.get("adapter")
+    entries = _entries(model)
+    found = next((entry for entry in entries if adapter is None or entry["id"] == f"{model.name}:{adapter}"), None)
+    if found is None:
+        raise UnknownModelError("this gateway does not serve the model that was asked for")
+    return found
+
+
+def _entries(model: ServedModel) -> list[dict[str, Any]]:
+    """Return the model, then its adapters as models of their own, `model:adapter`."""
+    whole = _model(model)
+    return [whole, *({**whole, "id": f"{model.name}:{name}", "parent": model.name} for name in model.adapters)]
 
 
 def _model(model: ServedModel) -> dict[str, Any]:

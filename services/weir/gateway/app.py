@@ -17,6 +17,7 @@ from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
 from weir.gateway.surfaces.base import Surface
 from weir.gateway.surfaces.openai import ChatSurface
+from weir.gateway.surfaces.openai_completions import CompletionSurface
 from weir.gateway.surfaces.tgi import TgiSurface
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
@@ -30,6 +31,7 @@ SURFACES: tuple[Surface, ...] = (
     TgiSurface("/generate"),
     TgiSurface("/generate_stream", streams=True),
     ChatSurface(),
+    CompletionSurface(),
 )
 
 

@@ -28,6 +28,10 @@ class ServedModel:
     eos_id: int
     prompts: PromptBuilder
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.prompts.manifest.adapters)
+
 
 class Catalog:
     """Finds models by name. `reload` swaps all at once; requests under way keep what they have."""

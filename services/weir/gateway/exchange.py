@@ -9,7 +9,7 @@ from typing import Any
 from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
-from weir.contracts.errors import RequestRejectedError, WeirError
+from weir.contracts.errors import WeirError
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import all_collected, all_of
@@ -36,7 +36,7 @@ class Exchange:
             job = self.surface.parse(body, RequestContext(request_id))
         except CallerGoneError:
             self._count(499)
-        except RequestRejectedError as error:
+        except WeirError as error:
             reply = self.surface.error(error)
             self._count(reply.status)
             await _send_reply(send, reply, request_id)

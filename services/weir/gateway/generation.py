@@ -32,15 +32,15 @@ class RequestContext:
 class Ask:
     """One generation that a surface wants.
 
-    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `prompt_ids` is a prompt
-    that the caller tokenised himself (`request.prompt` is its text then).
+    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `is_raw`: a prompt is what
+    the model reads, whatever the release says.
     """
 
     request: GenerateRequest
     route: str
     context: RequestContext
     truncate_tokens: int | None = None
-    prompt_ids: tuple[int, ...] | None = None
+    is_raw: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +61,12 @@ class Generation:
     first_text: float = 0.0
     last_text: float = 0.0
     stream: Started | None = None
+
+    @property
+    def model_label(self) -> str:
+        """The model as a caller would ask for it, adapter included."""
+        adapter = self.ask.request.adapter
+        return self.model.name if adapter is None else f"{self.model.name}:{adapter}"
 
     @property
     def events(self) -> Started:

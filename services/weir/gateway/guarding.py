@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from weir.contracts.errors import BackendError
-from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, PromptToken, Token, TokenChunk, Usage
 from weir.gateway.generation import Generation
 from weir.gateway.streams import Events
+from weir.guard.alternatives import AlternativeScreen
 from weir.guard.output import OutputGuard, Piece
 from weir.guard.policy import Action
 from weir.guard.tokens import TokenAligner
@@ -41,8 +42,10 @@ class _GuardedAnswer:
     def __init__(self, guard: OutputGuard, generation: Generation) -> None:
         self._guard = guard
         self._stream = guard.stream()
-        self._aligner = TokenAligner() if generation.ask.request.return_tokens else None
+        self._aligner = TokenAligner() if generation.ask.request.gives_tokens else None
+        self._alternatives = AlternativeScreen(guard.matcher) if generation.ask.request.sampling.logprobs else None
         self._generation = generation
+        self._prompt: tuple[PromptToken, ...] = ()  # not sent yet
         self._unreported_tokens = 0  # generated since the last chunk that was sent
         self._seconds = 0.0
         self._most_held = 0
@@ -80,8 +83,11 @@ class _GuardedAnswer:
             return self._finished(event)
         self._generation.generated_tokens += event.token_count
         self._unreported_tokens += event.token_count
+        if event.prompt:
+            self._prompt = AlternativeScreen(self._guard.matcher).screened(event.prompt)
         if self._aligner is not None:
-            self._aligner.take(event.tokens, event.text)
+            tokens = event.tokens if self._alternatives is None else self._alternatives.screened(event.tokens)
+            self._aligner.take(tokens, event.text)
         pieces = self._stream.feed(event.text)
         self._most_held = max(self._most_held, self._stream.held_chars)
         if self._stream.blocked_by is not None:
@@ -105,10 +111,11 @@ class _GuardedAnswer:
             if is_last:
                 tokens += self._aligner.rest()
             text = "".join(token.text for token in tokens if not token.special)
-        if not text and not tokens:
+        if not text and not tokens and not self._prompt:
             return []
         count, self._unreported_tokens = self._unreported_tokens, 0
-        return [TokenChunk(text, count, tuple(tokens))]
+        prompt, self._prompt = self._prompt, ()
+        return [TokenChunk(text, count, tuple(tokens), prompt)]
 
     def _cut(self, rule: str) -> Finished:
         self.is_over = True

@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
-from weir.contracts.errors import PromptBlockedError
-from weir.contracts.request import GenerateRequest, Message
+import orjson
+
+from weir.contracts.errors import PromptBlockedError, ValidationError
+from weir.contracts.grammar import JsonSchema
+from weir.contracts.request import GenerateRequest, Message, Tool, ToolUse
 from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.refusals import ContextTooLongError
+from weir.gateway.refusals import ContextTooLongError, UnknownAdapterError, UnsupportedError
 from weir.guard.input import InputFilter
 from weir.guard.policy import Action
 from weir.guard.verdict import FAILED, Verdict
@@ -32,34 +37,68 @@ class Preparation:
         Raises:
             PromptBlockedError: an input rule matched, or the filter failed.
             ContextTooLongError: prompt and answer do not fit.
-            ValidationError: the chat template refuses the messages.
+            ValidationError: the chat template refuses the messages, or a token is not in the vocabulary.
+            UnsupportedError: the chat template has no place for tools.
+            UnknownAdapterError: the release has no such adapter.
         """
         ask = generation.ask
-        size = len(ask.request.prompt) + sum(len(message.content) for message in ask.request.messages)
+        size = len(ask.request.prompt) + len(ask.request.prompt_ids)
+        size += sum(len(message.content) for message in ask.request.messages)
         if size > _INLINE_CHARS:
             return await asyncio.to_thread(self._prepare, generation)
         return self._prepare(generation)
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
-        request = self._filtered(ask.request)
-        prompt = _rendered(model, request, ask.truncate_tokens)
-        generation.prompt_tokens = model.prompts.count(prompt)
+        _check(model, ask.request)
+        request = self.filtered(_with_text(model, ask.request))
+        prompt = _rendered(model, request, ask)
+        generation.prompt_tokens = len(request.prompt_ids) or model.prompts.count(prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
-        sampling = request.sampling.model_copy(update={"max_new_tokens": generation.max_new_tokens})
-        return request.rendered(prompt, sampling).model_copy(update={"model": model.name})
+        changed = {"max_new_tokens": generation.max_new_tokens} | _held_to_tools(model, request)
+        rendered = request.rendered(prompt, request.sampling.model_copy(update=changed))
+        return rendered.model_copy(update={"model": model.name})
 
-    def _filtered(self, request: GenerateRequest) -> GenerateRequest:
+    def filtered(self, request: GenerateRequest) -> GenerateRequest:
+        """Return the request as the input rules leave it.
+
+        Raises:
+            PromptBlockedError: a rule matched, or the filter failed.
+        """
         began = perf_counter()
         if request.prompt:
             passed = self._passed(request.prompt)
             if passed is not request.prompt:
-                request = request.model_copy(update={"prompt": passed})
+                request = request.model_copy(update={"prompt": passed, "prompt_ids": ()})
         else:
-            messages = tuple(Message(role=m.role, content=self._passed(m.content)) for m in request.messages)
-            request = request.model_copy(update={"messages": messages})
+            messages = tuple(self._passed_message(message) for message in request.messages)
+            request = request.model_copy(
+                update={"messages": messages, "tool_use": self._passed_tools(request.tool_use)}
+            )
         self.metrics.guard_seconds("input").observe(perf_counter() - began)
         return request
+
+    def _passed_message(self, message: Message) -> Message:
+        content = self._passed(message.content)
+        calls = tuple(
+            call.model_copy(update={"arguments": self._passed_json(call.arguments)}) for call in message.tool_calls
+        )
+        if content is message.content and not calls:
+            return message
+        return message.model_copy(update={"content": content, "tool_calls": calls})
+
+    def _passed_tools(self, use: ToolUse | None) -> ToolUse | None:
+        return None if use is None else use.model_copy(update={"tools": tuple(map(self._passed_tool, use.tools))})
+
+    def _passed_tool(self, tool: Tool) -> Tool:
+        description = None if tool.description is None else self._passed(tool.description)
+        return tool.model_copy(update={"description": description, "parameters": self._passed_json(tool.parameters)})
+
+    def _passed_json(self, text: str) -> str:
+        """Redact inside the strings of a JSON text, so that it stays one."""
+        if self._passed(text) is text:
+            return text
+        return orjson.dumps(_each_string(orjson.loads(text), lambda leaf: self.input_filter.check(leaf)[1])).decode()
 
     def _passed(self, text: str) -> str:
         """Return the text to go on with; the filter fails closed."""
@@ -79,16 +118,65 @@ class Preparation:
             self.metrics.guard_verdicts("input", rule, action).inc()
 
 
-def _rendered(model: ServedModel, request: GenerateRequest, truncate_tokens: int | None) -> str:
+def _check(model: ServedModel, request: GenerateRequest) -> None:
+    """Refuse what only this model cannot do; the fields are named as in OpenAI's API, the only one that has them."""
+    if request.adapter is not None and request.adapter not in model.adapters:
+        raise UnknownAdapterError
+    size = model.prompts.manifest.vocab_size
+    if any(token >= size for token, _ in request.sampling.logit_bias):
+        raise ValidationError(f"`logit_bias`: a token id beyond the vocabulary of {size}", "logit_bias")
+    uses_tools = request.tool_use is not None or any(message.tool_calls for message in request.messages)
+    if uses_tools and model.prompts.tool_format is None:
+        raise UnsupportedError("tools", "`tools`: the chat template of this model has no place for tools")
+
+
+def _with_text(model: ServedModel, request: GenerateRequest) -> GenerateRequest:
+    """Give a prompt of token ids its text, which is what guards read."""
+    if not request.prompt_ids:
+        return request
+    size = model.prompts.manifest.vocab_size
+    if max(request.prompt_ids) >= size:
+        raise ValidationError(f"`prompt`: a token id beyond the vocabulary of {size}", "prompt")
+    text = model.prompts.tokenizer.decode(list(request.prompt_ids), skip_special=False)
+    return request.model_copy(update={"prompt": text})
+
+
+def _each_string(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_string(item, change) for item in value]
+    if isinstance(value, dict):
+        return {change(key): _each_string(item, change) for key, item in value.items()}
+    return value
+
+
+def _rendered(model: ServedModel, request: GenerateRequest, ask: Ask) -> str:
     if request.messages:
-        return model.prompts.from_messages(request.messages)
+        use = request.tool_use
+        if use is None:
+            return model.prompts.from_messages(request.messages)
+        prompt = model.prompts.from_messages(request.messages, use.tools)
+        tool_format = model.prompts.tool_format
+        return prompt + tool_format.begun if use.must_call and tool_format else prompt
     text = request.prompt
-    if truncate_tokens is not None:
+    if ask.truncate_tokens is not None:
         ids = model.prompts.tokenizer.encode(text)
-        if len(ids) > truncate_tokens:
-            kept = model.prompts.tokenizer.decode(ids[-truncate_tokens:], skip_special=False)
+        if len(ids) > ask.truncate_tokens:
+            kept = model.prompts.tokenizer.decode(ids[-ask.truncate_tokens :], skip_special=False)
             text = kept.lstrip("\ufffd")  # the cut may have split a character
-    return model.prompts.from_text(text)
+    return text if ask.is_raw else model.prompts.from_text(text)
+
+
+def _held_to_tools(model: ServedModel, request: GenerateRequest) -> dict[str, Any]:
+    """Return the sampling parameters that make an answer the call it must be, or end it after its only one."""
+    use, tool_format = request.tool_use, model.prompts.tool_format
+    if use is None or tool_format is None:
+        return {}
+    if use.must_call:
+        tools = [tool for tool in use.tools if use.only in {None, tool.name}]
+        return {"grammar": JsonSchema(schema_text=tool_format.call_schema(tools))}
+    return {} if use.parallel else {"stop": (*request.sampling.stop, tool_format.closing)}
 
 
 def _room(context_tokens: int, prompt_tokens: int, ask: Ask) -> int:

@@ -1,6 +1,6 @@
 """Failures that only a gateway knows."""
 
-from weir.contracts.errors import BackendUnavailableError, RequestRejectedError, ValidationError
+from weir.contracts.errors import BackendUnavailableError, RequestRejectedError, UnknownModelError, ValidationError
 
 
 class UnreadableBodyError(ValidationError):
@@ -17,6 +17,16 @@ class UnsupportedError(RequestRejectedError):
     def __init__(self, field: str, message: str | None = None) -> None:
         super().__init__(message or f"`{field}` is not supported yet")
         self.field = field
+
+
+class UnknownAdapterError(UnknownModelError):
+    """The release has no such adapter; on surfaces where one is a field of its own, that field is wrong."""
+
+    code = "unknown_adapter"
+
+    def __init__(self) -> None:
+        super().__init__("adapter: this model has no adapter of that name")
+        self.field = "adapter"
 
 
 class ContextTooLongError(ValidationError):

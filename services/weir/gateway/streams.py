@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from weir.contracts.errors import BackendError
-from weir.contracts.events import Finished, GenerationEvent, Token
+from weir.contracts.events import Finished, GenerationEvent, PromptToken, Token
 
 Events = AsyncGenerator[GenerationEvent, None]
 T = TypeVar("T")
@@ -48,6 +48,7 @@ class Collected:
     finished: Finished
     texts: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    prompt: list[PromptToken] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -58,11 +59,13 @@ async def collected(events: Started) -> Collected:
     """Read the whole stream."""
     texts: list[str] = []
     tokens: list[Token] = []
+    prompt: list[PromptToken] = []
     async for event in events:
         if isinstance(event, Finished):
-            return Collected(event, texts, tokens)
+            return Collected(event, texts, tokens, prompt)
         texts.append(event.text)
         tokens += event.tokens
+        prompt += event.prompt
     raise BackendError("the answer ended without saying why")
 
 
@@ -73,8 +76,21 @@ async def all_collected(streams: Sequence[Started]) -> list[Collected]:
     return await all_of([collected(stream) for stream in streams])
 
 
-async def merged(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+def merged(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     """Yield the events of all streams as they come, each with the number of its stream; the first failure is raised."""
+    return _numbered(streams[0]) if len(streams) == 1 else _interleaved(streams)
+
+
+async def _numbered(stream: Started) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
+    """The usual case needs no queue."""
+    async for event in stream:
+        yield 0, event
+        if isinstance(event, Finished):
+            return
+    raise BackendError("the answer ended without saying why")
+
+
+async def _interleaved(streams: Sequence[Started]) -> AsyncGenerator[tuple[int, GenerationEvent], None]:
     arrived: asyncio.Queue[tuple[int, GenerationEvent | Exception]] = asyncio.Queue(maxsize=2 * len(streams))
 
     async def pump(number: int, stream: Started) -> None:

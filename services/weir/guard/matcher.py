@@ -11,6 +11,7 @@ from weir.guard.policy import Action, Rule
 
 _LOCAL = r"[a-z0-9._%+-]{1,64}"
 _DOMAIN = r"[a-z0-9][a-z0-9.-]{0,229}"  # with a top level of at most 24 letters: 255 characters
+_LONGEST_EMAIL = 64 + 1 + 255
 _EMAIL = f"{_LOCAL}@{_DOMAIN}[.][a-z]{{2,24}}"
 # Every prefix of a match of _EMAIL, at the end of the text: what may still become an address.
 _EMAIL_BEGUN = rf"{_LOCAL}(?:@(?:{_DOMAIN}(?:[.][a-z]{{0,24}})?)?)?\z"
@@ -55,6 +56,11 @@ class Matcher:
         self._emails = tuple((o, frozenset(map(fold, r.allow))) for o, r in enumerate(self.rules) if r.detect)
         self._email, self._email_begun = re2.compile(_EMAIL), re2.compile(_EMAIL_BEGUN)
         self._warm()
+
+    @property
+    def longest(self) -> int:
+        """The most folded characters that a find has."""
+        return max(self._longest, _LONGEST_EMAIL if self._emails else 0)
 
     def spans(self, text: str, begin: int, horizon: int, *, is_end: bool, email_from: int = 0) -> Found:
         """Return the finds that start in `[begin, horizon)` of folded `text`, sorted.

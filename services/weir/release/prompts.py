@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weir.contracts.manifest import ReleaseManifest
-from weir.contracts.request import Message
+from weir.contracts.request import Message, Tool
 from weir.release.reader import read_manifest
 from weir.release.template import ChatTemplate
 from weir.release.tokenizer import ReleaseTokenizer
+from weir.release.tool_format import ToolFormat
 
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -22,10 +23,15 @@ class PromptBuilder:
     tokenizer: ReleaseTokenizer
     template: ChatTemplate | None
 
-    def from_messages(self, messages: Sequence[Message]) -> str:
+    @property
+    def tool_format(self) -> ToolFormat | None:
+        """How the model writes tool calls; none: its template has no place for tools."""
+        return None if self.template is None else self.template.tool_format
+
+    def from_messages(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         if self.template is None:
             return "\n".join(m.content for m in messages)
-        return self.template.render(messages)
+        return self.template.render(messages, tools=tools)
 
     def from_text(self, text: str) -> str:
         """Wrap raw text as one user turn when the release says so; text already in the template's form passes."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, meta
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from weir.contracts.errors import ReleaseError, ValidationError
-from weir.contracts.request import Message
+from weir.contracts.request import Message, Tool, ToolCall
+from weir.release.tool_format import ToolFormat, tool_format_of
 
 # Training marks which tokens are the assistant's; serving has no use for it.
 _GENERATION_MARK = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
@@ -49,25 +50,58 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
         try:
             self._template = environment.from_string(serving_template(source))
+            names = meta.find_undeclared_variables(environment.parse(serving_template(source)))
         except TemplateError as error:
             raise ReleaseError(f"the chat template does not compile: {error}") from error
+        self.tool_format: ToolFormat | None = tool_format_of(source) if "tools" in names else None
         self._control = tuple(sorted(control_tokens, key=len, reverse=True))
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
-        """Return the prompt text.
+    def render(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), add_generation_prompt: bool = True
+    ) -> str:
+        """Return the prompt text; `tool_format` says whether the template has a place for `tools`.
 
         Raises:
             ValidationError: the template refuses these messages (its own words are given).
         """
-        turns = [{"role": m.role, "content": self._escaped(m.content)} for m in messages]
+        turns = [self._turn(message) for message in messages]
+        given = [self._tool(tool) for tool in tools] or None
         try:
-            return self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, tools=None)
+            return self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, tools=given)
         except SecurityError as error:
             raise ReleaseError("the chat template tried something that the sandbox forbids") from error
         except TemplateError as error:
             raise ValidationError(f"the chat template refused the messages: {error}", "messages") from error
         except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             raise ReleaseError(f"the chat template failed on the messages ({type(error).__name__})") from error
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        turn: dict[str, Any] = {"role": message.role, "content": self._escaped(message.content)}
+        if message.tool_calls:
+            turn["tool_calls"] = [self._call(call) for call in message.tool_calls]
+        if message.tool_call_id is not None:
+            turn["tool_call_id"] = self._escaped(message.tool_call_id)
+        if message.name is not None:
+            turn["name"] = self._escaped(message.name)
+        return turn
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        function = {"name": self._escaped(call.name), "arguments": self._tree(json.loads(call.arguments))}
+        return {"id": self._escaped(call.id), "type": "function", "function": function}
+
+    def _tool(self, tool: Tool) -> dict[str, Any]:
+        function = {"name": tool.name, "description": self._escaped(tool.description or "")}
+        return {"type": "function", "function": {**function, "parameters": self._tree(json.loads(tool.parameters))}}
+
+    def _tree(self, value: Any) -> Any:
+        """Break control tokens in all texts of a JSON value, which the template writes itself."""
+        if isinstance(value, str):
+            return self._escaped(value)
+        if isinstance(value, list):
+            return [self._tree(item) for item in value]
+        if isinstance(value, dict):
+            return {self._escaped(key): self._tree(item) for key, item in value.items()}
+        return value
 
     def _escaped(self, text: str) -> str:
         for token in self._control:

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: `/v1/chat/completions`, whole or streamed, and its error objects."""
+"""OpenAI's chat completions: `/v1/chat/completions`, whole or streamed."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -8,31 +8,20 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from weir.asgi.body import BodyTooLargeError
-from weir.contracts.errors import (
-    BackendError,
-    OverloadedError,
-    PromptBlockedError,
-    RequestRejectedError,
-    UnknownModelError,
-    ValidationError,
-    WeirError,
-)
-from weir.contracts.events import Finished, FinishReason, Usage
-from weir.contracts.request import GenerateRequest
+from weir.contracts.errors import ValidationError, WeirError
+from weir.contracts.events import Finished, FinishReason, Token, Usage
+from weir.contracts.request import GenerateRequest, ToolUse
 from weir.gateway.generation import Ask, Generation, RequestContext
-from weir.gateway.refusals import UnreadableBodyError
-from weir.gateway.streams import Collected
-from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded, retry_after
-from weir.gateway.surfaces.openai_wire import ChatBody, check, messages_of, sampling_of
+from weir.gateway.streams import Collected, merged
+from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
+from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of, tool_use_of
+from weir.gateway.surfaces.openai_errors import error_event, error_reply
+from weir.gateway.surfaces.openai_frames import DONE, REASONS, Frames, usage_of
+from weir.gateway.surfaces.openai_logprobs import chat_logprobs
+from weir.gateway.surfaces.openai_wire import choices_of, grammar_of, model_and_adapter, sampling_of
+from weir.gateway.surfaces.tool_calls import Arguments, CallBegun, Content, Part, ToolCallReader
 
-_DONE = b"data: [DONE]\n\n"
-_REASONS = {
-    FinishReason.EOS: "stop",
-    FinishReason.STOP: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.FILTERED: "content_filter",
-}
+_CUT = frozenset({FinishReason.LENGTH, FinishReason.FILTERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,133 +38,165 @@ class ChatSurface:
 
     def parse(self, body: bytes, context: RequestContext) -> "ChatJob":
         parsed = decoded(ChatBody, body)
-        check(parsed)
-        messages, sampling = messages_of(parsed), sampling_of(parsed)
-        request = GenerateRequest(id=context.id, model=parsed.model, messages=messages, sampling=sampling)
-        with_usage = bool(parsed.stream_options and parsed.stream_options.include_usage)
-        return ChatJob(
-            Ask(request, self.path, context), bool(parsed.stream), with_usage, int(datetime.now(UTC).timestamp())
-        )
+        request = _request(parsed, context)
+        asks = tuple(Ask(choice, self.path, context) for choice in choices_of(request, parsed.n or 1))
+        tops = (parsed.top_logprobs or 0) if parsed.logprobs else None
+        return ChatJob(asks, bool(parsed.stream), parsed.with_usage, tops, int(datetime.now(UTC).timestamp()))
 
     def error(self, error: WeirError) -> Reply:
-        return Reply(_status(error), JSON_HEADERS + retry_after(error), orjson.dumps(error_object(error)))
+        return error_reply(error)
 
     def late_error(self, error: WeirError) -> bytes:
-        return b"data: %b\n\n" % orjson.dumps(error_object(error))
+        return error_event(error)
+
+
+def _request(body: ChatBody, context: RequestContext) -> GenerateRequest:
+    if body.top_logprobs and not body.logprobs:
+        raise ValidationError("`top_logprobs`: needs `logprobs: true`", "top_logprobs")
+    tool_use, grammar = tool_use_of(body), grammar_of(body, body.response_format)
+    if grammar is not None and tool_use is not None and tool_use.must_call:
+        raise ValidationError("`response_format`: not beside a `tool_choice` that must be called", "response_format")
+    ours = body.max_completion_tokens is None
+    sampling = sampling_of(
+        body,
+        named="max_tokens" if ours else "max_completion_tokens",
+        max_new_tokens=body.max_tokens if ours else body.max_completion_tokens,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        grammar=grammar,
+    )
+    return GenerateRequest(
+        id=context.id,
+        messages=messages_of(body),
+        sampling=sampling,
+        tool_use=tool_use,
+        return_tokens=bool(body.logprobs),
+        **model_and_adapter(body.model),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ChatJob:
-    """One parsed request; `created` is in seconds since 1970."""
+    """One parsed request; `created` is in seconds since 1970. `tops`: alternatives per token, none: no logprobs."""
 
-    ask: Ask
+    asks: tuple[Ask, ...]
     is_stream: bool
     with_usage: bool
+    tops: int | None
     created: int
 
-    @property
-    def asks(self) -> tuple[Ask]:
-        return (self.ask,)
-
     def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
-        (generation,), (answer,) = generations, answers
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": _REASONS[answer.finished.reason],
-        }
-        body = self._envelope(generation, "chat.completion", [choice])
-        body["usage"] = _usage(answer.finished.usage)
+        choices = [
+            self._choice(number, generation, answer)
+            for number, (generation, answer) in enumerate(zip(generations, answers, strict=True))
+        ]
+        usages = [answer.finished.usage for answer in answers]
+        body = self._envelope(generations[0], "chat.completion")
+        body |= {"choices": choices, "usage": usage_of(usages[:1], usages)}
         return Reply(200, JSON_HEADERS, orjson.dumps(body))
 
     def stream_headers(self, generations: Sequence[Generation]) -> Headers:  # noqa: ARG002 - the same for every answer
         return STREAM_HEADERS
 
     async def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
-        """Yield the role, the text, the reason, the usage if asked for, and `[DONE]`."""
-        (generation,) = generations
-        head, tail = self._chunk_frame(generation)
-        yield head + b'{"role":"assistant","content":""}' + tail % b"null"
-        async for event in generation.events:
+        """Yield each choice's role, text and reason, then the usage if asked for, and `[DONE]`."""
+        frames = Frames(
+            self._envelope(generations[0], "chat.completion.chunk"), delta=b"delta", with_usage=self.with_usage
+        )
+        for index in range(len(generations)):
+            yield frames.chunk(index, b'{"role":"assistant","content":""}')
+        readers = [self._reader(generation) for generation in generations]
+        usages: list[Usage] = []
+        async for index, event in merged([generation.events for generation in generations]):
+            reader = readers[index]
             if isinstance(event, Finished):
-                end = head + b"{}" + tail % orjson.dumps(_REASONS[event.reason])
-                yield end + self._usage_frame(generation, event.usage) + _DONE
-                return
-            if event.text:
-                yield head + b'{"content":%b}' % orjson.dumps(event.text) + tail % b"null"
+                usages.append(event.usage)
+                yield self._end(frames, index, reader, event)
+            elif reader is not None:
+                parts = reader.feed(event.text)
+                if frame := self._frames_of(frames, index, parts, event.tokens):
+                    yield frame
+            elif event.text or (self.tops is not None and event.tokens):
+                yield frames.chunk(index, b'{"content":%b}' % orjson.dumps(event.text), self._logprobs(event.tokens))
+        yield frames.usage(usage_of(usages[:1], usages)) + DONE if self.with_usage else DONE
 
-    def _chunk_frame(self, generation: Generation) -> tuple[bytes, bytes]:
-        """Return what stands before and after a chunk's delta; the only part that differs is encoded per chunk."""
-        envelope = orjson.dumps(self._envelope(generation, "chat.completion.chunk", []))[: -len(b"[]}")]
-        usage = b',"usage":null' if self.with_usage else b""
-        head = b'data: %b[{"index":0,"delta":' % envelope
-        return head, b',"logprobs":null,"finish_reason":%b}]' + usage + b"}\n\n"
+    def _end(self, frames: Frames, index: int, reader: ToolCallReader | None, event: Finished) -> bytes:
+        if reader is None:
+            return frames.end(index, b"{}", REASONS[event.reason])
+        rest = self._frames_of(frames, index, reader.flush(is_cut=event.reason in _CUT), ())
+        return rest + frames.end(index, b"{}", _reason(event.reason, reader.calls))
 
-    def _usage_frame(self, generation: Generation, usage: Usage) -> bytes:
-        if not self.with_usage:
-            return b""
-        body = self._envelope(generation, "chat.completion.chunk", []) | {"usage": _usage(usage)}
-        return b"data: %b\n\n" % orjson.dumps(body)
+    def _frames_of(self, frames: Frames, index: int, parts: Sequence[Part], tokens: Sequence[Token]) -> bytes:
+        """Frame the parts; log-probabilities go with the first one, or with an empty one."""
+        logprobs = self._logprobs(tokens) if tokens else None
+        deltas = [_delta(part) for part in parts] or ([b"{}"] if logprobs else [])
+        return b"".join(
+            frames.chunk(index, delta, logprobs if number == 0 else None) for number, delta in enumerate(deltas)
+        )
 
-    def _envelope(self, generation: Generation, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    def _choice(self, number: int, generation: Generation, answer: Collected) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        reader, calls = self._reader(generation), 0
+        if reader is not None:
+            parts = [*reader.feed(answer.text), *reader.flush(is_cut=answer.finished.reason in _CUT)]
+            message |= _message(parts)
+            calls = reader.calls
         return {
-            "id": f"chatcmpl-{self.ask.request.id}",
+            "index": number,
+            "message": message,
+            "logprobs": self._logprobs(answer.tokens),
+            "finish_reason": _reason(answer.finished.reason, calls),
+        }
+
+    def _reader(self, generation: Generation) -> ToolCallReader | None:
+        use, form = self._tool_use, generation.model.prompts.tool_format
+        if use is None or form is None:
+            return None
+        return ToolCallReader(form, {tool.name for tool in use.tools}, is_call=use.must_call)
+
+    @property
+    def _tool_use(self) -> ToolUse | None:
+        return self.asks[0].request.tool_use
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        return None if self.tops is None else {"content": chat_logprobs(tokens, self.tops), "refusal": None}
+
+    def _envelope(self, generation: Generation, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self.asks[0].request.id}",
             "object": kind,
             "created": self.created,
-            "model": generation.model.name,
-            "choices": choices,
+            "model": generation.model_label,
         }
 
 
-def error_object(error: WeirError) -> dict[str, Any]:
-    """Return OpenAI's error object."""
-    return {
-        "error": {
-            "message": str(error),
-            "type": _type(error),
-            "param": getattr(error, "field", None),
-            "code": _code(error),
+def _reason(reason: FinishReason, calls: int) -> str:
+    return "tool_calls" if calls and reason not in _CUT else REASONS[reason]
+
+
+def _delta(part: Part) -> bytes:
+    match part:
+        case Content(text=text):
+            return b'{"content":%b}' % orjson.dumps(text)
+        case CallBegun(number=number, id=call_id, name=name):
+            call = {"index": number, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+            return orjson.dumps({"tool_calls": [call]})
+        case Arguments(number=number, text=text):
+            return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (number, orjson.dumps(text))
+
+
+def _message(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the content and the calls of a whole answer; without any text the content is null."""
+    text = "".join(part.text for part in parts if isinstance(part, Content))
+    calls = [
+        {
+            "id": begun.id,
+            "type": "function",
+            "function": {
+                "name": begun.name,
+                "arguments": "".join(p.text for p in parts if isinstance(p, Arguments) and p.number == begun.number),
+            },
         }
-    }
-
-
-def _usage(usage: Usage) -> dict[str, int]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-    }
-
-
-def _status(error: WeirError) -> int:
-    """OpenAI says 400 to a wrong field. A blocked prompt and unreadable text are 422 on every surface of Weir."""
-    if isinstance(error, ValidationError) and not isinstance(error, UnreadableBodyError):
-        return 400
-    return error.status.value
-
-
-def _type(error: WeirError) -> str:
-    match error:
-        case OverloadedError():
-            return "rate_limit_error"
-        case RequestRejectedError() | UnknownModelError():
-            return "invalid_request_error"
-        case BackendError():
-            return "upstream_error"
-        case _:
-            return "server_error"
-
-
-def _code(error: WeirError) -> str | None:
-    match error:
-        case PromptBlockedError():
-            return "content_filter"
-        case UnknownModelError():
-            return "model_not_found"
-        case UnreadableBodyError() | BodyTooLargeError():
-            return error.code
-        case ValidationError():
-            return error.code if error.code != ValidationError.code else "invalid_value"
-        case _:
-            return error.code
+        for begun in parts
+        if isinstance(begun, CallBegun)
+    ]
+    return {"content": text or None, "tool_calls": calls} if calls else {"content": text}

@@ -1,127 +1,207 @@
-"""The bodies of OpenAI's chat completions API."""
+"""What the bodies of OpenAI's text APIs have in common: sampling, streaming, the form of the answer."""
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any
 
-from pydantic import Field
+import pydantic
+from pydantic import Field, TypeAdapter
 
-from weir.contracts.errors import ValidationError
-from weir.contracts.request import Message, SamplingParams
-from weir.gateway.refusals import UnsupportedError
+from weir.contracts.errors import UnknownModelError, ValidationError
+from weir.contracts.grammar import Grammar, JsonObject
+from weir.contracts.request import MODEL_NAME, GenerateRequest, SamplingParams
 from weir.gateway.surfaces.base import Wire, sampling
+from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_STOP_CHARS, MAX_STOPS
+from weir.oip.grammar import read_grammar
 
-_MAX_STOPS = 16
+_VLLM = ("structured_outputs", "guided_json", "guided_regex", "guided_choice")
+_SEEDS = 2**64
+_ADAPTER = re.compile(MODEL_NAME)
+_GRAMMARS: TypeAdapter[Grammar] = TypeAdapter(Grammar)
 
-
-class ContentPart(Wire):
-    type: str
-    text: str | None = None
-
-
-class ChatMessage(Wire):
-    """`developer` is read as `system`."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[ContentPart] | None = None
-    tool_calls: list[Any] | None = None
+Bias = Annotated[dict[Annotated[int, Field(ge=0, lt=2**31)], float], Field(max_length=300)]
 
 
 class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class ResponseFormat(Wire):
-    type: str = "text"
+class Sampled(Wire):
+    """Sampling parameters of both completions APIs; vLLM's names for what OpenAI has not.
 
+    Without a temperature decoding is greedy. Choice `i` of several is sampled with `seed` + i.
+    """
 
-class ChatBody(Wire):
-    """Every field but `messages` may be null or left out. Without a temperature decoding is greedy."""
-
-    messages: list[ChatMessage] = Field(min_length=1, max_length=1024)
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = None
     top_k: int | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    ignore_eos: bool | None = None
-    n: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    response_format: ResponseFormat | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
+    repetition_penalty: float | None = None
+    logit_bias: Bias | None = None
+    seed: int | None = Field(default=None, ge=-(2**63), lt=_SEEDS)
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
 
 
-def check(body: ChatBody) -> None:
-    """Refuse what would otherwise be ignored without a word.
+class Asked(Sampled):
+    """`user` and `metadata` are accepted and not used."""
+
+    model: str | None = None
+    n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
+    max_tokens: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    structured_outputs: dict[str, Any] | None = None
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+
+    @property
+    def with_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class SchemaFormat(Wire):
+    """`strict` or not, the answer is held to the schema."""
+
+    name: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Wire):
+    """`value` is huggingface_hub's place for a schema, or for a regular expression."""
+
+    type: str = "text"
+    json_schema: SchemaFormat | None = None
+    value: dict[str, Any] | str | None = None
+
+
+def sampling_of(body: Sampled, **more: Any) -> SamplingParams:
+    """Translate the parameters; `more` are `SamplingParams` that the APIs name differently.
 
     Raises:
-        UnsupportedError: a feature that Weir does not have yet.
+        ValidationError: one is out of bounds.
     """
-    asked_for = {
-        "n": (body.n or 1) != 1,
-        "logprobs": body.logprobs,
-        "top_logprobs": body.top_logprobs,
-        "logit_bias": body.logit_bias,
-        "frequency_penalty": body.frequency_penalty,
-        "presence_penalty": body.presence_penalty,
-        "response_format": body.response_format is not None and body.response_format.type != "text",
-        "tools": body.tools,
-        "functions": body.functions,
-    }
-    for name, value in asked_for.items():
-        if value:
-            raise UnsupportedError(name)
-
-
-def messages_of(body: ChatBody) -> tuple[Message, ...]:
-    """Translate messages; text parts are joined as they are.
-
-    Raises:
-        UnsupportedError: a part that is not text, or tool calls.
-    """
-    return tuple(_message(number, message) for number, message in enumerate(body.messages))
-
-
-def sampling_of(body: ChatBody) -> SamplingParams:
-    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    if len(stops) > _MAX_STOPS:
-        raise ValidationError(f"`stop` supports up to {_MAX_STOPS} stop sequences. Given: {len(stops)}", "stop")
-    asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    named = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    renamed = {"max_new_tokens": more.pop("named", "max_tokens"), "min_new_tokens": "min_tokens"}
     return sampling(
-        renamed={"max_new_tokens": named},
-        max_new_tokens=asked,
+        renamed=renamed,
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=max(body.top_k, 0) if body.top_k is not None else None,  # vLLM's -1 means all as well
+        min_p=body.min_p,
+        typical_p=body.typical_p,
+        frequency_penalty=body.frequency_penalty,
+        presence_penalty=body.presence_penalty,
         repetition_penalty=body.repetition_penalty,
-        seed=body.seed,
-        stop=tuple(stop for stop in stops if stop),
+        logit_bias=body.logit_bias or None,
+        seed=body.seed % _SEEDS if body.seed is not None else None,
+        stop=_stops(body.stop),
+        stop_token_ids=body.stop_token_ids,
+        min_new_tokens=body.min_tokens,
         ignore_eos=body.ignore_eos,
+        **more,
     )
 
 
-def _message(number: int, message: ChatMessage) -> Message:
-    if message.tool_calls:
-        raise UnsupportedError(f"messages.{number}.tool_calls")
-    role = "system" if message.role == "developer" else message.role
-    if isinstance(message.content, list):
-        content = "".join(_text(number, part) for part in message.content)
+def grammar_of(body: Asked, given: ResponseFormat | None = None) -> Grammar | None:
+    """Return what the answer is held to, in whichever way it was asked for: OpenAI's, huggingface_hub's or vLLM's.
+
+    Raises:
+        ValidationError: it is none, or there is more than one.
+    """
+    field, wanted = read_grammar({name: getattr(body, name) for name in _VLLM}, "")
+    form = _form(given) if given is not None else None
+    if wanted is None:
+        return form
+    if form is not None:
+        raise ValidationError(f"`{field}`: not beside `response_format`", field)
+    return _grammar(field, wanted)
+
+
+def _form(given: ResponseFormat) -> Grammar | None:
+    match given.type:
+        case "text":
+            return None
+        case "json_object" | "json" if given.value is None:
+            return JsonObject()
+        case "json_object" | "json":
+            return _grammar("response_format.value", {"type": "json_schema", "schema_text": given.value})
+        case "json_schema":
+            return _schema_form(given)
+        case "regex":
+            return _grammar("response_format.value", {"type": "regex", "pattern": given.value})
+        case _:
+            known = "text, json_object, json_schema, regex"
+            raise ValidationError(f"`response_format.type`: one of {known} is needed", "response_format.type")
+
+
+def _schema_form(given: ResponseFormat) -> Grammar:
+    """The schema stands in `json_schema.schema`; in `value`, huggingface_hub's and TGI's place, it may be wrapped."""
+    if given.json_schema is not None:
+        field = "response_format.json_schema.schema"
+        schema: Any = given.json_schema.schema_
     else:
-        content = message.content or ""
-    return Message(role=role, content=content)
+        field, schema = "response_format.value", _unwrapped(given.value)
+    if schema is None:
+        raise ValidationError("`response_format.json_schema`: a schema is needed", "response_format.json_schema")
+    return _grammar(field, {"type": "json_schema", "schema_text": schema})
 
 
-def _text(number: int, part: ContentPart) -> str:
-    if part.type != "text":
-        raise UnsupportedError(f"messages.{number}.content", "only content parts of type `text` are supported yet")
-    return part.text or ""
+def _unwrapped(value: Any) -> Any:
+    is_wrapped = isinstance(value, dict) and isinstance(value.get("schema"), dict)
+    return value["schema"] if is_wrapped else value
+
+
+def schema_grammar(field: str, schema: dict[str, Any] | None) -> Grammar:
+    """Return the grammar of a JSON schema that stands in `field`; no schema: any object."""
+    return JsonObject() if schema is None else _grammar(field, {"type": "json_schema", "schema_text": schema})
+
+
+def _grammar(field: str, value: dict[str, Any]) -> Grammar:
+    try:
+        return _GRAMMARS.validate_python(value)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise ValidationError(f"`{field}`: {first['msg']}", field) from None
+
+
+def _stops(given: str | list[str] | None) -> tuple[str, ...]:
+    stops = [given] if isinstance(given, str) else given or []
+    if len(stops) > MAX_STOPS:
+        raise ValidationError(f"`stop` supports up to {MAX_STOPS} stop sequences. Given: {len(stops)}", "stop")
+    if any(len(stop) > MAX_STOP_CHARS for stop in stops):
+        raise ValidationError(f"`stop`: a stop sequence has at most {MAX_STOP_CHARS} characters", "stop")
+    return tuple(stop for stop in stops if stop)
+
+
+def model_and_adapter(name: str | None) -> dict[str, str | None]:
+    """Read `model` or `model:adapter`, as `/v1/models` lists them, into fields of a `GenerateRequest`.
+
+    Raises:
+        UnknownModelError: no adapter can have such a name.
+    """
+    if name is None or ":" not in name:
+        return {"model": name}
+    model, adapter = name.split(":", 1)
+    if not _ADAPTER.match(adapter):
+        raise UnknownModelError("this gateway does not serve the model that was asked for")
+    return {"model": model, "adapter": adapter}
+
+
+def choices_of(request: GenerateRequest, count: int) -> list[GenerateRequest]:
+    """Return `count` requests that differ in their ids and, when there is one, in their seeds."""
+    return [request, *(_other(request, number) for number in range(1, count))]
+
+
+def _other(request: GenerateRequest, number: int) -> GenerateRequest:
+    sampling = request.sampling
+    if sampling.seed is not None:
+        sampling = sampling.model_copy(update={"seed": (sampling.seed + number) % _SEEDS})
+    return request.model_copy(update={"id": f"{request.id[:120]}-{number}", "sampling": sampling})

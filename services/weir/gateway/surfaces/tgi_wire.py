@@ -1,44 +1,71 @@
 """The bodies of text-generation-inference (TGI 3.3): https://github.com/huggingface/text-generation-inference."""
 
-from typing import Any
+import re
+import secrets
+from typing import Any, Literal
 
+import pydantic
 from pydantic import Field
 
 from weir.contracts.errors import ValidationError
-from weir.contracts.request import SamplingParams
+from weir.contracts.grammar import Grammar, JsonObject, JsonSchema, Regex
+from weir.contracts.request import MODEL_NAME, SamplingParams
 from weir.gateway.refusals import UnsupportedError
 from weir.gateway.surfaces.base import Wire, sampling
+from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_STOP_CHARS, MAX_STOPS, MAX_TOP_TOKENS
 
-_MAX_STOPS = 16
+_SEEDS = 1 << 53  # every reader of JSON keeps a whole number below this
+
+
+class TgiGrammar(Wire):
+    """`json`: `value` is a JSON schema, an object or its text. `json_schema`: `{"name"?, "schema"}`. `regex`: a text.
+
+    `json_object` is `json`; without a value it means any JSON object.
+    """
+
+    type: Literal["json", "json_object", "json_schema", "regex"]
+    value: Any | None = None
 
 
 class TgiParameters(Wire):
     """Every field may be null, which is the same as leaving it out.
 
-    Sampling: with `do_sample: false`, temperature, top_k and top_p are ignored and decoding is greedy. Otherwise it
-    samples when `do_sample: true` or a temperature is given, and is greedy when neither is: an answer that was trained
-    is the answer that is given. `typical_p` is accepted and has no effect.
+    Sampling: with `do_sample: false`, temperature, top_k, top_p and typical_p are ignored and decoding is greedy.
+    Otherwise it samples when `do_sample: true` or a temperature is given, and is greedy when neither is: an answer that
+    was trained is the answer that is given.
     """
 
-    adapter_id: str | None = None
-    best_of: int | None = None
-    decoder_input_details: bool | None = None
+    adapter_id: str | None = Field(default=None, description="one of the release's adapters")
+    best_of: int | None = Field(default=None, ge=1, le=MAX_ANSWERS, description="more than 1: not when streaming")
+    decoder_input_details: bool | None = Field(
+        default=None, description="`details.prefill`: the prompt's tokens as the model read them; not when streaming"
+    )
     details: bool | None = None
     do_sample: bool | None = None
-    frequency_penalty: float | None = None
-    grammar: Any | None = None
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    grammar: TgiGrammar | None = None
     max_new_tokens: int | None = None
     repetition_penalty: float | None = None
     return_full_text: bool | None = None
-    seed: int | None = None
-    stop: list[str] | None = None
+    seed: int | None = Field(default=None, description="the one that was used is given back when it sampled")
+    stop: list[str] | None = Field(
+        default=None, description=f"at most {MAX_STOPS}, each of at most {MAX_STOP_CHARS} characters"
+    )
     temperature: float | None = None
     top_k: int | None = None
-    top_n_tokens: int | None = None
+    top_n_tokens: int | None = Field(default=None, ge=0, le=MAX_TOP_TOKENS)
     top_p: float | None = None
     truncate: int | None = Field(default=None, description="keep so many last tokens of `inputs`")
     typical_p: float | None = None
-    watermark: bool | None = None
+    watermark: bool | None = Field(default=None, description="true is refused: Weir has no watermark")
+
+    @property
+    def wants_details(self) -> bool:
+        return bool(self.details or self.decoder_input_details)
+
+    @property
+    def samples(self) -> bool:
+        return self.do_sample is True or (self.do_sample is None and self.temperature is not None)
 
 
 class TgiBody(Wire):
@@ -49,7 +76,7 @@ class TgiBody(Wire):
     stream: bool | None = None
 
 
-def check(body: TgiBody) -> None:
+def check(body: TgiBody, *, is_stream: bool) -> None:
     """Refuse what would otherwise be ignored without a word.
 
     Raises:
@@ -59,39 +86,94 @@ def check(body: TgiBody) -> None:
     if not body.inputs:
         raise ValidationError("`inputs` cannot be empty", "inputs")
     given = body.parameters or TgiParameters()
-    asked_for = {
-        "adapter_id": given.adapter_id,
-        "best_of": (given.best_of or 1) != 1,
-        "decoder_input_details": given.decoder_input_details,
-        "frequency_penalty": given.frequency_penalty,
-        "grammar": given.grammar,
-        "top_n_tokens": given.top_n_tokens,
-        "watermark": given.watermark,
-    }
-    for name, value in asked_for.items():
-        if value:
-            raise UnsupportedError(f"parameters.{name}")
-    if len(given.stop or ()) > _MAX_STOPS:
-        message = f"`stop` supports up to {_MAX_STOPS} stop sequences. Given: {len(given.stop or ())}"
-        raise ValidationError(message, "parameters.stop")
+    if given.watermark:
+        raise UnsupportedError("parameters.watermark", "`watermark`: Weir does not watermark its answers")
+    _check_stops(given.stop or [])
     if given.truncate is not None and given.truncate < 1:
         raise ValidationError("`truncate` must be strictly positive", "parameters.truncate")
+    _check_best_of(given, is_stream=is_stream)
+    if is_stream and given.decoder_input_details:
+        message = "`decoder_input_details` == true is not supported when streaming tokens"
+        raise ValidationError(message, "parameters.decoder_input_details")
+
+
+def _check_stops(stops: list[str]) -> None:
+    if len(stops) > MAX_STOPS:
+        message = f"`stop` supports up to {MAX_STOPS} stop sequences. Given: {len(stops)}"
+        raise ValidationError(message, "parameters.stop")
+    if any(len(stop) > MAX_STOP_CHARS for stop in stops):
+        message = f"`stop`: a stop sequence has at most {MAX_STOP_CHARS} characters"
+        raise ValidationError(message, "parameters.stop")
+
+
+def _check_best_of(given: TgiParameters, *, is_stream: bool) -> None:
+    if (given.best_of or 1) == 1:
+        return
+    field = "parameters.best_of"
+    if is_stream:
+        raise ValidationError("`best_of` != 1 is not supported when streaming tokens", field)
+    if not given.samples:
+        raise ValidationError("you must use sampling (`do_sample`: true) when `best_of` is > 1", field)
+    if given.seed is not None:
+        raise ValidationError("`seed` must not be set when `best_of` > 1", "parameters.seed")
 
 
 def sampling_of(given: TgiParameters) -> SamplingParams:
-    """Translate; see `TgiParameters` for when it samples."""
-    samples = given.do_sample is True or (given.do_sample is None and given.temperature is not None)
-    if samples and given.temperature is not None and given.temperature <= 0:
+    """Translate; see `TgiParameters` for when it samples. What samples has a seed, so that it can be said."""
+    if given.samples and given.temperature is not None and given.temperature <= 0:
         raise ValidationError("`temperature` must be strictly positive", "parameters.temperature")
-    chosen: dict[str, Any] = {}
-    if samples:
-        temperature = 1.0 if given.temperature is None else given.temperature
-        chosen = {"temperature": temperature, "top_k": given.top_k, "top_p": given.top_p}
+    chosen: dict[str, Any] = {"seed": given.seed}
+    if given.samples:
+        chosen = {
+            "temperature": 1.0 if given.temperature is None else given.temperature,
+            "top_k": given.top_k,
+            "top_p": given.top_p,
+            "typical_p": given.typical_p,
+            "seed": new_seed() if given.seed is None else given.seed,
+        }
     return sampling(
         "parameters.",
         **chosen,
         max_new_tokens=given.max_new_tokens,
         repetition_penalty=given.repetition_penalty,
-        seed=given.seed,
+        frequency_penalty=given.frequency_penalty,
         stop=tuple(stop for stop in given.stop or () if stop),
+        logprobs=given.top_n_tokens or None,
+        prompt_logprobs=0 if given.decoder_input_details else None,
+        grammar=None if given.grammar is None else grammar_of(given.grammar),
     )
+
+
+def adapter_of(given: TgiParameters) -> str | None:
+    """Return the adapter's name; one that no adapter can have is refused here, an unknown one where it is known."""
+    if not given.adapter_id:
+        return None
+    if re.fullmatch(MODEL_NAME, given.adapter_id) is None:
+        raise ValidationError(
+            "`parameters.adapter_id`: this model has no adapter of that name", "parameters.adapter_id"
+        )
+    return given.adapter_id
+
+
+def new_seed() -> int:
+    return secrets.randbelow(_SEEDS)
+
+
+def grammar_of(given: TgiGrammar) -> Grammar:
+    """Translate.
+
+    Raises:
+        ValidationError: `value` is not what its type needs; whether the schema makes sense, only the node can say.
+    """
+    field = "parameters.grammar.value"
+    value = given.value
+    if given.type == "json_object" and value is None:
+        return JsonObject()
+    if given.type == "json_schema":
+        field += ".schema"
+        value = value.get("schema") if isinstance(value, dict) else None
+    try:
+        return Regex(pattern=value) if given.type == "regex" else JsonSchema(schema_text=value)
+    except pydantic.ValidationError as error:
+        words = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
+        raise ValidationError(f"`{field}`: {words}", field) from None

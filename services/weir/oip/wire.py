@@ -1,10 +1,11 @@
-"""The node's wire form: Open Inference Protocol v2 as Triton's vLLM backend speaks it over HTTP.
+"""The wire form: Open Inference Protocol v2 as Triton's vLLM backend speaks it over HTTP.
 
 Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stream": bool, ...}`. Every key but
 `text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
 Unknown keys are ignored. Defaults differ from vLLM where those surprise: greedy, no token limit but the context,
 the input is not repeated, finish reason and counts are given unless switched off. Weir's own: `return_tokens`,
-`priority` (higher goes first), `deadline_s`, `cache_salt` and `lora_name`, an adapter (see `GenerateRequest`).
+`priority` (higher goes first), `deadline_s`, `cache_salt`, `lora_name`, an adapter, and `prompt_token_ids`, which are
+read in place of `text_input`, their text (see `GenerateRequest`).
 
 Sampling parameters have vLLM's names: `SamplingParams` with `max_tokens` for `max_new_tokens`, `min_tokens` for
 `min_new_tokens`, and `structured_outputs` for the grammar: an object with one of `json` (a schema, as an object or its
@@ -30,10 +31,10 @@ from pydantic import ValidationError as PydanticError
 from weir.contracts.errors import ValidationError, WeirError
 from weir.contracts.events import Finished, PromptToken, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.cpu_node.grammar import read_grammar
+from weir.oip.grammar import read_grammar
 
 _OURS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
-_THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_name"}
+_THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_name", "prompt_ids": "prompt_token_ids"}
 _SAMPLING = tuple(_THEIRS.get(name, name) for name in SamplingParams.model_fields if name != "grammar")
 _SCHEDULING = ("priority", "deadline_s", "cache_salt")
 _PROMPT_TOKENS_PER_EVENT = 64
@@ -52,8 +53,8 @@ class NodeCall:
     give_output_count: bool
 
 
-def parse_call(body: bytes, model: str) -> NodeCall:
-    """Read a generate request.
+def parse_call(body: bytes, model: str, *, request_id: str | None = None) -> NodeCall:
+    """Read a generate request; its `id` is the request's, unless `request_id` is given.
 
     Raises:
         ValidationError: not JSON, or a field is missing, of the wrong type or out of bounds.
@@ -64,7 +65,7 @@ def parse_call(body: bytes, model: str) -> NodeCall:
         raise ValidationError("text_input: a non-empty string is needed", "text_input")
     call_id = fields.top.get("id")
     return NodeCall(
-        request=_request(call_id, model, text, fields),
+        request=_request(request_id or call_id, model, text, fields),
         id=call_id if isinstance(call_id, str) else None,
         stream=fields.flag("stream"),
         repeat_input=fields.flag("exclude_input_in_output") is False,
@@ -116,6 +117,7 @@ def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRe
             sampling=sampling,
             return_tokens=fields.flag("return_tokens") or False,
             adapter=fields.get("lora_name"),
+            prompt_ids=fields.get("prompt_token_ids") or (),
             **{name: value for name in _SCHEDULING if (value := fields.get(name)) is not None},
         )
     except PydanticError as error:

@@ -12,6 +12,7 @@ from tests.e2e.clients.environments import ROOT, Environment, environment
 from tests.e2e.clients.suites_found import Outcome, Suite, outcomes
 from tests.support import processes
 from tests.support.tiny_release import make_tiny_release
+from tests.support.tool_template import give_tools
 
 collect_ignore = ["suites"]  # they run in the clients' own environments
 MODEL = "faq"  # as in the guide
@@ -50,6 +51,7 @@ class Gateways:
         return {
             "PATH": f"{place.folder / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.folder),
+            "HF_HOME": str(self.folder / "hf"),
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "NO_PROXY": "127.0.0.1",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -75,7 +77,7 @@ def _environments_in_the_making() -> Iterator[None]:
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     """One gateway over the real node, one over a node that plays scripts."""
     folder = tmp_path_factory.mktemp("clients")
-    release = make_tiny_release(folder / "releases", model=MODEL)
+    release = give_tools(make_tiny_release(folder / "releases", model=MODEL))
     with ExitStack() as running:
         told = {"model": MODEL, "release": str(release)}
         nodes = {

@@ -18,7 +18,6 @@ class Gateway:
 
     url: str
     model: str
-    release: Path
 
     @property
     def v1(self) -> str:
@@ -64,10 +63,16 @@ def scripted() -> Gateway:
 
 def _gateway(name: str) -> Gateway:
     told = json.loads(os.environ["WEIR_CLIENT_SUITE"])
-    return Gateway(told[name], told["model"], Path(told["release"]))
+    return Gateway(told[name], told["model"])
 
 
 @pytest.fixture
 def play() -> Any:
     """Write a prompt that makes the scripted node do something (tests/support/scripted_node.py)."""
     return lambda *texts, **more: "play:" + json.dumps({"texts": texts or ("ok",), **more}, ensure_ascii=False)
+
+
+@pytest.fixture(scope="session")
+def release() -> Path:
+    """The served release's folder: its tokenizer is what a client may load."""
+    return Path(json.loads(os.environ["WEIR_CLIENT_SUITE"])["release"])

@@ -166,6 +166,7 @@ class ChatJob:
             "object": kind,
             "created": self.created,
             "model": generation.model_label,
+            "system_fingerprint": f"{generation.model.name}-{generation.model.version}",
         }
 
 

@@ -221,6 +221,7 @@ class CompletionJob:
             "object": "text_completion",
             "created": self.created,
             "model": generation.model_label,
+            "system_fingerprint": f"{generation.model.name}-{generation.model.version}",
         }
 
 

@@ -184,11 +184,15 @@ def _stops(given: str | list[str] | None) -> tuple[str, ...]:
 def model_and_adapter(name: str | None) -> dict[str, str | None]:
     """Read `model` or `model:adapter`, as `/v1/models` lists them, into fields of a `GenerateRequest`.
 
+    The gateway's own address, which @huggingface/inference (npm) sends as the name, means the default model.
+
     Raises:
         UnknownModelError: no adapter can have such a name.
     """
     if name is None or ":" not in name:
         return {"model": name}
+    if name.startswith(("http://", "https://")):
+        return {"model": None}
     model, adapter = name.split(":", 1)
     if not _ADAPTER.match(adapter):
         raise UnknownModelError("this gateway does not serve the model that was asked for")

@@ -8,14 +8,22 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SUITES = (
     Suite("test_hub.py", "hub"),
+    Suite("test_hub_more.py", "hub"),
+    Suite("test_openai.py", "hub"),
+    Suite("test_openai_more.py", "hub"),
+    Suite("test_responses.py", "hub"),
+    Suite("test_langchain_openai.py", "hub"),
+    Suite("test_langchain_openai_more.py", "hub"),
     Suite("test_hub.py", "hub-0"),
+    Suite("test_hub_more.py", "hub-0"),
     Suite("test_text_generation.py", "hub-0"),
     Suite("test_langchain_huggingface.py", "hub-0"),
-    Suite("test_openai.py", "hub"),
-    Suite("test_langchain_openai.py", "hub"),
     Suite("test_litellm.py", "litellm"),
+    Suite("test_litellm_more.py", "litellm"),
     Suite("openai.test.mjs", "node"),
+    Suite("openai_more.test.mjs", "node"),
     Suite("inference.test.mjs", "node"),
+    Suite("test_lm_eval.py", "lm-eval"),
 )
 
 

@@ -16,21 +16,23 @@ async function read(stream) {
   return events;
 }
 
+// It posts to /v1/completions, and sends the endpoint's own URL as the model's name.
 test("a whole answer", async () => {
   const { generated_text } = await real.textGeneration({ inputs, parameters });
-  const reply = await fetch(`${told.real}/generate`, {
+  const reply = await fetch(`${told.real}/v1/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ inputs, parameters }),
+    body: JSON.stringify({ prompt: inputs, max_tokens: 12 }),
   });
-  assert.equal(generated_text, (await reply.json()).generated_text);
+  assert.equal(generated_text, (await reply.json()).choices[0].text);
 });
 
 test("a streamed answer is the whole one", async () => {
   const whole = await real.textGeneration({ inputs, parameters });
   const events = await read(real.textGenerationStream({ inputs, parameters }));
-  assert.equal(events.at(-1).generated_text, whole.generated_text);
-  assert.equal(events.length, 12);
+  const text = events.map((event) => event.choices[0]?.text ?? "").join("");
+  assert.equal(text, whole.generated_text);
+  assert.ok(events.length > 4);
 });
 
 test("chat, whole and streamed", async () => {
@@ -47,6 +49,6 @@ test("a refusal has words", async () => {
 });
 
 test("a stream that breaks in the middle throws", async () => {
-  const broken = play("one")({ fails: "cut", pace_s: 0.2 });
+  const broken = play("one", " two", " three")({ fails: "cut", pace_s: 0.1 });
   await assert.rejects(read(scripted.textGenerationStream({ inputs: broken })));
 });

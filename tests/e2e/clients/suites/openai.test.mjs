@@ -62,7 +62,7 @@ test("errors are its own, with words", async () => {
 });
 
 test("a stream that breaks throws", async () => {
-  const stream = await ask(of("scripted"), play("one")({ fails: "cut", pace_s: 0.2 }), { stream: true });
+  const stream = await ask(of("scripted"), play("one", " two", " three")({ fails: "cut", pace_s: 0.1 }), { stream: true });
   await assert.rejects(read(stream));
 });
 

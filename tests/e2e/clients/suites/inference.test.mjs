@@ -32,7 +32,7 @@ test("a streamed answer is the whole one", async () => {
   const events = await read(real.textGenerationStream({ inputs, parameters }));
   const text = events.map((event) => event.choices[0]?.text ?? "").join("");
   assert.equal(text, whole.generated_text);
-  assert.ok(events.length > 4);
+  assert.ok(events.length > 1);
 });
 
 test("chat, whole and streamed", async () => {

@@ -58,4 +58,4 @@ def test_chat(client):
     """Not streamed: it wants `tool_calls` in every chunk, where OpenAI's have none."""
     said = client.chat([{"role": "user", "content": QUESTION}], max_tokens=8)
     assert said.choices[0].message.content
-    assert said.usage.completion_tokens == 8
+    assert said.usage["completion_tokens"] == 8

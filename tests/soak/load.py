@@ -45,7 +45,9 @@ class Tally:
     def text(self) -> str:
         lines = [f"{outcome}: {self.outcomes[outcome]}" for outcome in Outcome]
         lines += [f"  {count} x {reason}" for reason, count in self.reasons.most_common(12)]
-        return "\n".join([*lines, f"tried again elsewhere or later: {self.went_elsewhere}", f"events read: {self.events}"])
+        return "\n".join(
+            [*lines, f"tried again elsewhere or later: {self.went_elsewhere}", f"events read: {self.events}"]
+        )
 
 
 @dataclass

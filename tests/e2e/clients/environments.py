@@ -25,15 +25,16 @@ class Environment:
     """`NAME.txt` holds its Python packages; with `NAME.package.json` and its lock file it has npm packages too."""
 
     name: str
+    home: Path = HERE
 
     @property
     def pins(self) -> Path:
-        return HERE / f"{self.name}.txt"
+        return self.home / f"{self.name}.txt"
 
     @property
     def npm(self) -> tuple[Path, Path] | None:
-        manifest = HERE / f"{self.name}.package.json"
-        return (manifest, HERE / f"{self.name}.package-lock.json") if manifest.exists() else None
+        manifest = self.home / f"{self.name}.package.json"
+        return (manifest, self.home / f"{self.name}.package-lock.json") if manifest.exists() else None
 
     @property
     def folder(self) -> Path:

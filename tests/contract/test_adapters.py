@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.tiny_adapter import make_adapter
 from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_graph
 
 from weir.contracts.errors import ReleaseError, UsageError, ValidationError
@@ -21,7 +22,6 @@ from weir.engine.settings import EngineSettings
 from weir.engine.step import Detail, Row
 from weir.release.tokenizer import ReleaseTokenizer
 from weir_training.adapter_proof import parse_adapters
-from weir_training.quiet import quiet_libraries
 
 pytestmark = pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
 EACH = CONTEXT_TOKENS // 16
@@ -30,18 +30,11 @@ EACH = CONTEXT_TOKENS // 16
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """PEFT's own files of two random adapters of different rank; one touches every layer, one only attention."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     root = tmp_path_factory.mktemp("adapters")
-    for seed, (name, rank, targets) in enumerate((("all", 8, "all-linear"), ("some", 3, ["q_proj", "v_proj"]))):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_pretrained(lively_checkpoint(), dtype=torch.float32)
-        config = LoraConfig(r=rank, lora_alpha=6, target_modules=targets, init_lora_weights=False)
-        with quiet_libraries():
-            get_peft_model(model, config).save_pretrained(root / name)
-    return {name: root / name for name in ("all", "some")}
+    return {
+        "all": make_adapter(lively_checkpoint(), root / "all", rank=8, targets="all-linear"),
+        "some": make_adapter(lively_checkpoint(), root / "some", rank=3, targets=("q_proj", "v_proj"), seed=1),
+    }
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,17 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.tiny_adapter import make_adapter
 from tests.support.tiny_checkpoint import faq_rows, make_tiny_checkpoint
 from tests.support.tiny_graph import CONTEXT_TOKENS, tiny_graph, trimmed_graph
 
 from weir import cli
+from weir.contracts.errors import JobError
 from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.kernels.library import operators
 from weir.engine.loading import load_engine
+from weir.engine.logprobs import NEVER
 from weir.engine.packed_model import PackedGraph, PackedModel
 from weir.engine.runner import greedy_ids
 from weir.engine.settings import EngineSettings
@@ -261,6 +264,43 @@ def test_a_published_release_says_kept_tokens_only_however_it_is_sampled(
     assert all(len(tokens) == 40 for tokens in answers)
     assert {token for tokens in answers for token in tokens} <= kept
     assert open_release(root).manifest.format_of("cpu-packed8").parity.kept_tokens == len(kept)
+
+
+async def scores_of(root: Path, prompt: str) -> list[tuple[int, float | None]]:
+    engine = load_engine(root, "cpu-packed8", EngineSettings(threads=1, max_running=4))
+    engine.start()
+    sampling = SamplingParams(max_new_tokens=1, ignore_eos=True, prompt_logprobs=20)
+    try:
+        scores: list[tuple[int, float | None]] = []
+        async for event in engine.generate(GenerateRequest(id="r", prompt=prompt, sampling=sampling)):
+            if isinstance(event, TokenChunk):
+                scores += [(token.id, token.logprob) for token in event.prompt]
+        return scores
+    finally:
+        await engine.stop()
+
+
+def test_a_prompts_token_that_was_cut_is_scored_as_never(finished: tuple[Path, Recipe, RunDirectory]) -> None:
+    folder, recipe, run = finished
+    root = make_release(recipe, run, folder / "home").root
+    kept = set(PackedGraph(run.onnx("cpu-packed8") / "model.onnx", threads=1).kept.tolist())
+    (_, first), *others = asyncio.run(scores_of(root, "Zebras vex 42 quizzical jackdaws; 怎么退货？"))
+
+    assert first is None
+    assert {token for token, logprob in others if logprob == NEVER} == {token for token, _ in others} - kept != set()
+    assert all(NEVER <= logprob <= 0 for _, logprob in others)
+
+
+def test_an_adapter_is_not_served_with_a_vocabulary_cut_to_other_data(
+    finished: tuple[Path, Recipe, RunDirectory], tmp_path: Path
+) -> None:
+    folder, recipe, run = finished
+    adapter = make_adapter(run.merged, tmp_path / "adapter", rank=2, targets=["q_proj"])
+
+    with pytest.raises(
+        JobError, match=r"adapter adapter: .*cut from this release's vocabulary.*vocabulary\.keep: whole"
+    ):
+        make_release(recipe, run, folder / "home", adapters={"adapter": adapter})
 
 
 def test_trained_answers_are_what_the_whole_vocabulary_says_where_those_are_kept(tmp_path: Path) -> None:

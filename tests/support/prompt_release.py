@@ -1,12 +1,15 @@
 """A release without any graph: tokenizer, template and manifest, which is all that a gateway reads."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from weir.contracts.manifest import FileEntry, Format, GoldenPrompt, Lineage, Parity, ReleaseManifest
+from weir.contracts.manifest import AdapterEntry, FileEntry, Format, GoldenPrompt, Lineage, Parity, ReleaseManifest
 from weir.release.hashing import sha256_file, sha256_text
+from weir.release.reader import read_manifest
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -17,7 +20,13 @@ _TEXTS = ["How do I return an order? Within seven days.", "怎么退货？签收
 
 
 def make_prompt_release(
-    folder: Path, *, model: str = "faq", version: int = 1, context_tokens: int = 128, prompt_mode: str = "chat"
+    folder: Path,
+    *,
+    model: str = "faq",
+    version: int = 1,
+    context_tokens: int = 128,
+    prompt_mode: str = "chat",
+    adapters: Sequence[str] = (),
 ) -> Path:
     """Write `folder/<model>/<version>` and return it."""
     root = folder / model / str(version)
@@ -25,9 +34,28 @@ def make_prompt_release(
     _tokenizer().save(str(root / "model" / "tokenizer.json"))
     (root / "model" / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     manifest = _manifest(root, model, version, context_tokens, prompt_mode)
+    entries = tuple(AdapterEntry(name=name, rank=1, mean_kl=0, argmax_agreement=1) for name in adapters)
+    manifest = manifest.model_copy(update={"adapters": entries})
     (root / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     (root / "COMPLETE").write_text(sha256_file(root / "manifest.json"))
     return root
+
+
+def write_template(root: Path, template: str) -> None:
+    """Give the release at `root` another chat template, and the manifest that vouches for it."""
+    path = root / "model" / "chat_template.jinja"
+    path.write_text(template, encoding="utf-8")
+    sha256 = sha256_file(path)
+    files = [entry for entry in read_manifest(root).files if entry.path != "model/chat_template.jinja"]
+    entry = FileEntry(path="model/chat_template.jinja", sha256=sha256, bytes=path.stat().st_size)
+    change_manifest(root, files=(*files, entry), chat_template_sha256=sha256)
+
+
+def change_manifest(root: Path, **changes: Any) -> None:
+    """Write the manifest again with other fields."""
+    manifest = read_manifest(root).model_copy(update=changes)
+    (root / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    (root / "COMPLETE").write_text(sha256_file(root / "manifest.json"))
 
 
 def _tokenizer() -> Tokenizer:

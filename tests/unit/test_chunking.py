@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weir.engine.chunking import FLOOR_TOKENS, AdaptiveChunks, StepTimes, positions_read
+from weir.engine.chunking import FLOOR_TOKENS, SHORT_TOKENS, AdaptiveChunks, StepTimes, positions_read
 from weir.engine.sequence import Sequence, new_sequence
 
 FIXED, PER_TOKEN, PER_READ = 0.040, 0.001, 2e-7
@@ -117,3 +117,22 @@ def test_prompts_that_wait_get_a_share_each_up_to_four() -> None:
     one, *more = (chunks.budget(8, 2400, prompts).left(10**6) for prompts in (1, 2, 4, 9))
 
     assert more == pytest.approx([2 * one, 4 * one, 4 * one])
+
+
+@pytest.mark.parametrize("decoding", [1, 8, 16])
+def test_a_short_prompt_is_read_at_once_whatever_streams_run(decoding: int) -> None:
+    chunks = AdaptiveChunks(measured(0.001, 0.01), ceiling=512)
+    budget = chunks.budget(decoding, 100 * decoding, 1)
+
+    assert chunks.size(prompt(SHORT_TOKENS), 0, budget.left(SHORT_TOKENS)) > 0.9 * SHORT_TOKENS
+    assert chunks.size(prompt(SHORT_TOKENS + 1), 0, budget.left(SHORT_TOKENS + 1)) < 0.2 * SHORT_TOKENS
+
+
+def test_short_prompts_share_what_one_may_use() -> None:
+    budget = AdaptiveChunks(measured(), ceiling=512).budget(8, 2400, 3)
+    budget.spend(SHORT_TOKENS - 6)
+
+    assert budget.left(100) == 6
+    assert budget.left(1000) < 0
+    assert budget.is_full
+    assert not budget.is_spent

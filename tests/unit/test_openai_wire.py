@@ -5,13 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weir.contracts.errors import PromptBlockedError, RequestRejectedError, UnknownModelError, WeirError
+from weir.contracts.errors import (
+    PromptBlockedError,
+    RequestRejectedError,
+    UnknownModelError,
+    ValidationError,
+    WeirError,
+)
 from weir.contracts.request import Message
 from weir.gateway.generation import RequestContext
 from weir.gateway.refusals import UnsupportedError
 from weir.gateway.surfaces.openai import ChatSurface
 
 SURFACE = ChatSurface()
+CALL = {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+ARGUMENTS = "messages.0.tool_calls.0.function.arguments"
+TOOL = {"type": "function", "function": {"name": "f"}}
 USER = {"role": "user", "content": "?"}
 
 
@@ -41,9 +50,49 @@ def test_features_that_are_switched_off_are_fine(fields: dict[str, object]) -> N
     parse(**fields)
 
 
-def test_tool_calls_in_a_message_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"messages.0.tool_calls"):
-        parse(messages=[{"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]}])
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"role": "user", "content": "?", "tool_calls": [CALL]}, "messages.0.tool_calls"),
+        ({"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "[]"}}]}, ARGUMENTS),
+        ({"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "{"}}]}, ARGUMENTS),
+        ({"role": "tool", "content": "42"}, "messages.0"),
+    ],
+)
+def test_tool_turns_that_make_no_sense_are_refused(message: object, field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse(messages=[message])
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice.function.name",
+        ),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tools": [TOOL], "tool_choice": "required", "guided_regex": "a"}, "response_format"),
+    ],
+)
+def test_tools_that_make_no_sense_are_refused(fields: dict[str, object], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse(**fields)
+
+    assert caught.value.field == field
+
+
+@given(st.integers(-(2**63), 2**64 - 1), st.integers(1, 4))
+def test_any_seed_of_a_client_gives_distinct_seeds_in_bounds(seed: int, count: int) -> None:
+    job = SURFACE.parse(orjson.dumps({"messages": [USER], "seed": seed, "n": count}), RequestContext("i"))
+
+    seeds = [ask.request.sampling.seed for ask in job.asks]
+    assert len(set(seeds)) == count
+    assert all(own is not None and 0 <= own < 2**64 for own in seeds)
 
 
 @pytest.mark.parametrize(

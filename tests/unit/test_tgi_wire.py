@@ -24,7 +24,7 @@ def test_langchains_body_is_greedy() -> None:
     assert job.asks[0].request.sampling.is_greedy
     assert job.asks[0].request.sampling.max_new_tokens == 512
     assert job.asks[0].request.id == "id-1"
-    assert job.ask.route == "/generate"
+    assert job.asks[0].route == "/generate"
     assert not job.is_stream
 
 
@@ -52,7 +52,7 @@ def test_empty_stop_strings_are_dropped() -> None:
         (b'{"inputs":"?","parameters":{"seed":-1}}', ValidationError),
         (b'{"inputs":"?","parameters":{"seed":18446744073709551616}}', ValidationError),
         (b'{"inputs":"?","parameters":{"stop":["' + b"x" * 300 + b'"]}}', ValidationError),
-        (b'{"inputs":"?","parameters":{"frequency_penalty":0.1}}', UnsupportedError),
+        (b'{"inputs":"?","parameters":{"frequency_penalty":2.1}}', ValidationError),
         (b'{"inputs":"?","parameters":{"watermark":true}}', UnsupportedError),
     ],
 )

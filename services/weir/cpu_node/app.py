@@ -27,32 +27,13 @@ from weir.contracts.events import Finished, GenerationEvent, TokenChunk
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost
 from weir.engine.engine import Engine
+from weir.oip.metadata import model_metadata
 from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.telemetry.node_metrics import NodeMetrics
 
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _BODY_TIMEOUT_S = 10.0
-_INPUTS = (
-    ("text_input", "BYTES"),
-    ("stream", "BOOL"),
-    ("sampling_parameters", "BYTES"),
-    ("exclude_input_in_output", "BOOL"),
-    ("return_finish_reason", "BOOL"),
-    ("return_num_input_tokens", "BOOL"),
-    ("return_num_output_tokens", "BOOL"),
-    ("return_tokens", "BOOL"),
-    ("priority", "INT32"),
-    ("deadline_s", "FP64"),
-    ("cache_salt", "BYTES"),
-    ("lora_name", "BYTES"),
-)
-_OUTPUTS = (
-    ("text_output", "BYTES"),
-    ("finish_reason", "BYTES"),
-    ("num_input_tokens", "UINT32"),
-    ("num_output_tokens", "UINT32"),
-)
 
 
 class _InternalError(WeirError):
@@ -261,11 +242,7 @@ def _refusal(error: WeirError) -> Answer:
 def _metadata(engine: Engine) -> dict[str, Any]:
     info, stats = engine.info, engine.stats
     return {
-        "name": info.model,
-        "versions": [str(info.version)],
-        "platform": "weir_onnxruntime",
-        "inputs": [{"name": name, "datatype": kind, "shape": [1]} for name, kind in _INPUTS],
-        "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _OUTPUTS],
+        **model_metadata(info.model, info.version, "weir_onnxruntime", of_node=True),
         "parameters": {
             "flavour": info.flavour,
             "context_tokens": engine.context_tokens,

@@ -33,8 +33,12 @@ def scored(position: PositionLogits, token: int, top: int) -> Scored | None:
         normaliser = log_sum_exp(position.full)
     if likeliest is None or normaliser is None:
         return None
-    pairs = tuple((int(i), min(float(value) - normaliser, 0.0)) for i, value in zip(*likeliest, strict=True))
-    return Scored(max(min(logit - normaliser, 0.0), NEVER), pairs)
+    pairs = tuple((int(i), _bounded(float(value) - normaliser)) for i, value in zip(*likeliest, strict=True))
+    return Scored(_bounded(logit - normaliser), pairs)
+
+
+def _bounded(logprob: float) -> float:
+    return max(min(logprob, 0.0), NEVER)
 
 
 def log_sum_exp(logits: Logits) -> float:

@@ -13,12 +13,9 @@ from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
 from weir.gateway.preparation import Preparation
+from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
-from weir.gateway.surfaces.base import Surface
-from weir.gateway.surfaces.openai import ChatSurface
-from weir.gateway.surfaces.openai_completions import CompletionSurface
-from weir.gateway.surfaces.tgi import TgiSurface
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
 from weir.guard.policy import Policy, default_policy, load_policy
@@ -26,31 +23,22 @@ from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
-SURFACES: tuple[Surface, ...] = (
-    TgiSurface("/", in_array=True),
-    TgiSurface("/generate"),
-    TgiSurface("/generate_stream", streams=True),
-    ChatSurface(),
-    CompletionSurface(),
-)
-
 
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
     def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
         self.service = service
-        self._hot = {
-            surface.path: Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s)
-            for surface in SURFACES
-        }
+        self._routes = Routes(
+            Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s) for surface in SURFACES
+        )
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._hot:
-            await self._hot[scope["path"]](scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
+            await exchange(scope, receive, send)
         else:
             await self._api(scope, receive, send)
 

@@ -12,8 +12,8 @@ from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import WeirError
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.service import GenerationService
-from weir.gateway.streams import all_collected, all_of
-from weir.gateway.surfaces.base import Headers, Job, Reply, Surface, new_request_id
+from weir.gateway.streams import Pumped, all_collected, all_of
+from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Exchange:
         else:
             await self._answer(job, receive, send, request_id)
 
-    async def _answer(self, job: Job, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, job: Job | Direct, receive: Receive, send: Send, request_id: str) -> None:
         try:
             async with caller_watched(receive):
                 reply = await self._run(job, send, request_id)
@@ -54,9 +54,11 @@ class Exchange:
         else:
             await _send_reply(send, reply, request_id)
 
-    async def _run(self, job: Job, send: Send, request_id: str) -> Reply | None:
+    async def _run(self, job: Job | Direct, send: Send, request_id: str) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
         try:
+            if isinstance(job, Direct):
+                return await self._direct(job)
             async with AsyncExitStack() as stack:
                 generations = await self._started(job.asks, stack)
                 if not job.is_stream:
@@ -69,11 +71,27 @@ class Exchange:
             _log.exception("request_failed")
             return self.surface.error(WeirError("internal error"))
 
+    async def _direct(self, job: Direct) -> Reply:
+        """Count what needs no node by its status; the other requests are counted by the service."""
+        status = 500
+        try:
+            reply = await job.answer(self.service)
+            status = reply.status
+        except WeirError as error:
+            status = self.surface.error(error).status
+            raise
+        else:
+            return reply
+        finally:
+            self._count(status)
+
     async def _started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
         """Start all; what was started is closed with the stack, also when another one is refused."""
 
         async def start(ask: Ask) -> Generation:
             generation = await self.service.start(ask)
+            if len(asks) > 1:
+                generation.stream = Pumped(generation.events)
             await stack.enter_async_context(aclosing(generation.events))
             return generation
 

@@ -32,14 +32,15 @@ class RequestContext:
 class Ask:
     """One generation that a surface wants.
 
-    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `is_raw`: a prompt is what
-    the model reads, whatever the release says.
+    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `version`: only this one
+    will do; `is_raw`: a prompt is what the model reads, whatever the release says.
     """
 
     request: GenerateRequest
     route: str
     context: RequestContext
     truncate_tokens: int | None = None
+    version: int | None = None
     is_raw: bool = False
 
 

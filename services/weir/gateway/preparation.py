@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from weir.contracts.errors import PromptBlockedError, ValidationError
+from weir.contracts.errors import PromptBlockedError, UnknownModelError, ValidationError
 from weir.contracts.grammar import JsonSchema
 from weir.contracts.request import GenerateRequest, Message, Tool, ToolUse
 from weir.gateway.catalog import ServedModel
@@ -39,6 +39,7 @@ class Preparation:
             ContextTooLongError: prompt and answer do not fit.
             ValidationError: the chat template refuses the messages, or a token is not in the vocabulary.
             UnsupportedError: the chat template has no place for tools.
+            UnknownModelError: the release has another version.
             UnknownAdapterError: the release has no such adapter.
         """
         ask = generation.ask
@@ -50,7 +51,7 @@ class Preparation:
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
-        _check(model, ask.request)
+        _check(model, ask)
         request = self.filtered(_with_text(model, ask.request))
         prompt = _rendered(model, request, ask)
         generation.prompt_tokens = len(request.prompt_ids) or model.prompts.count(prompt)
@@ -118,8 +119,11 @@ class Preparation:
             self.metrics.guard_verdicts("input", rule, action).inc()
 
 
-def _check(model: ServedModel, request: GenerateRequest) -> None:
+def _check(model: ServedModel, ask: Ask) -> None:
     """Refuse what only this model cannot do; the fields are named as in OpenAI's API, the only one that has them."""
+    request = ask.request
+    if ask.version is not None and ask.version != model.version:
+        raise UnknownModelError("this gateway does not serve the version that was asked for")
     if request.adapter is not None and request.adapter not in model.adapters:
         raise UnknownAdapterError
     size = model.prompts.manifest.vocab_size

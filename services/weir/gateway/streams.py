@@ -32,6 +32,38 @@ class Started:
         await self._rest.aclose()
 
 
+class Pumped(Started):
+    """A started stream that is read ahead, whoever waits.
+
+    Answers of one job run side by side: one that stood still until the others have begun would keep their places.
+    """
+
+    def __init__(self, source: Started) -> None:
+        self._source = source
+        self._arrived: asyncio.Queue[GenerationEvent | Exception] = asyncio.Queue()  # as long as an answer at most
+        self._pump = asyncio.create_task(self._read())
+
+    async def __anext__(self) -> GenerationEvent:
+        event = await self._arrived.get()
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    async def aclose(self) -> None:
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        await self._source.aclose()
+
+    async def _read(self) -> None:
+        try:
+            async for event in self._source:
+                self._arrived.put_nowait(event)
+        except Exception as error:  # noqa: BLE001 - raised by who reads
+            self._arrived.put_nowait(error)
+        else:
+            self._arrived.put_nowait(StopAsyncIteration())
+
+
 async def started(events: Events) -> Started:
     """Wait for the first event, so that an early failure still gets its own HTTP status."""
     try:

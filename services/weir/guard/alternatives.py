@@ -9,7 +9,7 @@ from weir.guard.fold import fold
 from weir.guard.matcher import Matcher
 from weir.guard.policy import Action
 
-AnyToken = TypeVar("AnyToken", Token, PromptToken)
+AnyToken = TypeVar("AnyToken", bound=Token | PromptToken)
 
 
 class AlternativeScreen:

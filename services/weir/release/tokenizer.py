@@ -42,9 +42,10 @@ class ReleaseTokenizer:
         """Return token ids. Control tokens in `text` become their ids; no BOS is added (the template writes it)."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def starts(self, text: str) -> list[int]:
-        """Return where, in characters of `text`, each token begins; all tokens of one character begin with it."""
-        return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Return, per token, its id and where in `text` it begins and ends; tokens of one character all span it."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return [(token, *span) for token, span in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def decode(self, ids: list[int], *, skip_special: bool = True) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=skip_special))

@@ -1,8 +1,9 @@
 """What every surface offers to the ASGI side."""
 
 import secrets
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,9 @@ from weir.contracts.request import SamplingParams
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.refusals import UnreadableBodyError
 from weir.gateway.streams import Collected
+
+if TYPE_CHECKING:
+    from weir.gateway.service import GenerationService
 
 Headers = list[tuple[bytes, bytes]]
 JSON_HEADERS: Headers = [(b"content-type", b"application/json")]
@@ -59,6 +63,17 @@ class Job(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """One parsed request that needs no generation; `answer` is awaited once.
+
+    A failure is raised, as a `WeirError`; the surface frames it.
+    """
+
+    context: RequestContext
+    answer: Callable[["GenerationService"], Awaitable[Reply]]
+
+
 class Surface(Protocol):
     """One route of one API."""
 
@@ -71,7 +86,7 @@ class Surface(Protocol):
     @property
     def summary(self) -> str: ...
 
-    def parse(self, body: bytes, context: RequestContext) -> Job:
+    def parse(self, body: bytes, context: RequestContext) -> Job | Direct:
         """Raises `RequestRejectedError` when the body is not what the API takes."""
         ...
 

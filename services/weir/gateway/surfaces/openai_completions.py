@@ -236,7 +236,7 @@ def _prompt_starts(generation: Generation, prompt: str, tokens: Sequence[PromptT
     """Return where the prompt's tokens begin. Parts of characters have no length of their own, so the text is asked."""
     if not tokens:
         return []
-    starts = generation.model.prompts.tokenizer.starts(prompt)
+    starts = [start for _, start, _ in generation.model.prompts.tokenizer.spans(prompt)]
     return starts if len(starts) == len(tokens) else _starts(tokens, 0, most=len(prompt))
 
 

@@ -21,7 +21,6 @@ _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (UnknownAdapterError, 422, "validation"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),
-    (OverloadedError, 429, "overloaded"),
     (BackendUnavailableError, 503, "overloaded"),
     (BackendError, 424, "generation"),
 )
@@ -54,5 +53,7 @@ def _words(error: WeirError) -> str:
 
 def _status_and_kind(error: WeirError) -> tuple[int, str]:
     status = error.status.value
+    if isinstance(error, OverloadedError):  # of the whole system, or of one key: the error says which
+        return status, "overloaded"
     other = "internal" if status == 500 else "validation" if status < 500 else "generation"
     return next(((status, name) for kind, status, name in _STATUSES if isinstance(error, kind)), (status, other))

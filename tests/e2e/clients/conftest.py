@@ -24,6 +24,7 @@ class Gateways:
 
     told: dict[str, str]
     folder: Path
+    servers: dict[str, processes.Server]
     ran: dict[str, dict[str, Outcome]] = field(default_factory=dict)
 
     def outcome(self, suite: Suite, test: str) -> Outcome:
@@ -80,6 +81,7 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     release = give_tools(make_tiny_release(folder / "releases", model=MODEL))
     with ExitStack() as running:
         told = {"model": MODEL, "release": str(release)}
+        servers: dict[str, processes.Server] = {}
         nodes = {
             "real": processes.node(release, folder / "node.log"),
             "scripted": processes.scripted_node(folder / "scripted.log"),
@@ -90,4 +92,5 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
             gateway = processes.gateway(release, [node], folder / f"gateway-{name}.log")
             running.callback(gateway.stop)
             told[name] = gateway.start().url
-        yield Gateways(told, folder)
+            servers[name] = gateway
+        yield Gateways(told, folder, servers)

@@ -260,6 +260,22 @@ async def test_the_texts_of_a_chunks_tokens_are_its_text(start: Starter) -> None
 # who gets in
 
 
+async def test_a_tokenised_prompt_is_read_as_it_is(start: Starter) -> None:
+    engine = start()
+    letters = [tokenizer().encode(letter)[0] for letter in "order"]
+    sampling = SamplingParams(max_new_tokens=1)
+    asked = GenerateRequest(id="r", prompt="order", prompt_ids=letters, sampling=sampling)
+
+    async with aclosing(engine.generate(asked)) as events:
+        finished = [event async for event in events][-1]
+
+    assert isinstance(finished, Finished)
+    assert finished.usage.prompt_tokens == 5
+    with pytest.raises(ValidationError) as caught:
+        await anext(engine.generate(asked.model_copy(update={"prompt_ids": (2**30,)})))
+    assert caught.value.field == "prompt_ids"
+
+
 @pytest.mark.parametrize(
     ("prompt", "length", "field"), [("order " * 600, None, "prompt"), ("order", CONTEXT_TOKENS, "max_new_tokens")]
 )

@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
 from tests.support.prompt_release import make_prompt_release
+from tests.support.tool_release import make_tool_release
 
 from weir.contracts import errors
 from weir.contracts.events import Finished, FinishReason, PromptToken, Token, TokenChunk, TopToken, Usage
@@ -275,3 +276,17 @@ def test_the_pages_and_their_scripts_come_from_this_server_alone(weir: Gateway) 
         assert weir.get(address).status == 200
     assert b'"validatorUrl": null' in page.body
     assert weir.get("/api-doc/openapi.json").json == weir.get("/openapi.json").json
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_call_is_as_documented(
+    stage: Stage, schema: Any, tmp_path_factory: pytest.TempPathFactory, stream: bool
+) -> None:
+    stage.script = answer("See.\n", '<tool_call>\n{"name": "clock", "arguments": {', "}}\n</tool_call>")
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    body = ASKS["/v1/chat/completions"] | {"tools": tools, "stream": stream}
+    with gateway(make_tool_release(tmp_path_factory.mktemp("tools")), stage.backend) as weir:
+        reply = weir.post("/v1/chat/completions", body)
+
+    assert b'"tool_calls":[' in reply.body
+    check(schema, "post", "/v1/chat/completions", reply)

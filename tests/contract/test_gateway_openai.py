@@ -1,5 +1,6 @@
 """OpenAI's chat completions, through the openai client and on the raw wire; no model."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -384,7 +385,7 @@ def test_finish_reason_is_never_empty(weir: Gateway, stage: Stage) -> None:
         assert streamed[:-1] == [None] * (len(streamed) - 1)
 
 
-def test_embeddings_are_refused_with_a_typed_error(client: openai.OpenAI) -> None:
+def test_embeddings_in_base64_or_float_are_refused_with_a_typed_error(client: openai.OpenAI) -> None:
     for form in ("base64", "float"):
         with pytest.raises(openai.BadRequestError) as caught:
             client.embeddings.create(model="faq", input=["x"], encoding_format=form)
@@ -399,6 +400,37 @@ def test_an_unready_gateway_says_503_with_retry_after(client: openai.OpenAI, sta
 
     assert caught.value.status_code == 503
     assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+def test_a_429_is_retried_by_the_openai_package_after_retry_after(weir: Gateway, stage: Stage) -> None:
+    turns: list[Any] = [(errors.OverloadedError(1),), answer("是")]
+    stage.script = lambda request: turn(request) if callable(turn := turns.pop(0)) else turn
+    began = time.monotonic()
+
+    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=1, timeout=10) as patient:
+        reply = patient.chat.completions.create(model="faq", messages=USER)
+
+    assert reply.choices[0].message.content == "是"
+    assert time.monotonic() - began >= 0.9
+
+
+def test_the_usage_chunk_has_no_choices_and_comes_last(weir: Gateway, stage: Stage) -> None:
+    stage.script = answer("是")
+
+    events = chat(weir, stream=True, stream_options={"include_usage": True}).events
+
+    assert events[-1]["choices"] == []
+    assert events[-1]["usage"]["total_tokens"] == 6
+    assert all(event["choices"] and event["usage"] is None for event in events[:-1])
+
+
+def test_an_error_is_an_object_and_never_a_string(client: openai.OpenAI) -> None:
+    """The package shows an empty message for TGI's form."""
+    with pytest.raises(openai.BadRequestError, match="top_p") as caught:
+        client.chat.completions.create(model="faq", messages=USER, top_p=0)
+
+    assert isinstance(caught.value.body, dict)
+    assert set(caught.value.body) == {"message", "type", "param", "code"}
 
 
 def test_a_body_that_is_too_large_is_413_with_an_error_object(weir: Gateway) -> None:
@@ -444,13 +476,14 @@ def test_a_blocked_answer_ends_with_content_filter(weir: Gateway, stage: Stage) 
     assert "炸" not in str(stream)
 
 
-def test_overload_is_429_with_retry_after(client: openai.OpenAI, stage: Stage) -> None:
-    stage.script = (errors.OverloadedError(7),)
+def test_overload_is_503_with_retry_after(client: openai.OpenAI, stage: Stage) -> None:
+    stage.script = (errors.OverloadedError(45),)  # longer than a request waits
 
-    with pytest.raises(openai.RateLimitError) as caught:
+    with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model="faq", messages=USER)
 
-    assert caught.value.response.headers["retry-after"] == "7"
+    assert caught.value.status_code == 503
+    assert caught.value.response.headers["retry-after"] == "45"
     assert caught.value.code == "overloaded"
 
 

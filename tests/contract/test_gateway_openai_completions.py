@@ -170,7 +170,7 @@ def test_max_tokens_0_with_echo_scores_the_prompt_alone(
     choices = [choice for event in events for choice in event["choices"]]
     scores = next(choice["logprobs"] for choice in choices if choice["logprobs"])
     assert "".join(choice["text"] for choice in choices) == prompt
-    assert scores["text_offset"] == tokenizer.starts(prompt)
+    assert scores["text_offset"] == [start for _, start, _ in tokenizer.spans(prompt)]
     assert len(scores["tokens"]) == len(tokenizer.encode(prompt))
     assert events[-1]["usage"]["completion_tokens"] == 0
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -119,18 +118,6 @@ def test_requests_are_counted_by_what_became_of_them(weir: Gateway, stage: Stage
     assert weir.metric("circuit_state", node="scripted") == 0
 
 
-def test_metrics_are_rendered_with_closed_labels(weir: Gateway, stage: Stage) -> None:
-    stage.script = answer("ok")
-    weir.post("/v1/chat/completions", {"model": CANARY, "messages": [{"role": "user", "content": CANARY}]})
-    weir.post(f"/{CANARY}", {})
-
-    text = weir.get("/metrics").body.decode()
-
-    assert 'weir_gateway_build_info{version="' in text
-    assert 'weir_gateway_requests_total{backend="none",code="404",model="other",route="/v1/chat/completions"}' in text
-    assert CANARY not in text
-
-
 def test_nothing_of_a_prompt_or_an_answer_is_logged(
     weir: Gateway, stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,7 +172,7 @@ def test_the_schema_documents_the_hot_routes(weir: Gateway) -> None:
     assert weir.get("/docs").status == 200
 
 
-def test_more_than_the_queue_holds_is_429_with_retry_after(release: Path) -> None:
+def test_more_than_the_queue_holds_is_503_with_retry_after(release: Path) -> None:
     backend = ScriptedBackend((0.8, TokenChunk("ok"), Finished(FinishReason.EOS, Usage(1, 1))), answer("ok"))
     with gateway(release, backend, max_in_flight=1, max_queue=1) as small, ThreadPoolExecutor(2) as pool:
         taken = [pool.submit(small.post, "/generate", {"inputs": "?"}) for _ in range(2)]
@@ -194,7 +181,7 @@ def test_more_than_the_queue_holds_is_429_with_retry_after(release: Path) -> Non
         assert [asked.result().status for asked in taken] == [200, 200]
         waited = small.metric("queue_wait_seconds_sum")
 
-    assert refused.status == 429
+    assert refused.status == 503
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.json["error_type"] == "overloaded"
     assert waited > 0.1
@@ -247,23 +234,6 @@ def test_a_guard_that_fails_lets_nothing_out(weir: Gateway, stage: Stage, monkey
     assert blocked.status == 422
     assert "guard-error" in blocked.json["error"]
     assert weir.metric("guard_verdicts_total", phase="input", rule="guard-error", verdict="error") == 1
-
-
-def test_scraping_does_not_stop_streams(weir: Gateway, stage: Stage) -> None:
-    stage.script = (*(step for _ in range(50) for step in (0.005, TokenChunk("二 "))), answer("x")(_any())[-1])
-    stop = threading.Event()
-
-    def scrape() -> None:
-        while not stop.is_set():
-            weir.get("/metrics")
-
-    scraper = threading.Thread(target=scrape)
-    scraper.start()
-    try:
-        assert len(weir.post("/generate_stream", {"inputs": "?"}).events) == 51
-    finally:
-        stop.set()
-        scraper.join()
 
 
 def _any() -> Any:

@@ -250,7 +250,7 @@ def test_no_body_makes_the_gateway_stumble(weir: Gateway, raw: bytes) -> None:
 def test_huggingface_hub_raises_its_typed_errors(client: InferenceClient, stage: Stage) -> None:
     with pytest.raises(ValidationError, match="must be <= 128"):
         client.text_generation("?", max_new_tokens=1000)
-    stage.script = (errors.OverloadedError(3),)
+    stage.script = (errors.OverloadedError(45),)  # longer than a request waits
     with pytest.raises(OverloadedError):
         client.text_generation("?")
     stage.script = (errors.BackendTimeoutError("scripted did not answer in time"),)
@@ -261,7 +261,7 @@ def test_huggingface_hub_raises_its_typed_errors(client: InferenceClient, stage:
 @pytest.mark.parametrize(
     ("failure", "status", "kind"),
     [
-        (errors.OverloadedError(3), 429, "overloaded"),
+        (errors.OverloadedError(45), 503, "overloaded"),
         (errors.BackendTimeoutError("late"), 424, "generation"),
         (errors.BackendError("odd"), 424, "generation"),
         (errors.BackendUnavailableError("gone"), 503, "overloaded"),
@@ -277,7 +277,7 @@ def test_an_early_failure_has_its_own_status(
         reply = weir.post(path, {"inputs": "?"})
         assert (reply.status, reply.json["error_type"]) == (status, kind)
         assert "secret" not in reply.json["error"]
-    assert reply.headers.get("retry-after") == {429: "3", 503: "1"}.get(status)
+    assert reply.headers.get("retry-after") == {"overloaded": "45", "unavailable": "1"}.get(kind)
 
 
 def test_a_late_failure_is_told_in_the_stream(weir: Gateway, stage: Stage, client: InferenceClient) -> None:

@@ -53,6 +53,17 @@ async def test_the_request_has_the_protocols_form() -> None:
     ]
 
 
+async def test_a_tokenised_prompt_is_sent_beside_its_text() -> None:
+    node = OipNode([DONE])
+    with running(node) as port:
+        backend = HttpNode("http", f"http://127.0.0.1:{port}/", "tiny")
+        sampling = SamplingParams(max_new_tokens=1)
+        await send(backend, GenerateRequest(id="r", prompt="ab", prompt_ids=(4, 5), sampling=sampling))
+        await backend.aclose()
+
+    assert (node.bodies[0]["text_input"], node.bodies[0]["prompt_token_ids"]) == ("ab", [4, 5])
+
+
 async def test_what_was_set_is_sent_in_the_protocols_names_and_nothing_else() -> None:
     node = OipNode([DONE])
     with running(node) as port:

@@ -44,6 +44,8 @@ class Spies:
         """Every place where a canary is found, in any of its spellings."""
         places = {str(path): path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file()}
         places |= {f"{name} {path}": server.ask("GET", path).body for name, server, path in self._pages()}
+        places |= {f"metrics of {name}": server.metrics().body for name, server in self.servers.items()}
+        assert all(b"weir_" in server.metrics().body for server in self.servers.values())
         places |= self.refusals
         return [
             f"{where} in {place}"
@@ -54,7 +56,7 @@ class Spies:
 
     def _pages(self) -> Iterator[tuple[str, Server, str]]:
         for name, server in self.servers.items():
-            for path in ("/metrics", "/info", "/openapi.json", "/v2/repository/index"):
+            for path in ("/info", "/openapi.json", "/v2/models", "/v1/models"):
                 yield name, server, path
 
 

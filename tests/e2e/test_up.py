@@ -109,9 +109,9 @@ def test_a_blocked_prompt_is_422_on_both_surfaces(up: Up) -> None:
 
 def test_metrics_of_gateway_and_node_count_what_was_served(up: Up) -> None:
     served = 'weir_gateway_requests_total{backend="cpu",code="200",model="faq",route="/generate"}'
-    before = (metric(up.url, served), metric(up.node_url, "weir_node_generated_tokens_total"))
+    before = (metric(up.admin_url, served), metric(up.node_url, "weir_node_generated_tokens_total"))
     generate(up, rows()[0][0])
-    after = (metric(up.url, served), metric(up.node_url, "weir_node_generated_tokens_total"))
+    after = (metric(up.admin_url, served), metric(up.node_url, "weir_node_generated_tokens_total"))
     assert after[0] - before[0] == 1
     assert after[1] - before[1] > 5
 

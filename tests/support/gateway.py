@@ -15,12 +15,14 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from weir.asgi.limits import ConnectionLimits
 from weir.backends.base import Backend
 from weir.backends.scripted import Script, ScriptedBackend
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest
 from weir.gateway.app import GatewayApp, assemble
 from weir.gateway.catalog import Catalog
+from weir.gateway.edge import connections
 from weir.gateway.settings import GatewaySettings
 from weir.guard.policy import Policy, parse_policy
 from weir.telemetry.metrics import GatewayMetrics
@@ -51,7 +53,7 @@ class Reply:
 
     @property
     def events(self) -> list[Any]:
-        lines = [line[5:].strip() for line in self.body.split(b"\n\n") if line.startswith(b"data:")]
+        lines = [line[5:].strip() for line in self.body.splitlines() if line.startswith(b"data:")]
         return [json.loads(line) for line in lines if line != b"[DONE]"]
 
 
@@ -133,10 +135,21 @@ def build_app(release: Path, backends: Sequence[Backend], policy: Policy | None 
 
 
 @contextmanager
-def running(app: Any) -> Generator[int, None, None]:
-    """Serve an ASGI app in a thread; the value is its port."""
+def running(
+    app: Any, limits: ConnectionLimits | None = None, on_refused: Callable[[str], None] = lambda code: None
+) -> Generator[int, None, None]:
+    """Serve an ASGI app in a thread, over the gateway's own connections; the value is its port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        http=connections(limits or ConnectionLimits(), on_refused),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
     thread.start()
@@ -156,5 +169,6 @@ def running(app: Any) -> Generator[int, None, None]:
 @contextmanager
 def gateway(release: Path, *backends: Backend, policy: Policy | None = None, **given: Any) -> Generator[Gateway]:
     app = build_app(release, backends, policy, **given)
-    with running(app) as port:
+    limits = ConnectionLimits(body_timeout_s=app.settings.body_timeout_s)
+    with running(app, limits, lambda code: app.service.metrics.refused_early(code).inc()) as port:
         yield Gateway(f"http://127.0.0.1:{port}", port, app)

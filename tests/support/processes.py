@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Server:
     port: int
     ready_path: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    admin_port: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -64,6 +65,10 @@ class Server:
             return self.ask("GET", self.ready_path, timeout_s=2).status == 200
         except OSError:
             return False
+
+    def metrics(self) -> "Answer":
+        """From the port that operators see; a node has but one."""
+        return replace(self, port=self.admin_port or self.port).ask("GET", "/metrics")
 
     def ask(self, method: str, path: str, body: Any = None, *, timeout_s: float = 30, **headers: str) -> "Answer":
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -133,12 +138,13 @@ def gateway(
     release: Path, nodes: Sequence[Server], log: Path, *, port: int | None = None, settings: Mapping[str, str] = {}
 ) -> Server:
     """The real gateway; `settings` without their prefix, e.g. `{"max_queue": "0"}`."""
-    port = port or free_port()
+    port, admin_port = port or free_port(), free_port()
     words = ["-m", "weir", "serve", "--release", str(release), "--port", str(port)]
     for number, one in enumerate(nodes):
         words += ["--node", f"cpu-{number}={one.url}"]
     environment = {f"WEIR_GATEWAY_{name.upper()}": value for name, value in settings.items()}
-    return Server(tuple(words), log, port, "/readyz", environment)
+    environment["WEIR_GATEWAY_EDGE__ADMIN_PORT"] = str(admin_port)
+    return Server(tuple(words), log, port, "/readyz", environment, admin_port)
 
 
 def eventually(is_so: Callable[[], bool], *, within_s: float, what: str) -> None:

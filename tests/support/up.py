@@ -58,6 +58,10 @@ class Up:
     def node_url(self) -> str:
         return f"http://127.0.0.1:{self.node_port}"
 
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.port + 1}"
+
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 

@@ -22,6 +22,14 @@ def parse(sampling: object = None, **fields: object) -> GenerateRequest:
     return parse_call(orjson.dumps(body), "tiny").request
 
 
+def test_a_prompt_may_come_tokenised_beside_its_text() -> None:
+    assert parse(prompt_token_ids=[5, 6]).prompt_ids == (5, 6)
+    assert parse(prompt_token_ids=None).prompt_ids == ()
+    with pytest.raises(ValidationError) as caught:
+        parse(prompt_token_ids=[5, -1])
+    assert caught.value.field == "prompt_token_ids.1"
+
+
 def test_every_sampling_parameter_has_its_name_in_vllm() -> None:
     given = {
         "max_tokens": 9,

@@ -4,7 +4,7 @@ import asyncio
 from http import HTTPStatus
 
 from weir.asgi.caller import CallerGoneError
-from weir.asgi.types import Receive, Scope
+from weir.asgi.types import Message, Receive, Scope
 from weir.contracts.errors import RequestRejectedError
 
 
@@ -35,17 +35,22 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, timeout_s
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:20]) > max_bytes:
             raise BodyTooLargeError(max_bytes)
+    first = await receive()  # most bodies come whole; for one that does not begin, the connection's own limit holds
+    if first["type"] == "http.request" and not first.get("more_body", False):
+        body: bytes = first.get("body", b"")
+        if len(body) > max_bytes:
+            raise BodyTooLargeError(max_bytes)
+        return body
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(receive, max_bytes)
+            return await _read_on(first, receive, max_bytes)
     except TimeoutError:
         raise BodyTooSlowError(timeout_s) from None
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes:
+async def _read_on(message: Message, receive: Receive, max_bytes: int) -> bytes:
     body = bytearray()
     while True:
-        message = await receive()
         if message["type"] == "http.disconnect":
             raise CallerGoneError
         body += message.get("body", b"")
@@ -53,3 +58,4 @@ async def _read(receive: Receive, max_bytes: int) -> bytes:
             raise BodyTooLargeError(max_bytes)
         if not message.get("more_body", False):
             return bytes(body)
+        message = await receive()

@@ -1,13 +1,11 @@
-"""Everything but the hot routes: information, health, models, metrics, documentation."""
+"""Everything but the hot routes: information, health, models, documentation."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from weir import __version__
@@ -60,6 +58,10 @@ def create_api(service: GenerationService, surfaces: Sequence[Surface], *, max_i
 def _probes(service: GenerationService) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
+    @router.get("/startupz", summary="Releases are read and nodes were asked", responses={200: _STATUS})
+    async def startupz() -> Response:
+        return JSONResponse({"status": "started"})  # nothing is accepted before
+
     @router.get("/livez", summary="The process answers", responses={200: _STATUS})
     async def livez() -> Response:
         return JSONResponse({"status": "live"})
@@ -72,12 +74,6 @@ def _probes(service: GenerationService) -> APIRouter:
     async def readyz() -> Response:
         state = "draining" if service.is_leaving else "ready" if service.router.is_ready else "no node is ready"
         return JSONResponse({"status": state}, 200 if service.is_ready else 503)
-
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses={200: _TEXT})
-    async def metrics() -> Response:
-        # In a thread: rendering some hundred histograms would stop every stream for as long.
-        body = await asyncio.to_thread(generate_latest, service.metrics.registry)
-        return Response(body, media_type=CONTENT_TYPE_LATEST)
 
     return router
 

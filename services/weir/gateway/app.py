@@ -8,11 +8,16 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.http_node import HttpNode
-from weir.gateway.admission import Admission
+from weir.gateway.accounting import Accounts
+from weir.gateway.admission.door import Admission
+from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
+from weir.gateway.idempotency import Attempts
+from weir.gateway.ledger import Ledger
 from weir.gateway.preparation import Preparation
+from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
@@ -29,8 +34,11 @@ class GatewayApp:
 
     def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
         self.service = service
+        self.settings = settings
+        attempts = Attempts(service.metrics)
         self._routes = Routes(
-            Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s) for surface in SURFACES
+            Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts)
+            for surface in SURFACES
         )
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
 
@@ -67,7 +75,7 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools)
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
     policy: Policy,
@@ -75,6 +83,7 @@ def assemble(
     *,
     metrics: GatewayMetrics,
     pools: dict[str, str] | None = None,
+    ledger: Ledger | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts."""
     metrics.set_build(__version__)
@@ -82,10 +91,11 @@ def assemble(
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(InputFilter(policy), metrics),
+        accounts=Accounts(metrics, ledger),
+        cache=ResponseCache(settings.cache_mb << 20, metrics, policy),
         admission=Admission(
             metrics,
-            max_in_flight=settings.max_in_flight,
-            max_queue=settings.max_queue,
+            Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
         router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),

@@ -1,6 +1,5 @@
 """The models this gateway offers, and the release that speaks for each."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from weir.contracts.manifest import ReleaseManifest
 from weir.release.hashing import sha256_file
 from weir.release.prompts import PromptBuilder, load_prompt_builder
 from weir.release.reader import MANIFEST, newest_version, read_manifest
-
-_log = logging.getLogger(__name__)
 
 # What clients send that were given a URL and no model: huggingface_hub, TGI's documentation, habit.
 _NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
@@ -27,6 +24,7 @@ class ServedModel:
     context_tokens: int
     eos_id: int
     prompts: PromptBuilder
+    release_sha256: str = ""  # of its manifest, which vouches for all its files
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -34,7 +32,7 @@ class ServedModel:
 
 
 class Catalog:
-    """Finds models by name. `reload` swaps all at once; requests under way keep what they have."""
+    """Finds models by name. `replace` swaps all at once; requests under way keep what they have."""
 
     def __init__(self, models: Sequence[ServedModel], roots: Sequence[Path] = ()) -> None:
         self._roots = tuple(roots)
@@ -70,12 +68,16 @@ class Catalog:
             raise UnknownModelError("this gateway does not serve the model that was asked for")
         return model
 
-    def reload(self) -> None:
-        """Read the releases again; if one is refused, what was there stays."""
-        try:
-            self._set([_read(root) for root in self._roots])
-        except ReleaseError as error:
-            _log.error("reload_refused", extra={"reason": str(error)})  # the old releases stay
+    def read_again(self) -> list[ServedModel]:
+        """Read the releases anew; `replace` makes them hold.
+
+        Raises:
+            ReleaseError: one is refused.
+        """
+        return [_read(root) for root in self._roots]
+
+    def replace(self, models: Sequence[ServedModel]) -> None:
+        self._set(models)
 
     def _set(self, models: Sequence[ServedModel]) -> None:
         self._by_name = {model.name: model for model in models}
@@ -93,6 +95,7 @@ def _read(root: Path) -> ServedModel:
         context_tokens=manifest.context_tokens,
         eos_id=manifest.eos_ids[0],
         prompts=load_prompt_builder(root),
+        release_sha256=sha256_file(root / MANIFEST),
     )
 
 

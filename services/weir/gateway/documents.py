@@ -29,10 +29,13 @@ _OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One route's answers. `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any."""
+    """One route's answers; without `answer` it refuses whatever it is asked.
+
+    `in_array`: an array of one `answer`. `event`: the data of a server-sent event, if any.
+    """
 
     tag: str
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None
     error: type[BaseModel]
     statuses: Mapping[int, str]
     example: Mapping[str, Any]
@@ -85,7 +88,7 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         "OpenAI", openai.Response, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseStreamEvent
     ),
     "/v1/embeddings": Documented(
-        "OpenAI", openai.NoEmbeddings, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
+        "OpenAI", None, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
     ),
     "/v2/models/{model}/generate": _TRITON,
     "/v2/models/{model}/generate_stream": _TRITON,

@@ -1,22 +1,29 @@
 """The hot path: one POST over raw ASGI, from its body to its last byte."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from math import nan
+from time import monotonic
 from typing import Any
 
 from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
-from weir.contracts.errors import WeirError
+from weir.contracts.errors import ValidationError, WeirError
 from weir.gateway.generation import Ask, Generation, RequestContext
+from weir.gateway.idempotency import AttemptName, Attempts, Recorder
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import Pumped, all_collected, all_of
 from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface, new_request_id
 
 _log = logging.getLogger(__name__)
 
+_CONTEXT_HEADERS = frozenset({b"idempotency-key", b"x-weir-deadline-ms", b"x-request-timeout"})
+_LONGEST_TIMEOUT_S = 86_400.0
 _ID_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -28,12 +35,14 @@ class Exchange:
     service: GenerationService
     max_body_bytes: int
     body_timeout_s: float
+    attempts: Attempts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         try:
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
-            job = self.surface.parse(body, RequestContext(request_id))
+            context = _context(scope, request_id)
+            job = self.surface.parse(body, context)
         except CallerGoneError:
             self._count(499)
         except WeirError as error:
@@ -41,18 +50,42 @@ class Exchange:
             self._count(reply.status)
             await _send_reply(send, reply, request_id)
         else:
-            await self._answer(job, receive, send, request_id)
+            await self._answer(job, self._named(context, body), receive, send)
 
-    async def _answer(self, job: Job | Direct, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, job: Job | Direct, name: AttemptName | None, receive: Receive, send: Send) -> None:
+        request_id = job.context.id if isinstance(job, Direct) else job.asks[0].context.id
         try:
             async with caller_watched(receive):
-                reply = await self._run(job, send, request_id)
+                reply = await self._reply(job, name, send, request_id)
         except CallerGoneError:
             return
         if reply is None:
             await send({"type": "http.response.body", "body": b""})
         else:
             await _send_reply(send, reply, request_id)
+
+    async def _reply(self, job: Job | Direct, name: AttemptName | None, send: Send, request_id: str) -> Reply | None:
+        """As `_run`, but attempts with one idempotency key are one."""
+        if isinstance(job, Direct) or name is None:
+            return await self._run(job, send, request_id)
+        try:
+            if job.is_stream:
+                return await self._streamed_once(job, name, send, request_id)
+            return await self.attempts.whole(name, partial(self._run_whole, job, send, request_id))
+        except WeirError as error:
+            return self.surface.error(error)
+
+    async def _streamed_once(self, job: Job, name: AttemptName, send: Send, request_id: str) -> Reply | None:
+        if (known := self.attempts.known(name)) is not None:
+            return known
+        with self.attempts.streaming(name, send) as recording:
+            return await self._run(job, recording, request_id)
+
+    async def _run_whole(self, job: Job, send: Send, request_id: str) -> Reply:
+        reply = await self._run(job, send, request_id)
+        if reply is None:
+            raise RuntimeError("only a stream is sent while it is made")
+        return reply
 
     async def _run(self, job: Job | Direct, send: Send, request_id: str) -> Reply | None:
         """Return what to send, or none when a stream was sent but for its end."""
@@ -62,7 +95,8 @@ class Exchange:
             async with AsyncExitStack() as stack:
                 generations = await self._started(job.asks, stack)
                 if not job.is_stream:
-                    return job.whole(generations, await all_collected([g.events for g in generations]))
+                    reply = job.whole(generations, await all_collected([g.events for g in generations]))
+                    return reply._replace(headers=reply.headers + _cache_header(generations))
                 await self._stream(job, generations, send, request_id)
                 return None
         except WeirError as error:
@@ -98,7 +132,10 @@ class Exchange:
         return [await start(asks[0])] if len(asks) == 1 else await all_of([start(ask) for ask in asks])
 
     async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
-        await send(_start(200, job.stream_headers(generations), request_id))
+        for generation in generations:
+            generation.is_streamed = True
+        headers = job.stream_headers(generations) + _cache_header(generations)
+        await send(_start(200, headers, request_id))
         try:
             async with aclosing(job.frames(generations)) as frames:
                 async for frame in frames:
@@ -110,7 +147,15 @@ class Exchange:
             await self._send_late(send, WeirError("internal error"))
 
     async def _send_late(self, send: Send, error: WeirError) -> None:
+        if isinstance(send, Recorder):
+            send.spoil()
         await send({"type": "http.response.body", "body": self.surface.late_error(error), "more_body": True})
+
+    def _named(self, context: RequestContext, body: bytes) -> AttemptName | None:
+        if context.idempotency_key is None:
+            return None
+        digest = sha256(self.surface.path.encode() + b"\n" + body).digest()
+        return AttemptName(context.caller.key_id, context.idempotency_key, digest)
 
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
@@ -122,6 +167,32 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and 0 < len(value) <= 128 and _ID_CHARACTERS.issuperset(value):
             return str(value.decode())
     return new_request_id()
+
+
+def _context(scope: Scope, request_id: str) -> RequestContext:
+    headers = {name: value for name, value in scope["headers"] if name in _CONTEXT_HEADERS}
+    if not headers:
+        return RequestContext(request_id)
+    key = headers.get(b"idempotency-key", b"").decode("latin-1")
+    return RequestContext(request_id, deadline=_deadline(headers), idempotency_key=key or None)
+
+
+def _deadline(headers: Mapping[bytes, bytes]) -> float | None:
+    """Return when the caller stops waiting: `x-weir-deadline-ms` or `x-request-timeout` (seconds) from now on."""
+    for name, unit_s in ((b"x-weir-deadline-ms", 0.001), (b"x-request-timeout", 1.0)):
+        if name in headers:
+            try:
+                seconds = float(headers[name]) * unit_s
+            except ValueError:
+                seconds = nan
+            if not 0 < seconds <= _LONGEST_TIMEOUT_S:
+                raise ValidationError("not a time between 0 and 24 hours", name.decode())
+            return monotonic() + seconds
+    return None
+
+
+def _cache_header(generations: Sequence[Generation]) -> Headers:
+    return [(b"x-weir-cache", b"hit")] if all(generation.is_cached for generation in generations) else []
 
 
 def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.streams import Started
 
+_MOST_PRIORITY = 10  # as in GenerateRequest
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
@@ -17,31 +19,37 @@ class RequestContext:
         id: for logs, traces and the `x-request-id` header.
         caller: who asks.
         deadline: on `time.monotonic()`; work that cannot be of use any more never reaches a node.
-        priority: what the caller asked for; it never goes above the key's own.
+        priority: what the caller asked for, none: the key's own; see `effective_priority`.
         idempotency_key: attempts with equal keys of one caller are one request.
     """
 
     id: str
     caller: Caller = ANYONE
     deadline: float | None = None
-    priority: int = 0
+    priority: int | None = None
     idempotency_key: str | None = None
+
+    @property
+    def effective_priority(self) -> int:
+        """What counts: a request may go below its key's priority, never above."""
+        own = self.caller.priority
+        return max(-_MOST_PRIORITY, min(own if self.priority is None else min(own, self.priority), _MOST_PRIORITY))
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One generation that a surface wants.
 
-    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `version`: only this one
-    will do; `is_raw`: a prompt is what the model reads, whatever the release says.
+    `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `is_raw`: a prompt is what
+    the model reads, whatever the release says; `version`: only this one will do.
     """
 
     request: GenerateRequest
     route: str
     context: RequestContext
     truncate_tokens: int | None = None
-    version: int | None = None
     is_raw: bool = False
+    version: int | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +63,11 @@ class Generation:
     pool: str = "none"
     blocked_by: str | None = None
     generated_tokens: int = 0
+    sent_tokens: int = 0  # those of them that were given to the surface
+    is_streamed: bool = False  # what the surface gets, the caller gets at once
+    is_cached: bool = False
+    is_late: bool = False  # its deadline passed
+    reserved_tokens: int = 0  # at the ledger
     status: int = 499  # what it stays when the caller goes away
     began: float = field(default_factory=monotonic)
     prepared: float = 0.0

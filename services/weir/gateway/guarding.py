@@ -6,6 +6,7 @@ from time import perf_counter
 
 from weir.contracts.errors import BackendError
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, PromptToken, Token, TokenChunk, Usage
+from weir.gateway.deadlines import in_time
 from weir.gateway.generation import Generation
 from weir.gateway.streams import Events
 from weir.guard.alternatives import AlternativeScreen
@@ -20,14 +21,19 @@ _log = logging.getLogger(__name__)
 
 
 async def guarded(routed: Routed, guard: OutputGuard, generation: Generation, metrics: GatewayMetrics) -> Events:
-    """Yield what may be sent: chunks with some text or tokens, then `Finished`. The caller closes `routed.events`."""
+    """Yield what may be sent: chunks with some text or tokens, then `Finished`. The caller closes `routed.events`.
+
+    Raises:
+        DeadlineExceededError: the caller's deadline passed before the end.
+    """
+    deadline = generation.ask.context.deadline
     answer = _GuardedAnswer(guard, generation)
     try:
         for event in answer.take(routed.first):
             yield event
         while not answer.is_over:
             try:
-                upstream = await anext(routed.events)
+                upstream = await in_time(anext(routed.events), deadline)
             except StopAsyncIteration:
                 raise BackendError(f"{routed.node} ended an answer without saying why") from None
             for event in answer.take(upstream):

@@ -39,8 +39,7 @@ class Preparation:
             ContextTooLongError: prompt and answer do not fit.
             ValidationError: the chat template refuses the messages, or a token is not in the vocabulary.
             UnsupportedError: the chat template has no place for tools.
-            UnknownModelError: the release has another version.
-            UnknownAdapterError: the release has no such adapter.
+            UnknownModelError: the release has another version, or no such adapter.
         """
         ask = generation.ask
         size = len(ask.request.prompt) + len(ask.request.prompt_ids)
@@ -51,7 +50,7 @@ class Preparation:
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
-        _check(model, ask)
+        _check_served(model, ask)
         request = self.filtered(_with_text(model, ask.request))
         prompt = _rendered(model, request, ask)
         generation.prompt_tokens = len(request.prompt_ids) or model.prompts.count(prompt)
@@ -119,8 +118,8 @@ class Preparation:
             self.metrics.guard_verdicts("input", rule, action).inc()
 
 
-def _check(model: ServedModel, ask: Ask) -> None:
-    """Refuse what only this model cannot do; the fields are named as in OpenAI's API, the only one that has them."""
+def _check_served(model: ServedModel, ask: Ask) -> None:
+    """Refuse what only this model cannot do; fields are named as in OpenAI's API where no other has them."""
     request = ask.request
     if ask.version is not None and ask.version != model.version:
         raise UnknownModelError("this gateway does not serve the version that was asked for")
@@ -179,7 +178,8 @@ def _held_to_tools(model: ServedModel, request: GenerateRequest) -> dict[str, An
         return {}
     if use.must_call:
         tools = [tool for tool in use.tools if use.only in {None, tool.name}]
-        return {"grammar": JsonSchema(schema_text=tool_format.call_schema(tools))}
+        # A stop sequence would cut the call: what it was meant for is text.
+        return {"grammar": JsonSchema(schema_text=tool_format.call_schema(tools)), "stop": (), "stop_token_ids": ()}
     return {} if use.parallel else {"stop": (*request.sampling.stop, tool_format.closing)}
 
 

@@ -1,6 +1,15 @@
 """Failures that only a gateway knows."""
 
-from weir.contracts.errors import BackendUnavailableError, RequestRejectedError, UnknownModelError, ValidationError
+from http import HTTPStatus
+
+from weir.contracts.errors import (
+    BackendUnavailableError,
+    OverloadedError,
+    RequestRejectedError,
+    UnknownModelError,
+    ValidationError,
+    WeirError,
+)
 
 
 class UnreadableBodyError(ValidationError):
@@ -29,6 +38,16 @@ class UnknownAdapterError(UnknownModelError):
         self.field = "adapter"
 
 
+class ModelNotSupportedError(RequestRejectedError):
+    """The models are there, but do not do this."""
+
+    code = "model_not_supported"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.field = "model"
+
+
 class ContextTooLongError(ValidationError):
     """Prompt and answer do not fit into the model's context. The wording is TGI's."""
 
@@ -53,3 +72,34 @@ class DrainingError(BackendUnavailableError):
 
     def __init__(self) -> None:
         super().__init__("this gateway is shutting down")
+
+
+class KeyBusyError(OverloadedError):
+    """The caller's key waits with all that it may: others are served."""
+
+    code = "rate_limited"
+
+
+class SaturatedError(OverloadedError):
+    """The whole system has as much to do as it can do in time."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class AttemptRunningError(WeirError):
+    """An attempt with the same idempotency key is being answered as a stream, which cannot be joined."""
+
+    status = HTTPStatus.CONFLICT
+    code = "attempt_running"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is still being answered")
+
+
+class KeyReusedError(RequestRejectedError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used with another request")

@@ -1,65 +1,158 @@
 """Runs the gateway: binds, serves, and on SIGTERM drains before it leaves."""
 
 import asyncio
+import contextlib
+import gc
 import logging
+import os
+import resource
 import signal
 import socket
 import sys
+from collections.abc import Coroutine, Generator
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 import uvicorn
-from prometheus_client import disable_created_metrics
+import uvloop
 
+from weir.asgi.connection import ConnectionFactory
+from weir.asgi.cycle import Response
+from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
+from weir.asgi.types import App
+from weir.gateway.admin import AdminApp, answer
 from weir.gateway.app import GatewayApp, create_app
+from weir.gateway.edge import connections, refusal
+from weir.gateway.reloading import Reloader
 from weir.gateway.settings import GatewaySettings
+from weir.gateway.workers import Roles, supervise
+from weir.telemetry.cells import Cells, keep_values_in
+from weir.telemetry.exposition import Exposition
 
 _log = logging.getLogger(__name__)
-_SWITCH_INTERVAL_S = 0.0005  # rendering /metrics in a thread must not hold up streams
+_SWITCH_INTERVAL_S = 0.0005  # long prompts are prepared in threads, which must not hold up streams
 _LAST_WORDS_S = 2  # for connections that are idle or stuck once nothing is left to drain
 
 
-def serve(settings: GatewaySettings) -> None:
-    """Serve until SIGINT or SIGTERM, then return.
+def serve(settings: GatewaySettings) -> int:
+    """Serve until SIGINT or SIGTERM, then return the exit code.
 
     Raises:
-        UsageError: the port is taken, or the guard policy is refused.
+        UsageError: a port is taken, or the guard policy is refused.
         ReleaseError: a release is refused.
     """
-    app = create_app(settings)
     listener = listen(settings.host, settings.port)
-    config = uvicorn.Config(
+    admin = (
+        listen(settings.edge.admin_host, settings.admin_port, option="--admin-port") if settings.admin_port else None
+    )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _allow_many_files()
+    if settings.edge.workers == 1:
+        _serve_alone(settings, listener, admin)
+        return 0
+    roles = Roles(
+        worker=lambda cells: _serve_worker(settings, listener, cells),
+        admin=None if admin is None else lambda sources, departed: _serve_admin(admin, Exposition(sources, departed)),
+    )
+    return supervise(roles, settings.edge.workers, patience_s=settings.drain_delay_s + settings.drain_timeout_s)
+
+
+def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: socket.socket | None) -> None:
+    cells = Cells()
+    keep_values_in(cells)
+    server = DrainingServer(create_app(settings), settings)
+    if admin is None:
+        uvloop.run(server.serve([listener]))
+        return
+
+    async def reload() -> Response:
+        reason = await server.reload()
+        return answer(200, status="applied") if reason is None else answer(422, error=reason, error_type="refused")
+
+    beside = QuietServer(_config(AdminApp(Exposition([cells]), {("POST", "/admin/reload"): reload})))
+    uvloop.run(_side_by_side(server.serve([listener]), beside, admin))
+
+
+async def _side_by_side(serving: Coroutine[Any, Any, None], admin: "QuietServer", listener: socket.socket) -> None:
+    """The admin port answers for as long as anything is served."""
+    beside = asyncio.create_task(admin.serve([listener]))
+    try:
+        await serving
+    finally:
+        admin.should_exit = True
+        await beside
+
+
+def _serve_worker(settings: GatewaySettings, listener: socket.socket, cells: Cells) -> None:
+    keep_values_in(cells)
+    server = DrainingServer(create_app(settings), settings, cells=cells)
+    uvloop.run(server.serve([listener]))
+
+
+def _serve_admin(listener: socket.socket, exposition: Exposition) -> None:
+    """Beside several workers a process of its own answers, so that they never notice a scrape."""
+
+    async def reload() -> Response:
+        os.kill(os.getppid(), signal.SIGHUP)  # the supervisor tells every worker
+        return answer(202, status="every worker reads its files again; see weir_gateway_config_reloads_total")
+
+    uvloop.run(QuietServer(_config(AdminApp(exposition, {("POST", "/admin/reload"): reload}))).serve([listener]))
+
+
+def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:
+    return uvicorn.Config(
         app,
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
+        http=edge or ConnectionFactory(refusal),  # type: ignore[arg-type]  # whatever makes protocols
+        ws="none",
+        lifespan=lifespan,
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=_LAST_WORDS_S,
-        timeout_keep_alive=75,
     )
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nobody asks for them
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    DrainingServer(config, app, settings).run(sockets=[listener])
+
+
+def _allow_many_files() -> None:
+    """A connection is a file; the usual soft limit of 1,024 is less than one worker can serve."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its signal handling."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 class DrainingServer(uvicorn.Server):
     """On the first signal `/readyz` says 503 and running answers go on; a second one ends them.
 
-    uvicorn alone would close its listener at once and exit with the signal's code.
+    uvicorn alone would close its listener at once and exit with the signal's code. With `cells` this is one of several
+    workers: Ctrl-C reaches it as well, but only its supervisor's SIGTERM counts.
     """
 
-    def __init__(self, config: uvicorn.Config, app: GatewayApp, settings: GatewaySettings) -> None:
-        super().__init__(config)
+    def __init__(self, app: GatewayApp, settings: GatewaySettings, *, cells: Cells | None = None) -> None:
+        limits = ConnectionLimits(body_timeout_s=settings.body_timeout_s)
+        refused = app.service.metrics.refused_early
+        self._edge = connections(limits, lambda code: refused(code).inc())
+        super().__init__(_config(app, self._edge, "on"))
         self._app = app
         self._settings = settings
+        self._cells = cells
         self._signals = 0
         self._leaving_since: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        del sig, frame
+        del frame
+        if self._cells is not None and sig == signal.SIGINT:
+            return
         self._signals += 1
         if self._signals > 1:
             self.should_exit = self.force_exit = True
@@ -71,14 +164,26 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.reload = Reloader(self._app.service, self._settings.guard)
+        loop = asyncio.get_running_loop()
+        self._reloads: set[asyncio.Task[str | None]] = set()
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         await super().startup(sockets=sockets)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._app.service.catalog.reload)
+        gc.collect()
+        gc.freeze()  # what is loaded stays; looking through it again and again would hold up streams
+        if self._cells is not None:
+            self._cells.is_up = True
+
+    def _reload_soon(self) -> None:
+        task = asyncio.create_task(self.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     def _drain(self) -> None:
         service, settings = self._app.service, self._settings
         if self._leaving_since is None:
             self._leaving_since = monotonic()
-            service.is_leaving = True
+            service.is_leaving = self._edge.is_leaving = True
             service.metrics.draining.set(1)
             _log.info("leaving", extra={"running": service.active})
         passed_s = monotonic() - self._leaving_since

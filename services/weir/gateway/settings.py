@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from weir.contracts.errors import UsageError
+from weir.gateway.settings_edge import EdgeSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -34,22 +35,28 @@ class NodeSettings(BaseModel):
 class GatewaySettings(BaseSettings):
     """Read once in `main`, then passed down; no other module reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="WEIR_GATEWAY_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
     nodes: tuple[NodeSettings, ...] = Field(min_length=1)
     releases: tuple[Path, ...] = Field(min_length=1, description="the first one is the default model")
     guard: Path | None = Field(default=None, description="policy file; none: the packaged one")
-    max_in_flight: int = Field(default=64, ge=1, le=100_000, description="requests")
-    max_queue: int = Field(default=128, ge=0, le=100_000, description="requests")
-    queue_timeout_s: Seconds = 30.0
+    # Upper bounds for a machine's memory. What nodes can do in time, and so how much may wait, is learned below them.
+    max_in_flight: int = Field(default=1024, ge=1, le=100_000, description="requests that run; learned below this")
+    max_queue: int = Field(default=4096, ge=0, le=100_000, description="requests that wait; learned below this")
+    max_tokens: int = Field(default=4_000_000, ge=1, description="prompts and longest answers of all these")
+    queue_timeout_s: Seconds = 10.0  # nobody is let in who would probably wait longer
+    cache_mb: int = Field(default=0, ge=0, le=1 << 20, description="of answers to deterministic requests; 0: none")
     node_timeout_s: Seconds = 120.0  # without a word from the node
     probe_interval_s: Seconds = 1.0
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    edge: EdgeSettings = EdgeSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
@@ -58,6 +65,11 @@ class GatewaySettings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError(f"node names must differ: {', '.join(names)}")
         return self
+
+    @property
+    def admin_port(self) -> int:
+        """0: there is none."""
+        return self.port + 1 if self.edge.admin_port is None else self.edge.admin_port
 
     @classmethod
     def settings_customise_sources(

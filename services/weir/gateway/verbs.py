@@ -23,12 +23,15 @@ def serve(
     drain_timeout_s: Annotated[
         float | None, typer.Option(help="how long running answers may go on after SIGTERM")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="processes; each uses one core  [default: 1]")] = None,
+    admin_host: Annotated[str | None, typer.Option(help="address of /metrics and /admin  [default: 127.0.0.1]")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="their port; 0: off  [default: the one after --port]")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
 ) -> None:
     """Run the gateway: TGI and OpenAI routes, guard, metrics, over one or more nodes.
 
     Settings come from flags, then WEIR_GATEWAY_* variables, then the settings file. SIGTERM and Ctrl-C drain;
-    SIGHUP reads the releases again.
+    SIGHUP reads guard policy and releases again.
     """
     given: dict[str, Any] = {
         "nodes": [_node(number, text) for number, text in enumerate(node)] if node else None,
@@ -40,9 +43,12 @@ def serve(
         "drain_timeout_s": drain_timeout_s,
         "log_level": log_level,
     }
+    edge = {"workers": workers, "admin_host": admin_host, "admin_port": admin_port}
+    given["edge"] = {key: value for key, value in edge.items() if value is not None} or None
     settings = load_settings({key: value for key, value in given.items() if value is not None}, config)
     _configure_logs(settings.log_level)
-    run_server(settings)
+    if code := run_server(settings):
+        raise typer.Exit(code)
 
 
 def _node(number: int, text: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ _INPUTS: Final = (
     ("priority", "INT32"),
     ("deadline_s", "FP64"),
     ("lora_name", "BYTES"),
+    ("prompt_token_ids", "INT32"),
 )
 _OUTPUTS: Final = (
     ("text_output", "BYTES"),

@@ -1,10 +1,11 @@
 """The gateway's metrics. Labels come from closed sets: configured names and enums, never anything a caller sent."""
 
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+Merged = Literal["sum", "min", "max"]
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 _FIRST_TOKEN_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -37,11 +38,14 @@ class GatewayMetrics:
         self._traffic()
         self._generation()
         self._queue_and_nodes()
+        self._admission()
+        self._replays()
         self._guard()
-        self._build = Info("weir_gateway_build", "Version of the running code.", registry=registry)
+        self._edge()
+        self._build = self._gauge("build_info", "1; version of the running code.", ("version",), merged="max")
 
     def set_build(self, version: str) -> None:
-        self._build.info({"version": version})
+        self._build(version).set(1)
 
     def _traffic(self) -> None:
         self.requests = self._counter(
@@ -57,7 +61,9 @@ class GatewayMetrics:
         self.stream_aborted = self._counter(
             "stream_aborted_total", "Answers cut short: client, upstream or drain.", ("side",)
         )
-        self.draining = Gauge("weir_gateway_draining", "1 while shutting down.", registry=self.registry)
+        self.draining = Gauge(
+            "weir_gateway_draining", "1 while shutting down.", registry=self.registry, multiprocess_mode="max"
+        )
 
     def _generation(self) -> None:
         by_pool = ("model", "backend")
@@ -83,8 +89,35 @@ class GatewayMetrics:
             "upstream_errors_total", "Failed attempts: timeout, connect, overload, protocol.", ("backend", "reason")
         )
         self.upstream_retries = self._counter("upstream_retries_total", "Further attempts.", ("backend",))
-        self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",))
-        self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",))
+        self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
+        self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
+
+    def _admission(self) -> None:
+        self.queue_tokens = Gauge(
+            "weir_gateway_queue_tokens", "Tokens that waiting requests may take.", registry=self.registry
+        )
+        self.admission_limit = Gauge(
+            "weir_gateway_admission_limit", "Requests that may run at once, as learned.", registry=self.registry
+        )
+        self.admission_refused = self._counter(
+            "admission_refused_total",
+            "Requests not let in: key (its own bound), system (queue full), hopeless, timeout, deadline.",
+            ("reason",),
+        )
+        self.wasted_tokens = self._counter(
+            "wasted_tokens_total",
+            "Generated tokens that nobody got: client (left), drain, deadline, guard, error.",
+            ("reason",),
+        )
+
+    def _replays(self) -> None:
+        self.attempts = self._counter(
+            "idempotent_attempts_total", "Further attempts of one request: waited, replayed, refused.", ("outcome",)
+        )
+        self.cache_requests = self._counter(
+            "cache_requests_total", "Requests that the response cache could answer: hit, miss.", ("result",)
+        )
+        self.cache_bytes = Gauge("weir_gateway_cache_bytes", "Size of the response cache.", registry=self.registry)
 
     def _guard(self) -> None:
         self.guard_verdicts = self._counter(
@@ -101,11 +134,23 @@ class GatewayMetrics:
             registry=self.registry,
         )
 
+    def _edge(self) -> None:
+        self.refused_early = self._counter(
+            "refused_early_total",
+            "Connections cut because of how a request was sent or its answer not read.",
+            ("reason",),
+        )
+        self.reloads = self._counter(
+            "config_reloads_total", "Attempts to read policy and releases again: applied or refused.", ("result",)
+        )
+
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Family[Counter]:
         return Family(Counter(f"weir_gateway_{name}", text, labels, registry=self.registry))
 
-    def _gauge(self, name: str, text: str, labels: Sequence[str]) -> Family[Gauge]:
-        return Family(Gauge(f"weir_gateway_{name}", text, labels, registry=self.registry))
+    def _gauge(self, name: str, text: str, labels: Sequence[str], *, merged: Merged = "sum") -> Family[Gauge]:
+        """`merged`: how the values of several workers become one."""
+        gauge = Gauge(f"weir_gateway_{name}", text, labels, registry=self.registry, multiprocess_mode=merged)
+        return Family(gauge)
 
     def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Family[Histogram]:
         return Family(Histogram(f"weir_gateway_{name}", text, labels, buckets=buckets, registry=self.registry))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from weir.contracts.errors import OverloadedError, ValidationError, WeirError
 from weir.contracts.request import SamplingParams
 from weir.gateway.generation import Ask, Generation, RequestContext
-from weir.gateway.refusals import UnreadableBodyError
+from weir.gateway.json_body import parse_json
 from weir.gateway.streams import Collected
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ STREAM_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-_UNREADABLE = frozenset({"json_invalid", "finite_number", "string_unicode"})
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -104,14 +103,12 @@ def decoded(model: type[Body], body: bytes) -> Body:
         UnreadableBodyError: it is not JSON that can be represented.
         ValidationError: a field is missing, of the wrong type or out of bounds. Neither message quotes the body.
     """
+    value = parse_json(body)
     try:
-        return model.model_validate_json(body)
+        return model.model_validate(value)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = _location(first["loc"])
-        if first["type"] in _UNREADABLE:
-            where = f"`{field}`: " if field else ""
-            raise UnreadableBodyError(f"{where}the body is not valid JSON text", field or None) from None
         raise ValidationError(_named(field, first["msg"]), field or None) from None
 
 

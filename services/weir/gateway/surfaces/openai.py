@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from weir.contracts.errors import ValidationError, WeirError
+from weir.contracts.errors import BackendError, ValidationError, WeirError
 from weir.contracts.events import Finished, FinishReason, Token, Usage
 from weir.contracts.request import GenerateRequest, ToolUse
 from weir.gateway.generation import Ask, Generation, RequestContext
-from weir.gateway.streams import Collected, merged
+from weir.gateway.streams import Collected, Started, merged
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
 from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of, tool_use_of
 from weir.gateway.surfaces.openai_errors import error_event, error_reply
@@ -21,6 +21,7 @@ from weir.gateway.surfaces.openai_logprobs import chat_logprobs
 from weir.gateway.surfaces.openai_wire import choices_of, grammar_of, model_and_adapter, sampling_of
 from weir.gateway.surfaces.tool_calls import Arguments, CallBegun, Content, Part, ToolCallReader
 
+_ROLE = b'{"role":"assistant","content":""}'
 _CUT = frozenset({FinishReason.LENGTH, FinishReason.FILTERED})
 
 
@@ -39,7 +40,7 @@ class ChatSurface:
     def parse(self, body: bytes, context: RequestContext) -> "ChatJob":
         parsed = decoded(ChatBody, body)
         request = _request(parsed, context)
-        asks = tuple(Ask(choice, self.path, context) for choice in choices_of(request, parsed.n or 1))
+        asks = tuple([Ask(choice, self.path, context) for choice in choices_of(request, parsed.n or 1)])
         tops = (parsed.top_logprobs or 0) if parsed.logprobs else None
         return ChatJob(asks, bool(parsed.stream), parsed.with_usage, tops, int(datetime.now(UTC).timestamp()))
 
@@ -56,22 +57,20 @@ def _request(body: ChatBody, context: RequestContext) -> GenerateRequest:
     tool_use, grammar = tool_use_of(body), grammar_of(body, body.response_format)
     if grammar is not None and tool_use is not None and tool_use.must_call:
         raise ValidationError("`response_format`: not beside a `tool_choice` that must be called", "response_format")
-    ours = body.max_completion_tokens is None
-    sampling = sampling_of(
-        body,
-        named="max_tokens" if ours else "max_completion_tokens",
-        max_new_tokens=body.max_tokens if ours else body.max_completion_tokens,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        grammar=grammar,
-    )
-    return GenerateRequest(
-        id=context.id,
-        messages=messages_of(body),
-        sampling=sampling,
-        tool_use=tool_use,
-        return_tokens=bool(body.logprobs),
-        **model_and_adapter(body.model),
-    )
+    more: dict[str, Any] = {} if grammar is None else {"grammar": grammar}
+    if body.logprobs:
+        more["logprobs"] = body.top_logprobs or 0
+    if body.max_completion_tokens is None:
+        sampling = sampling_of(body, max_new_tokens=body.max_tokens, **more)
+    else:
+        more["max_new_tokens"] = body.max_completion_tokens
+        sampling = sampling_of(body, named="max_completion_tokens", **more)
+    fields: dict[str, Any] = model_and_adapter(body.model)
+    if tool_use is not None:
+        fields["tool_use"] = tool_use
+    if body.logprobs:
+        fields["return_tokens"] = True
+    return GenerateRequest(id=context.id, messages=messages_of(body), sampling=sampling, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +84,39 @@ class ChatJob:
     created: int
 
     def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
-        choices = [
+        body = self._envelope(generations[0], "chat.completion")
+        body["choices"] = [
             self._choice(number, generation, answer)
             for number, (generation, answer) in enumerate(zip(generations, answers, strict=True))
         ]
         usages = [answer.finished.usage for answer in answers]
-        body = self._envelope(generations[0], "chat.completion")
-        body |= {"choices": choices, "usage": usage_of(usages[:1], usages)}
+        body["usage"] = usage_of(usages[:1], usages)
         return Reply(200, JSON_HEADERS, orjson.dumps(body))
 
     def stream_headers(self, generations: Sequence[Generation]) -> Headers:  # noqa: ARG002 - the same for every answer
         return STREAM_HEADERS
 
-    async def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
+    def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
         """Yield each choice's role, text and reason, then the usage if asked for, and `[DONE]`."""
-        frames = Frames(
-            self._envelope(generations[0], "chat.completion.chunk"), delta=b"delta", with_usage=self.with_usage
-        )
-        for index in range(len(generations)):
-            yield frames.chunk(index, b'{"role":"assistant","content":""}')
+        envelope = self._envelope(generations[0], "chat.completion.chunk")
+        frames = Frames(envelope, delta=b"delta", with_usage=self.with_usage)
+        is_plain = len(generations) == 1 and self.tops is None and self._tool_use is None
+        return self._plain(frames, generations[0].events) if is_plain else self._full(frames, generations)
+
+    async def _plain(self, frames: Frames, events: Started) -> AsyncGenerator[bytes, None]:
+        """One answer of text alone: what nearly everybody asks for, and the shortest way."""
+        head, tail, dumps = frames.head(0) + b'{"content":', b"}" + frames.tail, orjson.dumps
+        yield frames.chunk(0, _ROLE)
+        async for event in events:
+            if isinstance(event, Finished):
+                yield frames.end(0, b"{}", REASONS[event.reason]) + self._last(frames, [event.usage])
+                return
+            if event.text:
+                yield head + dumps(event.text) + tail
+        raise BackendError("the answer ended without saying why")
+
+    async def _full(self, frames: Frames, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
+        yield b"".join(frames.chunk(index, _ROLE) for index in range(len(generations)))
         readers = [self._reader(generation) for generation in generations]
         usages: list[Usage] = []
         async for index, event in merged([generation.events for generation in generations]):
@@ -111,13 +124,15 @@ class ChatJob:
             if isinstance(event, Finished):
                 usages.append(event.usage)
                 yield self._end(frames, index, reader, event)
-            elif reader is not None:
-                parts = reader.feed(event.text)
-                if frame := self._frames_of(frames, index, parts, event.tokens):
-                    yield frame
-            elif event.text or (self.tops is not None and event.tokens):
-                yield frames.chunk(index, b'{"content":%b}' % orjson.dumps(event.text), self._logprobs(event.tokens))
-        yield frames.usage(usage_of(usages[:1], usages)) + DONE if self.with_usage else DONE
+                continue
+            text = [Content(event.text)] if event.text else []
+            parts = text if reader is None else reader.feed(event.text)
+            if frame := self._frames_of(frames, index, parts, event.tokens):
+                yield frame
+        yield self._last(frames, usages)
+
+    def _last(self, frames: Frames, usages: Sequence[Usage]) -> bytes:
+        return frames.usage(usage_of(usages[:1], usages)) + DONE if self.with_usage else DONE
 
     def _end(self, frames: Frames, index: int, reader: ToolCallReader | None, event: Finished) -> bytes:
         if reader is None:
@@ -134,18 +149,16 @@ class ChatJob:
         )
 
     def _choice(self, number: int, generation: Generation, answer: Collected) -> dict[str, Any]:
+        reason = answer.finished.reason
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-        reader, calls = self._reader(generation), 0
+        said = REASONS[reason]
+        reader = None if self._tool_use is None else self._reader(generation)
         if reader is not None:
-            parts = [*reader.feed(answer.text), *reader.flush(is_cut=answer.finished.reason in _CUT)]
+            parts = [*reader.feed(answer.text), *reader.flush(is_cut=reason in _CUT)]
             message |= _message(parts)
-            calls = reader.calls
-        return {
-            "index": number,
-            "message": message,
-            "logprobs": self._logprobs(answer.tokens),
-            "finish_reason": _reason(answer.finished.reason, calls),
-        }
+            said = _reason(reason, reader.calls)
+        logprobs = None if self.tops is None else self._logprobs(answer.tokens)
+        return {"index": number, "message": message, "logprobs": logprobs, "finish_reason": said}
 
     def _reader(self, generation: Generation) -> ToolCallReader | None:
         use, form = self._tool_use, generation.model.prompts.tool_format

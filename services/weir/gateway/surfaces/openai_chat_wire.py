@@ -123,25 +123,22 @@ def _tool(given: FunctionDefinition) -> Tool:
 
 
 def _message(number: int, message: ChatMessage) -> Message:
-    where = f"messages.{number}"
+    content = message.content or ""
+    if isinstance(content, list):
+        content = "".join(_text(number, part) for part in content)
+    role = "system" if message.role == "developer" else message.role
+    if role == "tool" or message.tool_calls or message.tool_call_id or message.name:
+        return _tool_turn(f"messages.{number}", message, Message(role=role, content=content))
+    return Message(role=role, content=content)
+
+
+def _tool_turn(where: str, message: ChatMessage, turn: Message) -> Message:
     if message.role == "tool" and message.tool_call_id is None:
         raise ValidationError(f"`{where}.tool_call_id`: a tool message names the call it answers", where)
     if message.tool_calls and message.role != "assistant":
         raise ValidationError(f"`{where}.tool_calls`: only an assistant calls tools", f"{where}.tool_calls")
-    if isinstance(message.content, list):
-        content = "".join(_text(where, part) for part in message.content)
-    else:
-        content = message.content or ""
-    role = "system" if message.role == "developer" else message.role
-    if not (message.tool_calls or message.tool_call_id or message.name):
-        return Message(role=role, content=content)
-    return Message(
-        role=role,
-        content=content,
-        tool_calls=tuple(_call(f"{where}.tool_calls.{i}", call) for i, call in enumerate(message.tool_calls or ())),
-        tool_call_id=message.tool_call_id,
-        name=message.name,
-    )
+    calls = tuple(_call(f"{where}.tool_calls.{i}", call) for i, call in enumerate(message.tool_calls or ()))
+    return turn.model_copy(update={"tool_calls": calls, "tool_call_id": message.tool_call_id, "name": message.name})
 
 
 def _call(where: str, call: ChatToolCall) -> ToolCall:
@@ -155,7 +152,7 @@ def _call(where: str, call: ChatToolCall) -> ToolCall:
     return ToolCall(id=call.id, name=call.function.name, arguments=orjson.dumps(arguments).decode())
 
 
-def _text(where: str, part: ContentPart) -> str:
+def _text(number: int, part: ContentPart) -> str:
     if part.type != "text":
-        raise UnsupportedError(f"{where}.content", "only content parts of type `text` are supported yet")
+        raise UnsupportedError(f"messages.{number}.content", "only content parts of type `text` are supported yet")
     return part.text or ""

@@ -135,10 +135,6 @@ class Completion(_Envelope):
     usage: Usage | None = None
 
 
-class NoEmbeddings(BaseModel):
-    """Never sent: no release that Weir makes gives embeddings."""
-
-
 class ErrorObject(_Answer):
     message: str
     type: str

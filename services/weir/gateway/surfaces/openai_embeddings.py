@@ -5,20 +5,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from weir.contracts.errors import RequestRejectedError, WeirError
+from weir.contracts.errors import WeirError
 from weir.gateway.generation import RequestContext
+from weir.gateway.refusals import ModelNotSupportedError
 from weir.gateway.surfaces.base import Job, Reply, Wire, decoded
 from weir.gateway.surfaces.openai_errors import error_event, error_reply
-
-
-class ModelNotSupportedError(RequestRejectedError):
-    """The model is there, but does not do this."""
-
-    code = "model_not_supported"
-
-    def __init__(self) -> None:
-        super().__init__("this model generates text; it gives no embeddings")
-        self.field = "model"
 
 
 class EmbeddingBody(Wire):
@@ -43,7 +34,7 @@ class EmbeddingSurface:
 
     def parse(self, body: bytes, context: RequestContext) -> Job:  # noqa: ARG002 - refused whoever asks
         decoded(EmbeddingBody, body)
-        raise ModelNotSupportedError
+        raise ModelNotSupportedError("this model generates text; it gives no embeddings")
 
     def error(self, error: WeirError) -> Reply:
         return error_reply(error)

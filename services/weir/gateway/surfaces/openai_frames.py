@@ -1,5 +1,6 @@
 """Frames of OpenAI's streams: only what differs from chunk to chunk is encoded per chunk."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -21,48 +22,40 @@ class Frames:
 
     def __init__(self, envelope: dict[str, Any], *, delta: bytes, with_usage: bool) -> None:
         """`delta`: the field of a choice that holds its news, `delta` or `text`."""
-        begun = orjson.dumps(envelope)[:-1]
-        self._begun = begun
-        self._delta = b',"%b":' % delta
-        self._head = b'data: %b,"choices":[{"index":' % begun
-        self._tail = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
-        self._plain_tail = b',"logprobs":null,"finish_reason":null' + self._tail
-        self._heads = [self._head_of(0)]
-
-    def _head_of(self, index: int) -> bytes:
-        return b"%b%d%b" % (self._head, index, self._delta)
+        self._begun = orjson.dumps(envelope)[:-1]
+        self._delta = delta
+        self._heads: list[bytes] = []
+        self._close = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
+        self.tail = b',"logprobs":null,"finish_reason":null' + self._close
 
     def head(self, index: int) -> bytes:
+        """Return what stands before a choice's news; `tail` stands behind it."""
         while index >= len(self._heads):
-            self._heads.append(self._head_of(len(self._heads)))
+            place = b'data: %b,"choices":[{"index":%d,"%b":' % (self._begun, len(self._heads), self._delta)
+            self._heads.append(place)
         return self._heads[index]
 
-    def chunk(self, index: int, delta: bytes, logprobs: Any = None) -> bytes:
+    def chunk(self, index: int, news: bytes, logprobs: Any = None) -> bytes:
         if logprobs is None:
-            return self.head(index) + delta + self._plain_tail
-        return b'%b%b,"logprobs":%b,"finish_reason":null%b' % (
-            self.head(index),
-            delta,
-            orjson.dumps(logprobs),
-            self._tail,
-        )
+            return self.head(index) + news + self.tail
+        scores = orjson.dumps(logprobs)
+        return b'%b%b,"logprobs":%b,"finish_reason":null%b' % (self.head(index), news, scores, self._close)
 
-    def end(self, index: int, delta: bytes, reason: str) -> bytes:
-        return b'%b%b,"logprobs":null,"finish_reason":"%b"%b' % (self.head(index), delta, reason.encode(), self._tail)
+    def end(self, index: int, news: bytes, reason: str) -> bytes:
+        return b'%b%b,"logprobs":null,"finish_reason":"%b"%b' % (self.head(index), news, reason.encode(), self._close)
 
     def usage(self, usage: dict[str, int]) -> bytes:
         return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._begun, orjson.dumps(usage))
 
 
-def usage_of(prompts: list[Usage], answers: list[Usage]) -> dict[str, int]:
+def usage_of(prompts: Sequence[Usage], answers: Sequence[Usage]) -> dict[str, int]:
     """Add up; a prompt with several answers counts once."""
-    prompt_tokens = sum(usage.prompt_tokens for usage in prompts)
-    completion_tokens = sum(usage.completion_tokens for usage in answers)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
+    read = written = 0
+    for usage in prompts:
+        read += usage.prompt_tokens
+    for usage in answers:
+        written += usage.completion_tokens
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
 def likelihood(answer: Collected) -> float:

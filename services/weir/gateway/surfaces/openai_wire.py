@@ -1,7 +1,8 @@
 """What the bodies of OpenAI's text APIs have in common: sampling, streaming, the form of the answer."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 import pydantic
 from pydantic import Field, TypeAdapter
@@ -83,31 +84,36 @@ class ResponseFormat(Wire):
     value: dict[str, Any] | str | None = None
 
 
-def sampling_of(body: Sampled, **more: Any) -> SamplingParams:
-    """Translate the parameters; `more` are `SamplingParams` that the APIs name differently.
+def _stops(given: str | list[str] | None) -> tuple[str, ...]:
+    stops = [given] if isinstance(given, str) else given or []
+    if len(stops) > MAX_STOPS:
+        raise ValidationError(f"`stop` supports up to {MAX_STOPS} stop sequences. Given: {len(stops)}", "stop")
+    if any(len(stop) > MAX_STOP_CHARS for stop in stops):
+        raise ValidationError(f"`stop`: a stop sequence has at most {MAX_STOP_CHARS} characters", "stop")
+    return tuple(stop for stop in stops if stop)
+
+
+_SAMPLED: Final = frozenset(Sampled.model_fields)
+_OURS: Final = {"min_tokens": "min_new_tokens"}
+_READ: Final[dict[str, Callable[[Any], Any]]] = {
+    "stop": _stops,
+    "top_k": lambda top_k: max(top_k, 0),  # vLLM's -1 means all as well
+    "seed": lambda seed: seed % _SEEDS,
+}
+
+
+def sampling_of(body: Sampled, *, named: str = "max_tokens", **more: Any) -> SamplingParams:
+    """Translate what was given; `more` are `SamplingParams` that the APIs name differently, `named` its token limit.
 
     Raises:
         ValidationError: one is out of bounds.
     """
-    renamed = {"max_new_tokens": more.pop("named", "max_tokens"), "min_new_tokens": "min_tokens"}
-    return sampling(
-        renamed=renamed,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=max(body.top_k, 0) if body.top_k is not None else None,  # vLLM's -1 means all as well
-        min_p=body.min_p,
-        typical_p=body.typical_p,
-        frequency_penalty=body.frequency_penalty,
-        presence_penalty=body.presence_penalty,
-        repetition_penalty=body.repetition_penalty,
-        logit_bias=body.logit_bias or None,
-        seed=body.seed % _SEEDS if body.seed is not None else None,
-        stop=_stops(body.stop),
-        stop_token_ids=body.stop_token_ids,
-        min_new_tokens=body.min_tokens,
-        ignore_eos=body.ignore_eos,
-        **more,
-    )
+    for name in _SAMPLED & body.model_fields_set:
+        value = getattr(body, name)
+        if value is not None:
+            read = _READ.get(name)
+            more[_OURS.get(name, name)] = value if read is None else read(value)
+    return sampling(renamed={"max_new_tokens": named, "min_new_tokens": "min_tokens"}, **more)
 
 
 def grammar_of(body: Asked, given: ResponseFormat | None = None) -> Grammar | None:
@@ -116,8 +122,10 @@ def grammar_of(body: Asked, given: ResponseFormat | None = None) -> Grammar | No
     Raises:
         ValidationError: it is none, or there is more than one.
     """
-    field, wanted = read_grammar({name: getattr(body, name) for name in _VLLM}, "")
     form = _form(given) if given is not None else None
+    if body.model_fields_set.isdisjoint(_VLLM):
+        return form
+    field, wanted = read_grammar({name: getattr(body, name) for name in _VLLM}, "")
     if wanted is None:
         return form
     if form is not None:
@@ -172,15 +180,6 @@ def _grammar(field: str, value: dict[str, Any]) -> Grammar:
         raise ValidationError(f"`{field}`: {first['msg']}", field) from None
 
 
-def _stops(given: str | list[str] | None) -> tuple[str, ...]:
-    stops = [given] if isinstance(given, str) else given or []
-    if len(stops) > MAX_STOPS:
-        raise ValidationError(f"`stop` supports up to {MAX_STOPS} stop sequences. Given: {len(stops)}", "stop")
-    if any(len(stop) > MAX_STOP_CHARS for stop in stops):
-        raise ValidationError(f"`stop`: a stop sequence has at most {MAX_STOP_CHARS} characters", "stop")
-    return tuple(stop for stop in stops if stop)
-
-
 def model_and_adapter(name: str | None) -> dict[str, str | None]:
     """Read `model` or `model:adapter`, as `/v1/models` lists them, into fields of a `GenerateRequest`.
 
@@ -201,7 +200,7 @@ def model_and_adapter(name: str | None) -> dict[str, str | None]:
 
 def choices_of(request: GenerateRequest, count: int) -> list[GenerateRequest]:
     """Return `count` requests that differ in their ids and, when there is one, in their seeds."""
-    return [request, *(_other(request, number) for number in range(1, count))]
+    return [request] if count == 1 else [request, *(_other(request, number) for number in range(1, count))]
 
 
 def _other(request: GenerateRequest, number: int) -> GenerateRequest:

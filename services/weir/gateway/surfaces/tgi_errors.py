@@ -3,24 +3,31 @@
 import orjson
 
 from weir.asgi.body import BodyTooLargeError, BodyTooSlowError
+from weir.asgi.limits import HeadTooLargeError, HeadTooSlowError, MalformedRequestError
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     RequestRejectedError,
     UnknownModelError,
     WeirError,
 )
-from weir.gateway.refusals import UnknownAdapterError
+from weir.gateway.refusals import AttemptRunningError, UnknownAdapterError
 from weir.gateway.surfaces.base import JSON_HEADERS, Reply, retry_after
 
 # The first that fits. Never 400, which huggingface_hub takes for another kind of server.
 _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (BodyTooLargeError, 413, "validation"),
     (BodyTooSlowError, 408, "validation"),
+    (MalformedRequestError, 400, "validation"),  # no client of TGI makes such a request
+    (HeadTooLargeError, 431, "validation"),
+    (HeadTooSlowError, 408, "validation"),
     (UnknownAdapterError, 422, "validation"),
     (UnknownModelError, 404, "validation"),
     (RequestRejectedError, 422, "validation"),
+    (AttemptRunningError, 409, "conflict"),
+    (DeadlineExceededError, 504, "deadline_exceeded"),
     (BackendUnavailableError, 503, "overloaded"),
     (BackendError, 424, "generation"),
 )

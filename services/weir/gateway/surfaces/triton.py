@@ -19,7 +19,7 @@ from weir.gateway.surfaces.limits import MAX_LOGIT_BIAS, MAX_STOP_CHARS, MAX_STO
 from weir.oip.wire import AnswerWriter, NodeCall, parse_call
 
 # What other parts call a field, and what it is called here.
-_FIELDS = {"grammar": "structured_outputs", "adapter": "lora_name"}
+_FIELDS = {"grammar": "structured_outputs", "adapter": "lora_name", "`prompt`": "prompt_token_ids"}
 
 
 class TritonBody(Wire):
@@ -38,6 +38,7 @@ class TritonBody(Wire):
     return_num_input_tokens: bool | None = None
     return_num_output_tokens: bool | None = None
     return_tokens: bool | None = Field(default=None, description="ids, texts and log-probabilities")
+    prompt_token_ids: list[int] | None = Field(default=None, description="read in place of `text_input`, as they are")
     lora_name: str | None = Field(default=None, description="one of the release's adapters")
     deadline_s: float | None = None
     priority: int | None = None
@@ -71,7 +72,7 @@ class TritonSurface:
         # What a caller's salt may share is for the gateway to say; priority and deadline go through the context.
         request = request.model_copy(update={"cache_salt": None, "priority": 0, "deadline_s": None})
         is_stream = self.streams if call.stream is None else call.stream
-        ask = Ask(request, self.path, context, version=_version(self.version))
+        ask = Ask(request, self.path, context, version=_version(self.version), is_raw=bool(request.prompt_ids))
         return TritonJob(ask, call, is_stream)
 
     def error(self, error: WeirError) -> Reply:

@@ -1,0 +1,13 @@
+"""Settings of processes and ports."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EdgeSettings(BaseModel):
+    """How the gateway meets the outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(default=1, ge=1, le=256, description="processes; each uses one core and has its own bounds")
+    admin_host: str = Field(default="127.0.0.1", description="address of `/metrics` and `/admin/...`")
+    admin_port: int | None = Field(default=None, ge=0, le=65535, description="none: the one after `port`; 0: off")

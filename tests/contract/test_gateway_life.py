@@ -1,0 +1,322 @@
+"""A gateway's life as a process: workers, metrics, reload, drain."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.support.gateway import answer, running
+from tests.support.oip_node import OipNode
+from tests.support.process import GatewayProcess, free_port, gateway_process
+from tests.support.prompt_release import make_prompt_release
+
+from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+
+CANARY = "canary-7f3a"
+END = Finished(FinishReason.EOS, Usage(5, 40))
+STREAM = (*(step for _ in range(40) for step in (TokenChunk("一 "), 0.03)), END)
+DONE = {"backend": "cpu", "code": "200", "model": "faq", "route": "/generate"}
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    return make_prompt_release(tmp_path / "releases")
+
+
+@pytest.fixture
+def node() -> OipNode:
+    return OipNode(answer("ok"))
+
+
+@pytest.fixture
+def node_url(node: OipNode) -> Iterator[str]:
+    with running(node) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def ask(port: int, path: str = "/generate", text: str = "?") -> tuple[int, bytes]:
+    """One request on a connection of its own."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=15)) as connection:
+        connection.request("POST", path, json.dumps({"inputs": text}), {"content-type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+class Load:
+    """Clients that keep asking; `wrong` is everything but a 200."""
+
+    def __init__(self, port: int, clients: int = 4) -> None:
+        self._port = port
+        self._stop = threading.Event()
+        self.done, self.wrong = 0, []  # type: ignore[var-annotated]
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                status, body = ask(self._port)
+                if status == 200:
+                    self.done += 1
+                else:
+                    self.wrong.append((status, body))
+            except OSError as error:
+                self.wrong.append(error)
+            except http.client.HTTPException as error:
+                self.wrong.append(error)
+
+
+def test_metrics_have_their_own_port_and_closed_labels(release: Path, node_url: str, tmp_path: Path) -> None:
+    with gateway_process(release, node_url, tmp_path) as weir:
+        assert ask(weir.port, text=CANARY)[0] == 200
+        assert ask(weir.port, f"/{CANARY}")[0] == 404
+        weir.eventually(lambda: weir.metric("requests_total", **DONE) == 1)
+        status, text = weir.ask("/metrics", admin=True)
+
+        assert weir.status("/metrics") == 404
+        assert weir.status("/livez", admin=True) == 200
+        assert weir.status("/generate", admin=True, method="POST") == 404
+
+    assert status == 200
+    assert 'weir_gateway_build_info{version="' in text
+    assert CANARY not in text
+    assert _histograms_are_sound(text)
+
+
+def _histograms_are_sound(text: str) -> bool:
+    """Buckets grow, the last one is the count."""
+    counts = dict(re.findall(r"^(\w+)_count(?:\{.*\})? (\S+)$", text, re.MULTILINE))
+    assert counts
+    for name in counts:
+        series: dict[str, list[float]] = {}
+        for labels, value in re.findall(rf"^{name}_bucket\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+            series.setdefault(re.sub(r'le="[^"]*",?', "", labels).rstrip(","), []).append(float(value))
+        totals = re.findall(rf"^{name}_count(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
+        for labels, total in totals:
+            assert series[labels] == sorted(series[labels])
+            assert series[labels][-1] == float(total)
+    return True
+
+
+def test_every_documented_metric_of_the_gateway_is_exposed(release: Path, node_url: str, tmp_path: Path) -> None:
+    documented = set(re.findall(r"^\| `(weir_gateway_\w+)` ", Path("docs/api.md").read_text(), re.MULTILINE))
+    with gateway_process(release, node_url, tmp_path) as weir:
+        _, text = weir.ask("/metrics", admin=True)
+    exposed = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    families_with_labels_only = documented - exposed
+
+    assert exposed <= documented
+    assert {"weir_gateway_draining", "weir_gateway_build_info", "weir_gateway_queue_wait_seconds"} <= exposed
+    assert all("{" not in name for name in families_with_labels_only)
+
+
+def test_a_scrape_holds_up_no_stream(release: Path, node: OipNode, node_url: str, tmp_path: Path) -> None:
+    node.script = (*(step for _ in range(150) for step in (TokenChunk("一 "), 0.01)), END)
+    with gateway_process(release, node_url, tmp_path) as weir, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, weir.port, "/generate_stream")
+        time.sleep(0.2)
+        while not asked.done():
+            assert weir.status("/metrics", admin=True) == 200
+        status, body = asked.result()
+
+    assert status == 200
+    assert body.count("一 ".encode()) >= 300  # each token once by itself, and all in the last event
+
+
+def test_the_admin_port_can_be_off_and_the_main_one_never_shows_metrics(
+    release: Path, node_url: str, tmp_path: Path
+) -> None:
+    with gateway_process(release, node_url, tmp_path, "--admin-port", "0") as weir:
+        assert weir.status("/metrics", admin=True) == 0
+        assert weir.status("/metrics") == 404
+
+
+def test_a_taken_admin_port_is_named(release: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "weir.gateway", "--node", "http://127.0.0.1:1", "--release", str(release)]
+        command += ["--port", str(free_port()), "--admin-port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert f"port {port} on 127.0.0.1 is in use; choose another one with --admin-port" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
+    release: Path, node_url: str, tmp_path: Path, workers: int
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nid: a\ninput:\n  - {id: one, action: block, terms: [apple]}\n")
+    flags = ("--guard", str(policy), "--workers", str(workers))
+    with gateway_process(release, node_url, tmp_path, *flags) as weir, Load(weir.port) as load:
+        assert ask(weir.port, text="apple pie")[0] == 422
+        policy.write_text("version: 1\nid: b\ninput:\n  - {id: two, action: block, terms: [pear]}\n")
+        make_prompt_release(release.parents[1], version=2)
+        assert weir.status("/admin/reload", admin=True, method="POST") == (200 if workers == 1 else 202)
+        weir.eventually(lambda: weir.metric("config_reloads_total", result="applied") == workers)
+        assert {ask(weir.port, text="apple pie")[0] for _ in range(8)} == {200}
+        assert {ask(weir.port, text="pear pie")[0] for _ in range(8)} == {422}
+
+        policy.write_text("version: 1\nid: c\ninput:\n  - {id: three, action: explode, terms: [plum]}\n")
+        os.kill(weir.process.pid, signal.SIGHUP)
+        weir.eventually(lambda: weir.metric("config_reloads_total", result="refused") == workers)
+        assert ask(weir.port, text="pear pie")[0] == 422
+        if workers == 1:
+            status, reason = weir.ask("/admin/reload", admin=True, method="POST")
+            assert (status, "explode" in reason or "policy.yaml" in reason) == (422, True)
+
+    assert load.wrong == []
+    assert load.done > 20
+    assert '"event": "reload_refused"' in weir.log
+
+
+def test_no_web_page_can_reload(release: Path, node_url: str, tmp_path: Path) -> None:
+    with gateway_process(release, node_url, tmp_path) as weir:
+        with closing(http.client.HTTPConnection("127.0.0.1", weir.admin_port, timeout=5)) as connection:
+            connection.request("POST", "/admin/reload", headers={"origin": "http://evil.example"})
+            assert connection.getresponse().status == 403
+        assert weir.metric("config_reloads_total", result="applied") == 0
+
+
+def test_workers_share_the_port_and_their_counts_are_added(release: Path, node_url: str, tmp_path: Path) -> None:
+    with gateway_process(release, node_url, tmp_path, "--workers", "2") as weir:
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda _: ask(weir.port)[0], range(200)))
+        assert statuses == [200] * 200
+        weir.eventually(lambda: weir.metric("requests_total", **DONE) == 200)
+        assert weir.metric("requests_in_flight", route="/generate") == 0
+        assert weir.metric("node_healthy", node="cpu-0") == 1
+        assert weir.metric("request_duration_seconds_count", model="faq", route="/generate") == 200
+        assert len(weir.children()) == 3  # two workers, and one that answers the admin port
+
+        weir.process.send_signal(signal.SIGTERM)
+        assert weir.process.wait(15) == 0
+
+
+def test_gauges_of_workers_are_added_while_requests_run(
+    release: Path, node: OipNode, node_url: str, tmp_path: Path
+) -> None:
+    node.script = STREAM
+    with (
+        gateway_process(release, node_url, tmp_path, "--workers", "2") as weir,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        asked = [pool.submit(ask, weir.port, "/generate_stream") for _ in range(6)]
+        weir.eventually(lambda: weir.metric("requests_in_flight", route="/generate_stream") == 6, within_s=3)
+        assert [one.result()[0] for one in asked] == [200] * 6
+
+
+def test_a_killed_worker_is_replaced_and_its_counts_stay(release: Path, node_url: str, tmp_path: Path) -> None:
+    with gateway_process(release, node_url, tmp_path, "--workers", "2") as weir:
+        victim = weir.children()[0]
+        with Load(weir.port) as load:
+            weir.eventually(lambda: load.done > 30)
+            os.kill(victim, signal.SIGKILL)
+            weir.eventually(lambda: victim not in weir.children() and len(weir.children()) == 3)
+            so_far = load.done
+            weir.eventually(lambda: load.done > so_far + 30)
+
+        # what the victim had in its hands is lost, and nothing else; an answer it had counted may not have arrived
+        assert len(load.wrong) <= 4
+        weir.eventually(lambda: weir.metric("requests_in_flight", route="/generate") == 0)
+        counted = weir.metric("requests_total", **DONE)
+        assert load.done <= counted <= load.done + len(load.wrong)
+        assert _histograms_are_sound(weir.ask("/metrics", admin=True)[1])
+        assert '"event": "died"' in weir.log
+
+
+def test_workers_that_cannot_start_end_the_gateway_with_their_reason(release: Path, tmp_path: Path) -> None:
+    (release / "model" / "tokenizer.json").write_text("{}")
+    command = [sys.executable, "-m", "weir.gateway", "--node", "http://127.0.0.1:1", "--release", str(release)]
+    command += ["--port", str(free_port()), "--workers", "2", "--admin-port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert "tokenizer.json is not the file its manifest names" in done.stderr
+
+
+def begun_stream(weir: GatewayProcess) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", weir.port), timeout=10)
+    connection.sendall(b'POST /generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}')
+    assert connection.recv(10)
+    return connection
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_lets_streams_end_and_kept_connections_are_told(
+    release: Path, node: OipNode, node_url: str, tmp_path: Path, workers: int
+) -> None:
+    node.script = STREAM
+    with (
+        gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir,
+        closing(http.client.HTTPConnection("127.0.0.1", weir.port, timeout=10)) as kept,
+    ):
+        streams = [begun_stream(weir) for _ in range(4)]
+        kept.request("GET", "/livez")
+        assert kept.getresponse().read()
+        weir.process.send_signal(signal.SIGTERM)
+        weir.eventually(lambda: weir.status("/readyz") == 503, within_s=1)
+        assert weir.metric("draining") == 1
+        kept.request("GET", "/livez")
+        response = kept.getresponse()
+        assert (response.status, response.getheader("connection")) == (200, "close")
+        for stream in streams:
+            with closing(stream):
+                data = b""
+                while part := stream.recv(65536):
+                    data += part
+                assert data.endswith(b"0\r\n\r\n")
+                assert b"generated_text" in data
+        assert weir.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_ends_at_once(
+    release: Path, node: OipNode, node_url: str, tmp_path: Path, workers: int
+) -> None:
+    node.script = (*(step for _ in range(1000) for step in (TokenChunk("一 "), 0.03)), END)
+    with gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir:
+        with closing(begun_stream(weir)):
+            weir.process.send_signal(signal.SIGTERM)
+            weir.eventually(lambda: weir.status("/readyz") == 503, within_s=2)
+            weir.process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            weir.process.wait(10)
+        assert time.monotonic() - began < 2
+
+
+def test_it_is_started_and_live_before_it_is_ready(release: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "weir.gateway", "--node", "http://127.0.0.1:1", "--release", str(release)]
+    port = free_port()
+    log_file = tmp_path / "log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen([*command, "--port", str(port), "--admin-port", "0"], stderr=log)
+    weir = GatewayProcess(process, port, 0, log_file)
+    try:
+        weir.eventually(lambda: weir.status("/startupz") == 200, within_s=30)
+        assert weir.status("/livez") == 200
+        assert weir.status("/readyz") == 503
+    finally:
+        process.kill()
+        process.wait()

@@ -1,4 +1,5 @@
-"""What `Backend` promises, kept by every implementation: scripted, HTTP node, engine in process, real CPU node."""
+"""What `Backend` promises, kept by every implementation: scripted, HTTP node, gRPC node, engine in process, real CPU
+node."""
 
 import asyncio
 import time
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.gateway import answer, running
+from tests.support.grpc_node import GrpcNode as TritonStandIn
+from tests.support.grpc_node import serving
 from tests.support.oip_node import CUT, OipNode
 from tests.support.tiny_release import make_tiny_release
 
 from weir.backends.base import Backend
+from weir.backends.grpc_node import GrpcNode
 from weir.backends.http_node import HttpNode
 from weir.backends.local import LocalBackend
 from weir.backends.scripted import ScriptedBackend
@@ -90,6 +94,15 @@ async def http() -> AsyncIterator[Subject]:
 
 
 @pytest.fixture
+async def grpc() -> AsyncIterator[Subject]:
+    node = TritonStandIn(counting)
+    async with serving(node) as address:
+        backend = GrpcNode("grpc", address, "tiny")
+        yield Subject(backend, lambda steps: setattr(node, "script", steps), lambda: not node.closed_at)
+        await backend.aclose()
+
+
+@pytest.fixture
 async def local(tiny_release: Any) -> AsyncIterator[Subject]:
     engine = tiny_engine(tiny_release)
     engine.start()
@@ -110,12 +123,12 @@ async def node(tiny_release: Any) -> AsyncIterator[Subject]:
     await host.aclose(drain_s=0)
 
 
-@pytest.fixture(params=["scripted", "http", "local", "node"])
+@pytest.fixture(params=["scripted", "http", "grpc", "local", "node"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["scripted", "http"])
+@pytest.fixture(params=["scripted", "http", "grpc"])
 def actor(request: pytest.FixtureRequest) -> Subject:
     """A subject that can be told what to say."""
     return request.getfixturevalue(request.param)

@@ -257,6 +257,19 @@ def test_refusals_are_as_documented_on_every_route(weir: Gateway, schema: Any, p
         check(schema, "post", path, reply)
 
 
+def test_a_refused_key_is_as_documented_on_every_route(weir: Gateway, schema: Any) -> None:
+    keyring = weir.app.access.keyring
+    keyring.has_keys = True
+    try:
+        for path in sorted(ASKS):
+            reply = weir.post(real(path), ASKS[path])
+            assert reply.status == 401
+            assert reply.headers["www-authenticate"] == "Bearer"
+            check(schema, "post", path, reply)
+    finally:
+        keyring.has_keys = False
+
+
 def test_a_blocked_answer_is_as_documented_on_every_route(weir: Gateway, schema: Any, stage: Stage) -> None:
     stage.script = answer("先 ", "炸弹", "后")
     for path in sorted(set(ASKS) - LOCAL):

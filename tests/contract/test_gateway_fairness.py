@@ -19,7 +19,6 @@ from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.gateway.accounting import Accounts
 from weir.gateway.app import GatewayApp
 from weir.gateway.generation import Ask, Generation, RequestContext
-from weir.gateway.ledger import Spent
 from weir.gateway.refusals import KeyBusyError
 from weir.gateway.streams import Collected, collected, merged
 from weir.gateway.surfaces.base import Headers, Reply
@@ -111,7 +110,7 @@ async def test_a_deadline_ends_the_nodes_work(app: GatewayApp, stage: Stage, scr
 
 
 @pytest.mark.parametrize(
-    ("path", "header"), [("/generate", {"x_weir_deadline_ms": "200"}), ("/generate", {"x_request_timeout": "0.2"})]
+    ("path", "header"), [("/generate", {"x_request_timeout_ms": "200"}), ("/generate", {"x_request_timeout": "0.2"})]
 )
 def test_a_deadline_header_is_a_504(release: Path, stage: Stage, path: str, header: dict[str, str]) -> None:
     stage.script = (*LONG, END)
@@ -147,6 +146,18 @@ async def test_tokens_that_nobody_got_are_counted_by_reason(app: GatewayApp, sta
     assert metric(app, "wasted_tokens_total", reason="error") == 2
     assert metric(app, "wasted_tokens_total", reason="client") >= 2
     assert sum(metric(app, "wasted_tokens_total", reason=r) for r in ("deadline", "drain")) == 0
+
+
+async def test_tenants_share_no_cached_answer(release: Path, stage: Stage) -> None:
+    app = build_app(release, [stage.backend], cache_mb=1)
+    await app.service.router.start()
+    try:
+        for caller in (Caller("k1", "shop"), Caller("k2", "bank"), Caller("k3", "shop")):
+            await asked(app, RequestContext(caller.key_id, caller))
+    finally:
+        await app.service.router.aclose()
+
+    assert [request.id for request in stage.backend.calls] == ["k1", "k2"]
 
 
 async def test_a_caller_that_leaves_the_queue_is_gone_at_once(app: GatewayApp, stage: Stage) -> None:
@@ -210,17 +221,17 @@ class Book:
     """A ledger that remembers."""
 
     def __init__(self) -> None:
-        self.reserved: list[tuple[str, str, int]] = []
-        self.settled: list[tuple[Spent, int]] = []
+        self.reserved: list[Generation] = []
+        self.settled: list[Generation] = []
         self.refuses = False
 
-    async def reserve(self, caller: Caller, model: str, tokens: int) -> None:
+    async def reserve(self, generation: Generation) -> None:
         if self.refuses:
             raise KeyBusyError(7)
-        self.reserved.append((caller.key_id, model, tokens))
+        self.reserved.append(generation)
 
-    def settle(self, spent: Spent, reserved_tokens: int) -> None:
-        self.settled.append((spent, reserved_tokens))
+    def settle(self, generation: Generation) -> None:
+        self.settled.append(generation)
 
 
 async def test_the_ledger_is_asked_before_and_told_after(app: GatewayApp, stage: Stage) -> None:
@@ -235,13 +246,13 @@ async def test_the_ledger_is_asked_before_and_told_after(app: GatewayApp, stage:
     with pytest.raises(KeyBusyError):
         await asked(app, RequestContext("refused", caller))
 
-    (fine, reserved), (cut, _), (refused, nothing) = book.settled
-    assert book.reserved[0] == ("k1", "faq", reserved)
-    assert reserved == fine.prompt_tokens + 20
-    assert (fine.status, fine.generated_tokens, fine.caller) == (200, 2, caller)
+    fine, cut, refused = book.settled
+    assert book.reserved == [fine, cut]
+    assert fine.max_new_tokens == 20
+    assert (fine.status, fine.generated_tokens, fine.ask.context.caller) == (200, 2, caller)
     assert fine.prompt_tokens > 0
     assert cut.blocked_by == "bomb"
-    assert (refused.status, refused.prompt_tokens, refused.generated_tokens, nothing) == (429, 0, 0, 0)
+    assert (refused.status, refused.pool, refused.generated_tokens) == (429, "none", 0)
     assert len(stage.backend.calls) == 2
 
 
@@ -250,7 +261,7 @@ class TwoAnswers(TgiSurface):
 
     def parse(self, body: bytes, context: RequestContext) -> "TwoJob":
         job = super().parse(body, context)
-        return TwoJob(job.ask, self.streams)
+        return TwoJob(job.asks[0], self.streams)
 
 
 @dataclass(frozen=True)
@@ -279,7 +290,7 @@ def test_the_answers_of_one_request_need_not_run_at_once(release: Path, stage: S
     stage.script = answer(*(f"w{i} " for i in range(30)))
     app = build_app(release, [stage.backend], max_in_flight=1)
     surface = TwoAnswers("/two", streams=streams)
-    app._hot["/two"] = replace(app._hot["/generate"], surface=surface)
+    app._routes._exact["/two"] = replace(app._routes._exact["/generate"], surface=surface)
     with running(app) as port:
         reply = Gateway("", port, app).post("/two", {"inputs": "?"})
 

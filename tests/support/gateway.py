@@ -20,6 +20,7 @@ from weir.backends.base import Backend
 from weir.backends.scripted import Script, ScriptedBackend
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest
+from weir.gateway.access import Access
 from weir.gateway.app import GatewayApp, assemble
 from weir.gateway.catalog import Catalog
 from weir.gateway.edge import connections
@@ -125,13 +126,22 @@ def answer(
     return play
 
 
-def build_app(release: Path, backends: Sequence[Backend], policy: Policy | None = None, **given: Any) -> GatewayApp:
+def build_app(
+    release: Path,
+    backends: Sequence[Backend],
+    policy: Policy | None = None,
+    *,
+    with_store: bool = False,
+    **given: Any,
+) -> GatewayApp:
     settings = GatewaySettings(
         nodes=[{"name": backend.name, "url": "http://127.0.0.1:1"} for backend in backends], releases=[release], **given
     )
     catalog = Catalog.from_releases(settings.releases)
     metrics = GatewayMetrics(CollectorRegistry())
-    return assemble(settings, catalog, policy or parse_policy(POLICY, "test"), backends, metrics=metrics)
+    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host) if with_store else None
+    policy = policy or parse_policy(POLICY, "test")
+    return assemble(settings, catalog, policy, backends, metrics=metrics, access=access)
 
 
 @contextmanager

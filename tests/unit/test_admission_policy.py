@@ -134,6 +134,7 @@ def one_at_a_time() -> AdmissionPolicy:
 
 
 @given(floods=st.dictionaries(st.sampled_from("bcdef"), st.integers(1, 60), min_size=1), seed=st.integers(0, 999))
+@settings(deadline=None)
 def test_a_newcomer_waits_for_at_most_two_requests_of_every_other_key(floods: dict[str, int], seed: int) -> None:
     policy, dice = one_at_a_time(), random.Random(seed)
     for key, count in floods.items():
@@ -154,7 +155,7 @@ def test_a_newcomer_waits_for_at_most_two_requests_of_every_other_key(floods: di
 
 
 @given(seed=st.integers(0, 999), slots=st.integers(1, 8))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_keys_with_enough_to_do_get_equal_tokens_however_long_their_answers_are(seed: int, slots: int) -> None:
     dice = random.Random(seed)
     policy = AdmissionPolicy(Bounds(running=slots, waiting=10_000, tokens=10_000_000))
@@ -186,8 +187,8 @@ def test_one_key_is_served_in_the_order_of_arrival() -> None:
 
 def test_idle_time_earns_nothing() -> None:
     policy = one_at_a_time()
-    filled(policy, *(work("busy") for _ in range(50)))
-    for _ in range(40):
+    filled(policy, work("rested", 5), *(work("busy") for _ in range(60)))
+    for _ in range(41):
         started = policy.start()
         assert started is not None
         policy.finish(started, 100)
@@ -195,7 +196,7 @@ def test_idle_time_earns_nothing() -> None:
 
     keys = [one.key for one in drained(policy)]
 
-    assert Counter(keys[:20])["busy"] >= 9
+    assert keys[:10] in (["rested", "busy"] * 5, ["busy", "rested"] * 5)
 
 
 def test_a_higher_priority_overtakes_and_a_lower_one_still_gets_its_turn() -> None:

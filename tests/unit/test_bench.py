@@ -87,7 +87,7 @@ def gateway() -> Iterator[http.server.ThreadingHTTPServer]:
 def bench(port: int, *options: str) -> int:
     url = f"http://127.0.0.1:{port}"
     return cli.run(
-        ["bench", "gateway", "--url", url, "--concurrency", "1,2", "--rounds", "1", "--requests", "2", *options]
+        ["bench", "served", "--url", url, "--concurrency", "1,2", "--rounds", "1", "--requests", "2", *options]
     )
 
 
@@ -114,7 +114,7 @@ def test_a_gateway_that_refuses_ends_the_bench(
 
 @pytest.mark.parametrize("url", ["http://example.com", "https://127.0.0.1", "file:///etc"])
 def test_only_this_machine_is_loaded(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["bench", "gateway", "--url", url]) == 2
+    assert cli.run(["bench", "served", "--url", url]) == 2
     assert "--url" in capsys.readouterr().err
 
 

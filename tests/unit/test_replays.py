@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from tests.support.gateway import POLICY
@@ -41,6 +41,7 @@ def said(text: str) -> tuple[GenerationEvent, ...]:
     return (TokenChunk(text, 1, (Token(1, text, -0.1),)), END)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 9_000), max_size=60))
 def test_the_cache_never_holds_more_than_it_may(sizes: list[int]) -> None:
     kept, registry = cache(40_000, Clock())

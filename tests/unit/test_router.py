@@ -12,6 +12,7 @@ from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
+    DeadlineExceededError,
     OverloadedError,
     ValidationError,
     WeirError,
@@ -236,3 +237,36 @@ def test_a_node_that_reappears_gets_its_trial_at_once(breaker: Breaker) -> None:
     open_it(breaker)
     breaker.reappeared()
     assert breaker.state is Circuit.HALF_OPEN
+
+
+async def test_retries_stop_when_a_tenth_of_the_requests_has_been_tried_again() -> None:
+    house = House([(BackendError("odd"),)], [(BackendError("odd"),)])
+
+    for _ in range(100):
+        for node in house.nodes:
+            node.breaker.succeeded()
+        with pytest.raises(BackendError):
+            await house.ask()
+
+    retries = house.value("upstream_retries_total", backend="cpu")
+    assert retries is not None
+    assert 10 <= retries <= 20  # a reserve of ten, and a tenth of a hundred requests
+    assert sum(len(backend.calls) for backend in house.backends) == 100 + retries
+    assert house.value("retry_budget_exhausted_total") == 100 - retries
+
+
+async def test_a_node_is_told_what_is_left_of_the_deadline_and_nothing_is_tried_after_it() -> None:
+    house = House([(0.02, BackendError("odd"))], [OK])
+    asked = ASKED.model_copy(update={"deadline_s": 5.0})
+
+    await house.router.open(asked, timeout_s=1)
+
+    first, second = [backend.calls[0].deadline_s for backend in house.backends]
+    assert first is not None
+    assert second is not None
+    assert second < first - 0.02 < 5
+
+    late = House([(0.05, BackendError("odd"))], [OK])
+    with pytest.raises(DeadlineExceededError):
+        await late.router.open(ASKED.model_copy(update={"deadline_s": 0.04}), timeout_s=1)
+    assert late.backends[1].calls == []

@@ -40,14 +40,15 @@ class ConnectionFactory:
     on_refused: Callable[[str], None] = lambda _: None
     is_leaving: bool = False
 
-    def __call__(
-        self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
-    ) -> "HttpConnection":
+    def __call__(self, config: Any, server_state: Any, app_state: dict[str, Any], **_: Any) -> "HttpConnection":
         return HttpConnection(self, config.loaded_app, server_state, app_state)
 
 
 class HttpConnection(asyncio.Protocol):
-    """The transport's and the parser's callbacks. `_reading` is parsed, `_running` is answered, `_queue` comes next."""
+    """The transport's and the parser's callbacks. `_reading` is parsed, `_running` is answered, `_queue` comes next.
+
+    A client that ends its sending side cannot be told from one that hung up: the connection closes (asyncio's default).
+    """
 
     def __init__(self, factory: ConnectionFactory, app: App, server_state: Any, app_state: dict[str, Any]) -> None:
         self._factory = factory
@@ -98,9 +99,6 @@ class HttpConnection(asyncio.Protocol):
         self.resume_writing()
         self._parser = None
 
-    def eof_received(self) -> None:
-        """Return None: the transport closes. A client that will not send cannot be told from one that hung up."""
-
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             self._discard(len(data))
@@ -120,7 +118,7 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._malformed(str(error))
+            self._refuse(MalformedRequestError(str(error)))
 
     def _stay(self, rest: bytes) -> None:
         """Pass over the offer of another protocol, as the standard allows: some clients make it with every request.
@@ -186,7 +184,7 @@ class HttpConnection(asyncio.Protocol):
             url = httptools.parse_url(self._url)
             path = url.path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, AttributeError, UnicodeDecodeError):
-            self._malformed("the request target is no path")
+            self._refuse(MalformedRequestError("the request target is no path"))
             return
         self._begin(path, url)
 
@@ -239,9 +237,6 @@ class HttpConnection(asyncio.Protocol):
         task = self._loop.create_task(cycle.run(app or self._app))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
-
-    def _malformed(self, reason: str) -> None:
-        self._refuse(MalformedRequestError(reason))
 
     def _refuse(self, error: RequestRejectedError) -> None:
         """End the connection with `error`: in place of the rest of a body, or as a response of its own, in its turn."""
@@ -329,7 +324,7 @@ class HttpConnection(asyncio.Protocol):
                 self._refuse(BodyTooSlowError(self._limits.body_timeout_s))
                 self._settle()
             case _:
-                self._transport.close()
+                self._end()
 
     def _unread(self) -> None:
         """The client has not read for too long: whatever is written for it is dropped."""
@@ -343,9 +338,15 @@ class HttpConnection(asyncio.Protocol):
         if self._unparsed <= _LINGER_BYTES:
             return
         if self._wait is Wait.CLOSE:
-            self._transport.close()
+            self._end()
         else:
             self._settle()
+
+    def _end(self) -> None:
+        """Close, and not wait for ever until a client has read what is left for it."""
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(self._limits.write_timeout_s, self._transport.abort)
 
     # for cycles
 
@@ -355,8 +356,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def default_headers(self) -> Headers:
-        headers: Headers = self._server_state.default_headers
-        return headers
+        return cast("Headers", self._server_state.default_headers)
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -393,7 +393,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_deaf = True
         self._queue.clear()
         if is_heard or not self._transport.can_write_eof():
-            self._transport.close()
+            self._end()
             return
         self._unparsed = 0
         self._transport.write_eof()

@@ -1,43 +1,23 @@
 """A node over HTTP: Open Inference Protocol v2, generate extension, server-sent events."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
-import aiohttp
 import orjson
 
-from weir.contracts.errors import (
-    BackendError,
-    BackendTimeoutError,
-    BackendUnavailableError,
-    DeadlineExceededError,
-    OverloadedError,
-    ReleaseError,
-    ValidationError,
-)
-from weir.contracts.events import (
-    Finished,
-    FinishReason,
-    GenerationEvent,
-    PromptToken,
-    Token,
-    TokenChunk,
-    TopToken,
-    Usage,
-)
-from weir.contracts.grammar import Grammar, JsonObject, JsonSchema, OneOf, Regex
-from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.backends.answer import AnswerReader, failure
+from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
+from weir.backends.oip import extensions, sampling_parameters
+from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
+from weir.contracts.events import GenerationEvent
+from weir.contracts.request import GenerateRequest
 
-_JSON = {"content-type": "application/json"}
-_MAX_EVENT_BYTES = 1 << 20
-_PROBE_TIMEOUT_S = 1.0
-_LOAD_TIMEOUT_S = 600.0
-_THEIRS = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}
-_ALWAYS = frozenset(
-    {"max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop", "ignore_eos"}
-)
-_REASONS = {reason.value: reason for reason in FinishReason}
+_MAX_EVENT_BYTES: Final = 1 << 20
+_MAX_REPLY_BYTES: Final = 1 << 20
+_PROBE_TIMEOUT_S: Final = 1.0
+_LOAD_TIMEOUT_S: Final = 600.0
+_LONGEST_RETRY_S: Final = 300.0
 
 
 class HttpNode:
@@ -45,68 +25,100 @@ class HttpNode:
 
     def __init__(self, name: str, url: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
         self._name = name
-        self._url = url.rstrip("/")
         self._model = model
-        self._connect_timeout_s = connect_timeout_s
-        self._open_session: aiohttp.ClientSession | None = None
+        self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
 
     @property
     def name(self) -> str:
         return self._name
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
-        url = f"{self._url}/v2/models/{request.model or self._model}/generate_stream"
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s, sock_read=timeout_s)
-        counts = _Counts()
-        with _translated(self._name):
-            response = await self._session.post(url, data=_request_body(request), headers=_JSON, timeout=timeout)
-            try:
-                if response.status != 200:
-                    raise _failure(self._name, response.status, await response.read(), response.headers)
-                async for events in _batches(response, self._name):
-                    for event in _coalesced(events, counts, self._name):
+        path = f"/v2/models/{request.model or self._model}/generate_stream".encode()
+        raw = self._pool.request(b"POST", path, _request_body(request))
+        reader, events = AnswerReader(self._name), EventSplitter(self._name)
+        connection, is_over = None, False
+        try:
+            connection = await self._pool.connection()
+            connection.send(raw)
+            await connection.head(timeout_s)
+            if connection.status != 200:
+                refused = await self._refused(connection, timeout_s)
+                is_over = True
+                raise refused
+            while not is_over:
+                read = await connection.read(timeout_s)
+                if read is None:
+                    raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
+                if bodies := events.feed(read):
+                    for event in reader.take(bodies):
+                        is_over = event.type == "finished"
+                        if is_over:  # before the last event: its reader may not come back
+                            connection.release()
                         yield event
-                        if event.type == "finished":
-                            return
-                raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
-            finally:
-                response.close()  # a connection in the middle of an answer is dropped: that is how a node hears of it
+                    if reader.failure is not None:
+                        raise reader.failure
+        except (GoneError, SilenceError, WireError) as error:
+            raise _translated(error, self._name) from error
+        finally:
+            if connection is not None and not is_over:
+                connection.close()  # in the middle of an answer: that is how a node hears of it
 
     async def ready(self) -> bool:
-        timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with self._session.get(f"{self._url}/v2/models/{self._model}/ready", timeout=timeout) as response:
-                return response.status == 200
+        raw = self._pool.request(b"GET", f"/v2/models/{self._model}/ready".encode())
+        with suppress(GoneError, SilenceError, WireError):
+            status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            return status == 200
         return False
 
     async def load(self, model: str, version: int) -> None:
-        url = f"{self._url}/v2/repository/models/{model}/load"
-        timeout = aiohttp.ClientTimeout(total=_LOAD_TIMEOUT_S)
         body = orjson.dumps({"parameters": {"version": version}})
-        with _translated(self._name):
-            async with self._session.post(url, data=body, headers=_JSON, timeout=timeout) as response:
-                if response.status != 200:
-                    words = _words(await response.read())
-                    raise ReleaseError(f"{self._name} did not load {model} {version}: {words}")
+        raw = self._pool.request(b"POST", f"/v2/repository/models/{model}/load".encode(), body)
+        with _foreign_errors(self._name):
+            status, _, reply = await self._pool.exchange(raw, timeout_s=_LOAD_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+        if status != 200:
+            raise ReleaseError(f"{self._name} did not load {model} {version}: {_words(reply)}")
 
     async def aclose(self) -> None:
-        if self._open_session is not None:
-            await self._open_session.close()
+        self._pool.close()
 
-    @property
-    def _session(self) -> aiohttp.ClientSession:
-        if self._open_session is None or self._open_session.closed:  # made here: it belongs to the running loop
-            self._open_session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        return self._open_session
+    async def _refused(self, connection: Connection, timeout_s: float) -> Exception:
+        """Read a refusal to its end, free the connection and say what it means."""
+        body = await whole_body(connection, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
+        status, headers = connection.status, connection.headers
+        connection.release()
+        return failure(
+            self._name,
+            status,
+            _words(body),
+            retry_after_s=_seconds(headers.get("retry-after")),
+            is_deadline=b'"deadline_exceeded"' in body,
+        )
 
 
-class _Counts:
-    """What a stream said so far: token counts, and tokens of the prompt that wait for the first chunk."""
+class EventSplitter:
+    """Cuts a stream of server-sent events, one line of JSON each, into their bodies."""
 
-    def __init__(self) -> None:
-        self.prompt = 0
-        self.completion = 0
-        self.prompt_tokens: list[PromptToken] = []
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._rest = b""
+
+    def feed(self, read: bytes) -> list[Mapping[str, Any]]:
+        """Return the bodies of all events that have fully arrived.
+
+        Raises:
+            BackendError: an event is too large, or no JSON object.
+        """
+        *whole, self._rest = (self._rest + read).split(b"\n\n")
+        if len(self._rest) > _MAX_EVENT_BYTES:
+            raise BackendError(f"{self._node} sent an event of more than {_MAX_EVENT_BYTES} bytes")
+        events = [event[5:] for event in whole if event.startswith(b"data:")]
+        try:  # all at once: most of the cost is in the call
+            bodies: list[Any] = orjson.loads(b"[%b]" % b",".join(events))
+        except orjson.JSONDecodeError as error:
+            raise BackendError(f"{self._node} sent something that is not JSON") from error
+        if len(bodies) != len(events) or not all(type(body) is dict for body in bodies):
+            raise BackendError(f"{self._node} sent something that is not an event")
+        return bodies
 
 
 def _request_body(request: GenerateRequest) -> bytes:
@@ -115,193 +127,43 @@ def _request_body(request: GenerateRequest) -> bytes:
             "id": request.id,
             "text_input": request.prompt,
             "stream": True,
-            "sampling_parameters": _sampling_parameters(request.sampling),
+            "sampling_parameters": sampling_parameters(request.sampling),
             "exclude_input_in_output": True,
             "return_finish_reason": True,
             "return_num_input_tokens": True,
             "return_num_output_tokens": True,
             "return_tokens": request.return_tokens,
-            **request.model_dump(include={"priority", "deadline_s", "cache_salt"}, exclude_defaults=True),
-            **({"lora_name": request.adapter} if request.adapter else {}),
-            **({"prompt_token_ids": request.prompt_ids} if request.prompt_ids else {}),
+            **extensions(request),
         }
     )
 
 
-def _sampling_parameters(sampling: SamplingParams) -> dict[str, Any]:
-    """In vLLM's names. Of the newer fields only what was set is sent: a node that knows none of them still answers."""
-    values = {name: getattr(sampling, name) for name in SamplingParams.model_fields if name != "grammar"}
-    parameters = {
-        _THEIRS.get(name, name): list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if value is not None and (name in _ALWAYS or value != SamplingParams.model_fields[name].default)
-    }
-    if sampling.logit_bias:
-        parameters["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
-    if sampling.grammar is not None:
-        parameters["structured_outputs"] = _structured_outputs(sampling.grammar)
-    return parameters
-
-
-def _structured_outputs(grammar: Grammar) -> dict[str, Any]:
-    match grammar:
-        case JsonSchema(schema_text=text):
-            return {"json": text}
-        case JsonObject():
-            return {"json_object": True}
-        case Regex(pattern=pattern):
-            return {"regex": pattern}
-        case OneOf(choices=choices):
-            return {"choice": choices}
-
-
-async def _batches(response: aiohttp.ClientResponse, node: str) -> AsyncGenerator[list[bytes], None]:
-    """Yield, per read, the data of all events that have fully arrived."""
-    rest = b""
-    async for read in response.content.iter_any():
-        *whole, rest = (rest + read).split(b"\n\n")
-        if len(rest) > _MAX_EVENT_BYTES:
-            raise BackendError(f"{node} sent an event of more than {_MAX_EVENT_BYTES} bytes")
-        if data := [event[5:].strip() for event in whole if event.startswith(b"data:")]:
-            yield data
-
-
-def _coalesced(events: Sequence[bytes], counts: _Counts, node: str) -> Generator[GenerationEvent, None, None]:
-    """Turn what arrived together into one chunk, and the end if it was among it."""
-    texts: list[str] = []
-    tokens: list[Token] = []
-    token_count, finished, failure = 0, None, None
-    for data in events:
-        body = _decoded(data, node)
-        if "error" in body:
-            failure = _failure(node, _status_of(body), data, {})
-            break
-        new = _tokens(body, node)
-        counts.prompt_tokens += _prompt_tokens(body, node)
-        token_count += _read_counts(body, counts, len(new))
-        texts.append(str(body.get("text_output") or ""))
-        tokens += new
-        if reason := body.get("finish_reason"):
-            usage = Usage(counts.prompt, counts.completion)
-            finished = Finished(_finish_reason(str(reason), node), usage)
-            break
-    if tokens or any(texts) or (finished and counts.prompt_tokens):
-        prompt, counts.prompt_tokens = tuple(counts.prompt_tokens), []
-        yield TokenChunk("".join(texts), token_count, tuple(tokens), prompt)
-    if failure is not None:
-        raise failure
-    if finished is not None:
-        yield finished
-
-
-def _decoded(data: bytes, node: str) -> Mapping[str, Any]:
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BackendError(f"{node} sent something that is not JSON") from error
-    if not isinstance(body, dict):
-        raise BackendError(f"{node} sent something that is not an event")
-    return body
-
-
-def _tokens(body: Mapping[str, Any], node: str) -> list[Token]:
-    with _well_formed(node):
-        return [
-            Token(int(t["id"]), str(t["text"]), float(t.get("logprob") or 0.0), bool(t.get("special", False)), _top(t))
-            for t in body.get("tokens") or ()
-        ]
-
-
-def _prompt_tokens(body: Mapping[str, Any], node: str) -> list[PromptToken]:
-    with _well_formed(node):
-        return [
-            PromptToken(int(t["id"]), str(t["text"]), None if t["logprob"] is None else float(t["logprob"]), _top(t))
-            for t in body.get("prompt_tokens") or ()
-        ]
-
-
-def _top(token: Mapping[str, Any]) -> tuple[TopToken, ...]:
-    return tuple(TopToken(int(t["id"]), str(t["text"]), float(t["logprob"])) for t in token.get("top") or ())
-
-
-@contextmanager
-def _well_formed(node: str) -> Generator[None, None, None]:
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BackendError(f"{node} sent a malformed token") from error
-
-
-def _read_counts(body: Mapping[str, Any], counts: _Counts, token_count: int) -> int:
-    """Add up one event; `num_output_tokens` is what this event brought, as in Triton's vLLM backend."""
-    if isinstance(prompt := body.get("num_input_tokens"), int):
-        counts.prompt = prompt
-    given = body.get("num_output_tokens")
-    brought = given if isinstance(given, int) else token_count or int(bool(body.get("text_output")))
-    counts.completion += brought
-    return brought
-
-
-def _finish_reason(reason: str, node: str) -> FinishReason:
-    if reason == "stop":  # vLLM's word for both
-        return FinishReason.EOS
-    known = _REASONS.get(reason)
-    if known is None:
-        raise BackendError(f"{node} ended an answer for a reason that is not in the protocol")
-    return known
-
-
-def _status_of(body: Mapping[str, Any]) -> int:
-    known = {
-        "overloaded": 429,
-        "backend_timeout": 504,
-        "deadline_exceeded": 504,
-        "backend_unavailable": 503,
-        "validation": 422,
-    }
-    return known.get(str(body.get("code")), 502)
-
-
-def _failure(node: str, status: int, body: bytes, headers: Mapping[str, str]) -> Exception:
-    """Turn a node's refusal into one of ours. Its words are passed on only where it says what the caller did wrong."""
-    if status == 429:
-        return OverloadedError(_seconds(headers.get("retry-after")))
-    if status == 503:
-        return BackendUnavailableError(f"{node} is not ready")
-    if status == 504:
-        late = b'"deadline_exceeded"' in body
-        return DeadlineExceededError() if late else BackendTimeoutError(f"{node} did not answer in time")
-    if status == 404:
-        return BackendUnavailableError(f"{node} does not serve this model")
-    if status in {400, 422}:
-        return ValidationError(_words(body))
-    return BackendError(f"{node} failed (status {status})")
-
-
 def _words(body: bytes) -> str:
-    """Return what a node says of its refusal, cut to a sane length."""
+    """Return what a node says of its refusal."""
     with suppress(orjson.JSONDecodeError, AttributeError, UnicodeDecodeError):
-        return str(orjson.loads(body).get("error", "refused"))[:300]
+        return str(orjson.loads(body).get("error", "refused"))
     return "refused"
 
 
 def _seconds(text: str | None) -> float:
     with suppress(TypeError, ValueError):
-        return min(max(float(text or 1), 1.0), 300.0)
+        return min(max(float(text or 1), 1.0), _LONGEST_RETRY_S)
     return 1.0
 
 
+def _translated(error: Exception, node: str) -> BackendError:
+    match error:
+        case SilenceError():
+            return BackendTimeoutError(f"{node} did not answer in time")
+        case GoneError():
+            return BackendUnavailableError(f"{node} cannot be reached, or went away")
+        case _:
+            return BackendError(f"{node} did not speak the protocol")
+
+
 @contextmanager
-def _translated(node: str) -> Generator[None, None, None]:
-    """Let no exception of aiohttp leave this module."""
+def _foreign_errors(node: str) -> Generator[None, None, None]:
     try:
         yield
-    except aiohttp.ServerTimeoutError as error:
-        kind = BackendUnavailableError if isinstance(error, aiohttp.ConnectionTimeoutError) else BackendTimeoutError
-        raise kind(f"{node} did not answer in time") from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-        raise BackendUnavailableError(f"{node} cannot be reached, or went away") from error
-    except aiohttp.ClientError as error:
-        raise BackendError(f"{node} did not speak the protocol") from error
-    except (TimeoutError, OSError) as error:
-        raise BackendUnavailableError(f"{node} cannot be reached") from error
+    except (GoneError, SilenceError, WireError) as error:
+        raise _translated(error, node) from error

@@ -158,6 +158,7 @@ class GenerateRequest(BaseModel):
             raise ValueError("give either a prompt or messages")
         return self
 
-    def rendered(self, prompt: str, sampling: SamplingParams) -> Self:
+    def rendered(self, prompt: str, sampling: SamplingParams, model: str | None = None) -> Self:
         """Return a copy that a backend can run: `prompt` as text, no messages."""
-        return self.model_copy(update={"prompt": prompt, "messages": (), "tool_use": None, "sampling": sampling})
+        changed = {"prompt": prompt, "messages": (), "tool_use": None, "sampling": sampling}
+        return self.model_copy(update=changed | {"model": model or self.model})

@@ -8,7 +8,7 @@ from time import monotonic
 from weir.contracts.errors import DeadlineExceededError, PromptBlockedError, WeirError
 from weir.contracts.events import Finished, GenerationEvent
 from weir.gateway.generation import Generation
-from weir.gateway.ledger import Ledger, NoLedger, Spent
+from weir.gateway.ledger import Ledger, NoLedger
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
@@ -30,9 +30,7 @@ class Accounts:
         Raises:
             OverloadedError: it may not, for the moment.
         """
-        tokens = generation.prompt_tokens + generation.max_new_tokens
-        await self._ledger.reserve(generation.ask.context.caller, generation.model.name, tokens)
-        generation.reserved_tokens = tokens
+        await self._ledger.reserve(generation)
 
     @contextmanager
     def of(self, generation: Generation) -> Generator[None, None, None]:
@@ -55,7 +53,7 @@ class Accounts:
             self.active -= 1
             in_flight.dec()
             self._count(generation)
-            self._settle(generation)
+            self._ledger.settle(generation)
 
     def observe(self, generation: Generation, event: GenerationEvent) -> None:
         """Note an event that goes to the caller."""
@@ -65,6 +63,8 @@ class Accounts:
             generation.generated_tokens = event.usage.completion_tokens
             metrics.finish(event.reason).inc()
             return
+        if generation.answer_hash is not None:
+            generation.answer_hash.update(event.text.encode("utf-8", "surrogatepass"))
         now = monotonic()
         generation.sent_tokens += event.token_count
         if generation.first_text:
@@ -107,27 +107,12 @@ class Accounts:
                 reason = "deadline" if generation.is_late else "error"
         self._metrics.wasted_tokens(reason).inc(wasted)
 
-    def _settle(self, generation: Generation) -> None:
-        asked = generation.pool not in _NOWHERE or generation.is_cached
-        spent = Spent(
-            request_id=generation.ask.request.id,
-            caller=generation.ask.context.caller,
-            route=generation.ask.route,
-            model=generation.model.name,
-            version=generation.model.version,
-            status=generation.status,
-            prompt_tokens=generation.prompt_tokens if asked else 0,
-            generated_tokens=generation.generated_tokens,
-            blocked_by=generation.blocked_by,
-            is_cached=generation.is_cached,
-        )
-        self._ledger.settle(spent, generation.reserved_tokens)
-
     def _log(self, generation: Generation, seconds: float) -> None:
         _log.info(
             "request_done",
             extra={
                 "request_id": generation.ask.request.id,
+                "key_id": generation.ask.context.caller.key_id,
                 "route": generation.ask.route,
                 "model": generation.model.name,
                 "version": generation.model.version,

@@ -8,6 +8,8 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.http_node import HttpNode
+from weir.contracts.errors import UsageError
+from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
 from weir.gateway.admission.policy import Bounds
@@ -15,12 +17,11 @@ from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
 from weir.gateway.idempotency import Attempts
-from weir.gateway.ledger import Ledger
 from weir.gateway.preparation import Preparation
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.service import GenerationService
-from weir.gateway.settings import GatewaySettings
+from weir.gateway.settings import GatewaySettings, NodeSettings
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
 from weir.guard.policy import Policy, default_policy, load_policy
@@ -32,12 +33,13 @@ from weir.telemetry.metrics import GatewayMetrics
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
-    def __init__(self, service: GenerationService, settings: GatewaySettings) -> None:
+    def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
         self.service = service
         self.settings = settings
+        self.access = access
         attempts = Attempts(service.metrics)
         self._routes = Routes(
-            Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts)
+            Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
             for surface in SURFACES
         )
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
@@ -52,10 +54,12 @@ class GatewayApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        await self.access.start()
         await self.service.router.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.service.router.aclose()
+        await self.access.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -64,15 +68,27 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
     Raises:
         ReleaseError: a release is refused.
-        UsageError: the guard policy is refused.
+        UsageError: the guard policy is refused, or nobody has a key and the address is public.
+        StoreError: the database cannot be reached.
     """
     policy = default_policy() if settings.guard is None else load_policy(settings.guard)
     catalog = Catalog.from_releases(settings.releases)
     default = catalog.default.name
     pools = {node.name: node.pool for node in settings.nodes}
-    backends = [HttpNode(node.name, node.url, default) for node in settings.nodes]
+    backends = [_backend(node, default) for node in settings.nodes]
     metrics = GatewayMetrics(CollectorRegistry())
-    return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools)
+    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
+    return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools, access=access)
+
+
+def _backend(node: NodeSettings, model: str) -> Backend:
+    if not node.url.startswith("grpc://"):
+        return HttpNode(node.name, node.url, model)
+    try:
+        from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
+    except ModuleNotFoundError as error:
+        raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
+    return GrpcNode(node.name, node.url.removeprefix("grpc://").rstrip("/"), model)
 
 
 def assemble(  # noqa: PLR0913 - a composition root
@@ -83,15 +99,16 @@ def assemble(  # noqa: PLR0913 - a composition root
     *,
     metrics: GatewayMetrics,
     pools: dict[str, str] | None = None,
-    ledger: Ledger | None = None,
+    access: Access | None = None,
 ) -> GatewayApp:
-    """Build the app from ready-made parts."""
+    """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
+    access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(InputFilter(policy), metrics),
-        accounts=Accounts(metrics, ledger),
+        accounts=Accounts(metrics, access.ledger),
         cache=ResponseCache(settings.cache_mb << 20, metrics, policy),
         admission=Admission(
             metrics,
@@ -103,4 +120,4 @@ def assemble(  # noqa: PLR0913 - a composition root
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
     )
-    return GatewayApp(service, settings)
+    return GatewayApp(service, settings, access)

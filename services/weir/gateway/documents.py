@@ -11,6 +11,7 @@ from weir.gateway.surfaces import tgi_documents as tgi
 from weir.gateway.surfaces import triton_documents as triton
 
 _MUST_CHANGE: Final = {
+    401: "no key, or none that this gateway takes",
     408: "the body did not arrive in time",
     413: "the body is too large",
     422: "the request must change",
@@ -22,7 +23,7 @@ _TRY_AGAIN: Final = {
     500: "a fault of the gateway",
 }
 _TGI_STATUSES: Final = _MUST_CHANGE | {424: "a node failed"} | _TRY_AGAIN
-_LOCAL_STATUSES: Final = _MUST_CHANGE | {500: "a fault of the gateway"}
+_LOCAL_STATUSES: Final = _MUST_CHANGE | {429: "a limit of the key; see Retry-After", 500: "a fault of the gateway"}
 _OTHER_STATUSES: Final = _MUST_CHANGE | {404: "there is no such model", 502: "a node failed"} | _TRY_AGAIN
 _OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
 

@@ -1,30 +1,28 @@
 """The hot path: one POST over raw ASGI, from its body to its last byte."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from math import nan
-from time import monotonic
 from typing import Any
 
 from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.types import Receive, Scope, Send
-from weir.contracts.errors import ValidationError, WeirError
+from weir.contracts.caller import ANYONE, Caller
+from weir.contracts.errors import WeirError
+from weir.gateway.access import Access
+from weir.gateway.context import picked, request_id_of
+from weir.gateway.denials import headers_of
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.idempotency import AttemptName, Attempts, Recorder
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import Pumped, all_collected, all_of
-from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface, new_request_id
+from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface
 
 _log = logging.getLogger(__name__)
-
-_CONTEXT_HEADERS = frozenset({b"idempotency-key", b"x-weir-deadline-ms", b"x-request-timeout"})
-_LONGEST_TIMEOUT_S = 86_400.0
-_ID_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +34,59 @@ class Exchange:
     max_body_bytes: int
     body_timeout_s: float
     attempts: Attempts
+    access: Access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
+        said = picked(scope["headers"])
+        request_id = request_id_of(said)
+        caller = ANYONE
         try:
+            context = self.access.reader.context(said, request_id)
+            caller = context.caller
+            await self.access.admit(caller)  # before the body: a caller above his limits costs nothing
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
-            context = _context(scope, request_id)
             job = self.surface.parse(body, context)
         except CallerGoneError:
             self._count(499)
         except WeirError as error:
-            reply = self.surface.error(error)
+            reply = self._refusal(error)
             self._count(reply.status)
-            await _send_reply(send, reply, request_id)
+            await self._send_reply(send, reply, request_id, caller)
         else:
             await self._answer(job, self._named(context, body), receive, send)
 
     async def _answer(self, job: Job | Direct, name: AttemptName | None, receive: Receive, send: Send) -> None:
-        request_id = job.context.id if isinstance(job, Direct) else job.asks[0].context.id
+        context = _context_of(job)
         try:
             async with caller_watched(receive):
-                reply = await self._reply(job, name, send, request_id)
+                reply = await self._reply(job, name, send, context.id)
         except CallerGoneError:
             return
         if reply is None:
             await send({"type": "http.response.body", "body": b""})
         else:
-            await _send_reply(send, reply, request_id)
+            await self._send_reply(send, reply, context.id, context.caller)
+
+    def _refusal(self, error: WeirError) -> Reply:
+        reply = self.surface.error(error)
+        return reply._replace(headers=reply.headers + headers_of(error))
+
+    async def _send_reply(self, send: Send, reply: Reply, request_id: str, caller: Caller) -> None:
+        length = (b"content-length", b"%d" % len(reply.body))
+        headers = [*reply.headers, *self.access.ledger.headers(caller), length]
+        await send(_start(reply.status, headers, request_id))
+        await send({"type": "http.response.body", "body": reply.body})
 
     async def _reply(self, job: Job | Direct, name: AttemptName | None, send: Send, request_id: str) -> Reply | None:
         """As `_run`, but attempts with one idempotency key are one."""
-        if isinstance(job, Direct) or name is None:
+        if name is None or isinstance(job, Direct):
             return await self._run(job, send, request_id)
         try:
             if job.is_stream:
                 return await self._streamed_once(job, name, send, request_id)
             return await self.attempts.whole(name, partial(self._run_whole, job, send, request_id))
         except WeirError as error:
-            return self.surface.error(error)
+            return self._refusal(error)
 
     async def _streamed_once(self, job: Job, name: AttemptName, send: Send, request_id: str) -> Reply | None:
         if (known := self.attempts.known(name)) is not None:
@@ -100,7 +113,7 @@ class Exchange:
                 await self._stream(job, generations, send, request_id)
                 return None
         except WeirError as error:
-            return self.surface.error(error)
+            return self._refusal(error)
         except Exception:  # noqa: BLE001 - the caller gets a reply in its own API's form
             _log.exception("request_failed")
             return self.surface.error(WeirError("internal error"))
@@ -135,6 +148,7 @@ class Exchange:
         for generation in generations:
             generation.is_streamed = True
         headers = job.stream_headers(generations) + _cache_header(generations)
+        headers += self.access.ledger.headers(_context_of(job).caller)
         await send(_start(200, headers, request_id))
         try:
             async with aclosing(job.frames(generations)) as frames:
@@ -161,34 +175,8 @@ class Exchange:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
 
 
-def _request_id(scope: Scope) -> str:
-    """Return the caller's `x-request-id` if it is harmless, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and 0 < len(value) <= 128 and _ID_CHARACTERS.issuperset(value):
-            return str(value.decode())
-    return new_request_id()
-
-
-def _context(scope: Scope, request_id: str) -> RequestContext:
-    headers = {name: value for name, value in scope["headers"] if name in _CONTEXT_HEADERS}
-    if not headers:
-        return RequestContext(request_id)
-    key = headers.get(b"idempotency-key", b"").decode("latin-1")
-    return RequestContext(request_id, deadline=_deadline(headers), idempotency_key=key or None)
-
-
-def _deadline(headers: Mapping[bytes, bytes]) -> float | None:
-    """Return when the caller stops waiting: `x-weir-deadline-ms` or `x-request-timeout` (seconds) from now on."""
-    for name, unit_s in ((b"x-weir-deadline-ms", 0.001), (b"x-request-timeout", 1.0)):
-        if name in headers:
-            try:
-                seconds = float(headers[name]) * unit_s
-            except ValueError:
-                seconds = nan
-            if not 0 < seconds <= _LONGEST_TIMEOUT_S:
-                raise ValidationError("not a time between 0 and 24 hours", name.decode())
-            return monotonic() + seconds
-    return None
+def _context_of(job: Job | Direct) -> RequestContext:
+    return job.context if isinstance(job, Direct) else job.asks[0].context
 
 
 def _cache_header(generations: Sequence[Generation]) -> Headers:
@@ -201,9 +189,3 @@ def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:
         "status": status,
         "headers": [*headers, (b"x-request-id", request_id.encode())],
     }
-
-
-async def _send_reply(send: Send, reply: Reply, request_id: str) -> None:
-    length = (b"content-length", b"%d" % len(reply.body))
-    await send(_start(reply.status, [*reply.headers, length], request_id))
-    await send({"type": "http.response.body", "body": reply.body})

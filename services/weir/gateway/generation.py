@@ -1,12 +1,14 @@
 """One request on its way through the service."""
 
 from dataclasses import dataclass, field
+from hmac import HMAC
 from time import monotonic
 
 from weir.contracts.caller import ANYONE, Caller
 from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.streams import Started
+from weir.store.limits import Taken
 
 _MOST_PRIORITY = 10  # as in GenerateRequest
 
@@ -53,12 +55,22 @@ class Ask:
 
 
 @dataclass(slots=True)
+class Reservation:
+    """Tokens set aside for one generation; `in_memory`: counted here because the shared store was away."""
+
+    tokens: int
+    taken: Taken | None = None
+    in_memory: bool = False
+
+
+@dataclass(slots=True)
 class Generation:
     """What is known of one request so far; times are `time.monotonic()`."""
 
     ask: Ask
     model: ServedModel
     prompt_tokens: int = 0
+    is_counted: bool = False  # `prompt_tokens` is exact; at the end it always is: the node says so
     max_new_tokens: int = 0
     pool: str = "none"
     blocked_by: str | None = None
@@ -67,13 +79,15 @@ class Generation:
     is_streamed: bool = False  # what the surface gets, the caller gets at once
     is_cached: bool = False
     is_late: bool = False  # its deadline passed
-    reserved_tokens: int = 0  # at the ledger
+    reservation: Reservation | None = None  # at the ledger
     status: int = 499  # what it stays when the caller goes away
     began: float = field(default_factory=monotonic)
     prepared: float = 0.0
     queue_s: float = 0.0
     first_text: float = 0.0
     last_text: float = 0.0
+    verdicts: list[str] = field(default_factory=list)  # ids of rules that matched, in prompt or answer
+    answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None
 
     @property

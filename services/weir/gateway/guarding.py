@@ -74,9 +74,11 @@ class _GuardedAnswer:
         """Count what was found; once, at the end."""
         metrics.guard_seconds("output").observe(self._seconds)
         metrics.guard_held.observe(self._most_held)
-        actions = {rule.id: rule.does for rule in self._guard.matcher.rules}
-        for rule in self._stream.found:
-            metrics.guard_verdicts("output", rule, actions[rule]).inc()
+        if self._stream.found:
+            self._generation.verdicts += self._stream.found
+            actions = {rule.id: rule.does for rule in self._guard.matcher.rules}
+            for rule in self._stream.found:
+                metrics.guard_verdicts("output", rule, actions[rule]).inc()
         if self._has_failed:
             metrics.guard_verdicts("output", GUARD_ERROR, "error").inc()
         elif not self._stream.found:
@@ -106,6 +108,8 @@ class _GuardedAnswer:
             return [*chunks, self._cut(self._stream.blocked_by)]
         self.is_over = True
         prompt_tokens = event.usage.prompt_tokens or self._generation.prompt_tokens
+        if not self._generation.is_counted:
+            self._generation.prompt_tokens, self._generation.is_counted = prompt_tokens, True
         return [*chunks, Finished(event.reason, Usage(prompt_tokens, event.usage.completion_tokens))]
 
     def _chunks(self, pieces: Sequence[Piece], *, is_last: bool) -> list[GenerationEvent]:

@@ -51,56 +51,60 @@ class Preparation:
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
         _check_served(model, ask)
-        request = self.filtered(_with_text(model, ask.request))
+        request = self.filtered(_with_text(model, ask.request), generation.verdicts)
         prompt = _rendered(model, request, ask)
-        generation.prompt_tokens = len(request.prompt_ids) or model.prompts.count(prompt)
+        _count(generation, request, prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
         changed = {"max_new_tokens": generation.max_new_tokens} | _held_to_tools(model, request)
-        rendered = request.rendered(prompt, request.sampling.model_copy(update=changed))
-        return rendered.model_copy(update={"model": model.name})
+        return request.rendered(prompt, request.sampling.model_copy(update=changed), model.name)
 
-    def filtered(self, request: GenerateRequest) -> GenerateRequest:
-        """Return the request as the input rules leave it.
+    def filtered(self, request: GenerateRequest, found: list[str]) -> GenerateRequest:
+        """Return the request as the input rules leave it, and note those that matched in `found`.
 
         Raises:
             PromptBlockedError: a rule matched, or the filter failed.
         """
         began = perf_counter()
         if request.prompt:
-            passed = self._passed(request.prompt)
+            passed = self._passed(request.prompt, found)
             if passed is not request.prompt:
                 request = request.model_copy(update={"prompt": passed, "prompt_ids": ()})
         else:
-            messages = tuple(self._passed_message(message) for message in request.messages)
+            messages = tuple(self._passed_message(message, found) for message in request.messages)
             request = request.model_copy(
-                update={"messages": messages, "tool_use": self._passed_tools(request.tool_use)}
+                update={"messages": messages, "tool_use": self._passed_tools(request.tool_use, found)}
             )
         self.metrics.guard_seconds("input").observe(perf_counter() - began)
         return request
 
-    def _passed_message(self, message: Message) -> Message:
-        content = self._passed(message.content)
+    def _passed_message(self, message: Message, found: list[str]) -> Message:
+        content = self._passed(message.content, found)
         calls = tuple(
-            call.model_copy(update={"arguments": self._passed_json(call.arguments)}) for call in message.tool_calls
+            call.model_copy(update={"arguments": self._passed_json(call.arguments, found)})
+            for call in message.tool_calls
         )
         if content is message.content and not calls:
             return message
         return message.model_copy(update={"content": content, "tool_calls": calls})
 
-    def _passed_tools(self, use: ToolUse | None) -> ToolUse | None:
-        return None if use is None else use.model_copy(update={"tools": tuple(map(self._passed_tool, use.tools))})
+    def _passed_tools(self, use: ToolUse | None, found: list[str]) -> ToolUse | None:
+        if use is None:
+            return None
+        return use.model_copy(update={"tools": tuple(self._passed_tool(tool, found) for tool in use.tools)})
 
-    def _passed_tool(self, tool: Tool) -> Tool:
-        description = None if tool.description is None else self._passed(tool.description)
-        return tool.model_copy(update={"description": description, "parameters": self._passed_json(tool.parameters)})
+    def _passed_tool(self, tool: Tool, found: list[str]) -> Tool:
+        description = None if tool.description is None else self._passed(tool.description, found)
+        return tool.model_copy(
+            update={"description": description, "parameters": self._passed_json(tool.parameters, found)}
+        )
 
-    def _passed_json(self, text: str) -> str:
+    def _passed_json(self, text: str, found: list[str]) -> str:
         """Redact inside the strings of a JSON text, so that it stays one."""
-        if self._passed(text) is text:
+        if self._passed(text, found) is text:
             return text
         return orjson.dumps(_each_string(orjson.loads(text), lambda leaf: self.input_filter.check(leaf)[1])).decode()
 
-    def _passed(self, text: str) -> str:
+    def _passed(self, text: str, found: list[str]) -> str:
         """Return the text to go on with; the filter fails closed."""
         try:
             verdict, text = self.input_filter.check(text)
@@ -108,6 +112,7 @@ class Preparation:
             _log.exception("input_filter_failed")
             verdict = FAILED
         self._count(verdict)
+        found += verdict.rules
         if verdict.action is Action.BLOCK:
             raise PromptBlockedError(verdict.rules[0])
         return text
@@ -181,6 +186,16 @@ def _held_to_tools(model: ServedModel, request: GenerateRequest) -> dict[str, An
         # A stop sequence would cut the call: what it was meant for is text.
         return {"grammar": JsonSchema(schema_text=tool_format.call_schema(tools)), "stop": (), "stop_token_ids": ()}
     return {} if use.parallel else {"stop": (*request.sampling.stop, tool_format.closing)}
+
+
+def _count(generation: Generation, request: GenerateRequest, prompt: str) -> None:
+    """Note how many tokens the prompt has; only as exactly as it matters."""
+    if request.prompt_ids:
+        generation.prompt_tokens, generation.is_counted = len(request.prompt_ids), True
+        return
+    wanted = request.sampling.max_new_tokens
+    spare = 0 if wanted is None else generation.model.context_tokens - wanted
+    generation.prompt_tokens, generation.is_counted = generation.model.prompts.size(prompt, spare)
 
 
 def _room(context_tokens: int, prompt_tokens: int, ask: Ask) -> int:

@@ -22,7 +22,8 @@ from weir.asgi.cycle import Response
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.asgi.types import App
-from weir.gateway.admin import AdminApp, answer
+from weir.gateway.admin import AdminApp, Handler, answer
+from weir.gateway.admin_keys import admin_keys
 from weir.gateway.app import GatewayApp, create_app
 from weir.gateway.edge import connections, refusal
 from weir.gateway.reloading import Reloader
@@ -33,6 +34,7 @@ from weir.telemetry.exposition import Exposition
 
 _log = logging.getLogger(__name__)
 _SWITCH_INTERVAL_S = 0.0005  # long prompts are prepared in threads, which must not hold up streams
+_GC_THRESHOLDS = (10_000, 20, 50)
 _LAST_WORDS_S = 2  # for connections that are idle or stuck once nothing is left to drain
 
 
@@ -55,7 +57,9 @@ def serve(settings: GatewaySettings) -> int:
         return 0
     roles = Roles(
         worker=lambda cells: _serve_worker(settings, listener, cells),
-        admin=None if admin is None else lambda sources, departed: _serve_admin(admin, Exposition(sources, departed)),
+        admin=None
+        if admin is None
+        else lambda sources, departed: _serve_admin(settings, admin, Exposition(sources, departed)),
     )
     return supervise(roles, settings.edge.workers, patience_s=settings.drain_delay_s + settings.drain_timeout_s)
 
@@ -72,7 +76,7 @@ def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: sock
         reason = await server.reload()
         return answer(200, status="applied") if reason is None else answer(422, error=reason, error_type="refused")
 
-    beside = QuietServer(_config(AdminApp(Exposition([cells]), {("POST", "/admin/reload"): reload})))
+    beside = QuietServer(_config(_admin_app(settings, Exposition([cells]), reload)))
     uvloop.run(_side_by_side(server.serve([listener]), beside, admin))
 
 
@@ -92,14 +96,20 @@ def _serve_worker(settings: GatewaySettings, listener: socket.socket, cells: Cel
     uvloop.run(server.serve([listener]))
 
 
-def _serve_admin(listener: socket.socket, exposition: Exposition) -> None:
+def _serve_admin(settings: GatewaySettings, listener: socket.socket, exposition: Exposition) -> None:
     """Beside several workers a process of its own answers, so that they never notice a scrape."""
 
     async def reload() -> Response:
         os.kill(os.getppid(), signal.SIGHUP)  # the supervisor tells every worker
         return answer(202, status="every worker reads its files again; see weir_gateway_config_reloads_total")
 
-    uvloop.run(QuietServer(_config(AdminApp(exposition, {("POST", "/admin/reload"): reload}))).serve([listener]))
+    uvloop.run(QuietServer(_config(_admin_app(settings, exposition, reload))).serve([listener]))
+
+
+def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handler) -> AdminApp:
+    """Compose the admin port; the same for one worker and for many."""
+    routes = {("POST", "/admin/reload"): reload}
+    return AdminApp(exposition, routes, admin_keys(settings.access, settings.home))
 
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:
@@ -171,6 +181,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         gc.collect()
         gc.freeze()  # what is loaded stays; looking through it again and again would hold up streams
+        gc.set_threshold(*_GC_THRESHOLDS)
         if self._cells is not None:
             self._cells.is_up = True
 

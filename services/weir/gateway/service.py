@@ -14,6 +14,7 @@ from weir.gateway.admission.door import Admission, Place
 from weir.gateway.admission.flows import Work
 from weir.gateway.catalog import Catalog
 from weir.gateway.deadlines import in_time, seconds_left
+from weir.gateway.denials import ModelNotAllowedError
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.guarding import guarded
 from weir.gateway.preparation import Preparation
@@ -66,6 +67,8 @@ class GenerationService:
         """
         try:
             model = self.catalog.resolve(ask.request.model)
+            if not ask.context.caller.may_use(model.name):
+                raise ModelNotAllowedError
         except WeirError as error:
             self.metrics.incoming("other").inc()
             self.metrics.requests(ask.route, "other", "none", str(error.status.value)).inc()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from weir.contracts.errors import UsageError
+from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -28,7 +29,7 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
-    url: str = Field(pattern=r"^https?://[^\s/]+/?$")
+    url: str = Field(pattern=r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$", description="http, https or grpc")
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
 
 
@@ -36,9 +37,10 @@ class GatewaySettings(BaseSettings):
     """Read once in `main`, then passed down; no other module reads the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="WEIR_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
     )
 
+    home: Path = Field(default=Path(".weir"), validation_alias=AliasChoices("weir_gateway_home", "weir_home"))
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
     nodes: tuple[NodeSettings, ...] = Field(min_length=1)
@@ -56,6 +58,7 @@ class GatewaySettings(BaseSettings):
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -69,7 +72,9 @@ class GatewaySettings(BaseSettings):
     @property
     def admin_port(self) -> int:
         """0: there is none."""
-        return self.port + 1 if self.edge.admin_port is None else self.edge.admin_port
+        if self.edge.admin_port is None:
+            return self.port + 1 if self.port < 65535 else self.port - 1
+        return self.edge.admin_port
 
     @classmethod
     def settings_customise_sources(

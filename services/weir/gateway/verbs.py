@@ -23,6 +23,8 @@ def serve(
     drain_timeout_s: Annotated[
         float | None, typer.Option(help="how long running answers may go on after SIGTERM")
     ] = None,
+    home: Annotated[Path | None, typer.Option(help="where keys, usage and audit live  [default: .weir]")] = None,
+    allow_anonymous: Annotated[bool, typer.Option("--allow-anonymous", help="serve callers without a key")] = False,
     workers: Annotated[int | None, typer.Option(help="processes; each uses one core  [default: 1]")] = None,
     admin_host: Annotated[str | None, typer.Option(help="address of /metrics and /admin  [default: 127.0.0.1]")] = None,
     admin_port: Annotated[int | None, typer.Option(help="their port; 0: off  [default: the one after --port]")] = None,
@@ -41,10 +43,13 @@ def serve(
         "port": port,
         "max_in_flight": max_in_flight,
         "drain_timeout_s": drain_timeout_s,
+        "home": home,
         "log_level": log_level,
     }
     edge = {"workers": workers, "admin_host": admin_host, "admin_port": admin_port}
     given["edge"] = {key: value for key, value in edge.items() if value is not None} or None
+    if allow_anonymous:
+        given["access"] = {"allow_anonymous": True}
     settings = load_settings({key: value for key, value in given.items() if value is not None}, config)
     _configure_logs(settings.log_level)
     if code := run_server(settings):

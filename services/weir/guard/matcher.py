@@ -53,6 +53,7 @@ class Matcher:
         self._automaton = ahocorasick_rs.AhoCorasick(self._literals) if self._literals else None
         self._longest = max(map(len, self._literals), default=0)
         self._begun_anywhere, self._begun_at_word = _beginnings(self._terms)
+        self._lengths = _lengths_by_end(self._begun_anywhere | self._begun_at_word)
         self._emails = tuple((o, frozenset(map(fold, r.allow))) for o, r in enumerate(self.rules) if r.detect)
         self._email, self._email_begun = re2.compile(_EMAIL), re2.compile(_EMAIL_BEGUN)
         self._warm()
@@ -113,7 +114,9 @@ class Matcher:
 
     def _term_hold(self, text: str, begin: int) -> int:
         size = len(text)
-        for length in range(min(self._longest, size - begin), 0, -1):
+        for length in self._lengths.get(text[-1:], ()):
+            if length > size - begin:
+                continue
             tail = text[size - length :]
             if tail in self._begun_anywhere:
                 return size - length
@@ -153,6 +156,14 @@ def _beginnings(terms: dict[str, list[_Term]]) -> tuple[set[str], set[str]]:
             target = at_word if use.boundary_left else anywhere
             target.update(folded[:length] for length in range(1, longest + 1))
     return anywhere, at_word
+
+
+def _lengths_by_end(beginnings: set[str]) -> dict[str, tuple[int, ...]]:
+    """Return, for each last character, how long the beginnings are that end with it, the longest first."""
+    lengths: dict[str, set[int]] = {}
+    for beginning in beginnings:
+        lengths.setdefault(beginning[-1], set()).add(len(beginning))
+    return {end: tuple(sorted(found, reverse=True)) for end, found in lengths.items()}
 
 
 def _is_word_at(text: str, index: int) -> bool:

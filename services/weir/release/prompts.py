@@ -12,6 +12,7 @@ from weir.release.template import ChatTemplate
 from weir.release.tokenizer import ReleaseTokenizer
 from weir.release.tool_format import ToolFormat
 
+_BYTES_PER_TOKEN = 4  # of what tokenizers make of prose, English or Chinese
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -43,6 +44,17 @@ class PromptBuilder:
 
     def count(self, prompt: str) -> int:
         return len(self.tokenizer.encode(prompt))
+
+    def size(self, prompt: str, within: int) -> tuple[int, bool]:
+        """Return how many tokens `prompt` has and whether that is exact.
+
+        It is a guess when the prompt fits into `within` tokens even at one a byte: then nothing hangs on it, and
+        reading a prompt costs a gateway more than all the rest. A node that finds otherwise refuses.
+        """
+        size = len(prompt) if prompt.isascii() else len(prompt.encode())
+        if size <= within:
+            return -(-size // _BYTES_PER_TOKEN), False
+        return self.count(prompt), True
 
 
 def load_prompt_builder(root: Path) -> PromptBuilder:

@@ -15,7 +15,7 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
-from weir.routing.breaker import Breaker
+from weir.routing.breaker import Breaker, Circuit
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Node:
         self._metrics = metrics
         self._probed_at = float("-inf")
         self._probing: asyncio.Task[bool] | None = None
+        self._shown: tuple[bool, Circuit] | None = None
 
     @property
     def name(self) -> str:
@@ -107,5 +108,8 @@ class Node:
         _log.warning("node_failed", extra={"node": self.name, "reason": reason, "words": str(error)})
 
     def _show(self) -> None:
-        self._metrics.node_healthy(self.name).set(self.is_healthy)
-        self._metrics.circuit_state(self.name).set(int(self.breaker.state))
+        now = (self.is_healthy, self.breaker.state)
+        if now != self._shown:  # asked after every request, and nearly always the same
+            self._shown = now
+            self._metrics.node_healthy(self.name).set(self.is_healthy)
+            self._metrics.circuit_state(self.name).set(int(now[1]))

@@ -4,11 +4,19 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
-from weir.contracts.errors import BackendError, BackendUnavailableError, OverloadedError, WeirError
+from weir.contracts.errors import (
+    BackendError,
+    BackendUnavailableError,
+    DeadlineExceededError,
+    OverloadedError,
+    WeirError,
+)
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
 from weir.routing.node import Node
+from weir.routing.retries import RetryBudget
 from weir.telemetry.metrics import GatewayMetrics
 
 Events = AsyncGenerator[GenerationEvent, None]
@@ -35,6 +43,7 @@ class Router:
         self._metrics = metrics
         self._probe_interval_s = probe_interval_s
         self._watch: asyncio.Task[None] | None = None
+        self._budget = RetryBudget()
 
     @property
     def is_ready(self) -> bool:
@@ -55,28 +64,37 @@ class Router:
         """Return once a node has sent its first event.
 
         A failed attempt is tried again on another node. Only one that could not be reached is tried again itself, when
-        no other is left and a probe says that it is back: what timed out once would only time out again.
+        no other is left and a probe says that it is back: what timed out once would only time out again. Nothing is
+        tried again beyond the budget for it or the request's deadline, and a node is told what is left of the latter.
 
         Raises:
             OverloadedError: every node that is well is full.
+            DeadlineExceededError: `request.deadline_s` passed.
             BackendError: the last attempt's failure, or no node is well.
         """
+        deadline = None if request.deadline_s is None else monotonic() + request.deadline_s
+        self._budget.earn()
         tried: set[str] = set()
         failure: WeirError | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
-                await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311
+                await _pause(attempt, deadline)
             node = await self._pick(tried, may_repeat=failure is None or isinstance(failure, BackendUnavailableError))
-            if node is None:
+            if node is None or (failure is not None and not self._may_retry(node)):
                 break
-            if failure is not None:
-                self._metrics.upstream_retries(node.pool).inc()
             tried.add(node.name)
             try:
-                return await _opened(node, request, timeout_s)
+                return await _opened(node, _timed(request, deadline), timeout_s)
             except (BackendError, OverloadedError) as error:
                 failure = error
         raise failure or BackendUnavailableError("no node is ready")
+
+    def _may_retry(self, node: Node) -> bool:
+        if not self._budget.spend():
+            self._metrics.retries_exhausted.inc()
+            return False
+        self._metrics.upstream_retries(node.pool).inc()
+        return True
 
     async def _pick(self, tried: set[str], *, may_repeat: bool) -> Node | None:
         if not self.is_ready:
@@ -103,3 +121,25 @@ async def _opened(node: Node, request: GenerateRequest, timeout_s: float) -> Rou
         await events.aclose()
         raise
     return Routed(node.name, node.pool, first, events)
+
+
+def _timed(request: GenerateRequest, deadline: float | None) -> GenerateRequest:
+    """Return the request with what is left of its time.
+
+    Raises:
+        DeadlineExceededError: that is nothing.
+    """
+    if deadline is None:
+        return request
+    left_s = deadline - monotonic()
+    if left_s <= 0:
+        raise DeadlineExceededError
+    return request.model_copy(update={"deadline_s": left_s})
+
+
+async def _pause(attempt: int, deadline: float | None) -> None:
+    """Wait before another attempt, unless the deadline comes first."""
+    seconds = _FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+    if deadline is not None and monotonic() + seconds >= deadline:
+        raise DeadlineExceededError
+    await asyncio.sleep(seconds)

@@ -26,7 +26,7 @@ RecipeOption = Annotated[
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a recipe value: optim.lr=1e-4")]
 Home = Annotated[Path, typer.Option(envvar="WEIR_HOME", help="runs, releases, logs")]
 Host = Annotated[str, typer.Option(help="address to listen on")]
-Port = Annotated[int, typer.Option(help="gateway port", min=1, max=65535)]
+Port = Annotated[int, typer.Option(help="gateway port; its metrics are on the next one", min=1, max=65534)]
 NodePort = Annotated[int, typer.Option(help="CPU node port", min=1, max=65535)]
 Guard = Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the shipped one")]
 FlavourOption = Annotated[
@@ -53,6 +53,7 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
     """Check, train, merge, export, verify, publish, then serve until Ctrl-C. What is unchanged is reused."""
     if not no_serve:
         require_free(host, port, option="--port")
+        require_free("127.0.0.1", port + 1, option="--port")  # metrics
         require_free(host, node_port, option="--node-port")
     chosen = recipe or ("instruct" if base and not base.startswith("builtin:") else "faq")
     arguments = [chosen, "--home", str(home)]

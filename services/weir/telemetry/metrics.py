@@ -13,6 +13,7 @@ _TOKEN_GAP_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15
 _DURATION_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _QUEUE_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _GUARD_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
+_STORE_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HELD_CHARS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -41,6 +42,7 @@ class GatewayMetrics:
         self._admission()
         self._replays()
         self._guard()
+        self._access()
         self._edge()
         self._build = self._gauge("build_info", "1; version of the running code.", ("version",), merged="max")
 
@@ -89,6 +91,11 @@ class GatewayMetrics:
             "upstream_errors_total", "Failed attempts: timeout, connect, overload, protocol.", ("backend", "reason")
         )
         self.upstream_retries = self._counter("upstream_retries_total", "Further attempts.", ("backend",))
+        self.retries_exhausted = Counter(
+            "weir_gateway_retry_budget_exhausted_total",
+            "Failed requests that were not tried again: more than a tenth of all would have been.",
+            registry=self.registry,
+        )
         self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
         self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
 
@@ -131,6 +138,34 @@ class GatewayMetrics:
             "weir_gateway_guard_held_chars",
             "Most characters held back at once, per answer.",
             buckets=_HELD_CHARS,
+            registry=self.registry,
+        )
+
+    def _access(self) -> None:
+        self.auth = self._counter(
+            "auth_total",
+            "Callers by their key: key (good), anyone (no need), missing, malformed, unknown (or revoked), expired, "
+            "away (cannot be checked), unchecked (let in all the same).",
+            ("result",),
+        )
+        self.limited = self._counter(
+            "limited_total", "Requests refused by a limit of their key: requests, tokens or budget.", ("limit",)
+        )
+        self.store_up = self._gauge(
+            "store_up", "0: the database, or the store of limits, is away.", ("store",), merged="min"
+        )
+        self.store_write = Histogram(
+            "weir_gateway_store_write_seconds",
+            "Writing one batch of usage and audit rows.",
+            buckets=_STORE_S,
+            registry=self.registry,
+        )
+        self.audit_waiting = Gauge(
+            "weir_gateway_audit_rows_waiting", "Audit rows that are not written yet.", registry=self.registry
+        )
+        self.audit_dropped = Counter(
+            "weir_gateway_audit_dropped_total",
+            "Audit rows given up because the database was away too long.",
             registry=self.registry,
         )
 

@@ -28,6 +28,7 @@ PINS: Final[dict[str, tuple[str, ...]]] = {
         "optimum-intel==2.2.0", "nncf==3.4.0", "transformers==5.5.4", "torch==2.13.0", "numpy==2.4.6",
         "aiohttp==3.14.5",
     ),
+    "litellm": ("litellm[proxy]==1.106.2", "uvloop==0.23.0"),
     "genai": ("onnxruntime-genai==0.18.0", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "transformers": ("transformers==5.23.0", "torch==2.13.0", "numpy==2.4.6", "safetensors==0.8.0"),
 }  # fmt: skip

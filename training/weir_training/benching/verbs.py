@@ -16,6 +16,7 @@ from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.release.reader import read_manifest
 from weir_training.benching.closed_loop import Ask, Figures, Plan, Sample, as_dicts, measure, parse_concurrencies, table
+from weir_training.benching.gateway.verb import gateway
 from weir_training.benching.target import find_release
 from weir_training.benching.verbs_engine import engine
 from weir_training.options import DEFAULT_HOME, AsJson, Home
@@ -33,6 +34,7 @@ Requests = Annotated[int, typer.Option("--requests", min=1, max=10_000, help="An
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _TIMEOUT_S: Final = 300.0
 app.command("engine")(engine)
+app.command("gateway")(gateway)
 app.command("shape", hidden=True)(engine)  # its former name
 
 _QUESTIONS: Final = ("怎么退货？", "How do I return an order?", "快递几天能到？", "When will it arrive?")
@@ -59,7 +61,7 @@ def answers(  # noqa: PLR0913 — a command line's options are its arguments
 
 
 @app.command()
-def gateway(  # noqa: PLR0913 — a command line's options are its arguments
+def served(  # noqa: PLR0913 — a command line's options are its arguments
     url: Annotated[str, typer.Option("--url", help="A gateway on this machine.")] = "http://127.0.0.1:8080",
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="What to ask; may be repeated.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="API key, where the gateway wants one.")] = None,

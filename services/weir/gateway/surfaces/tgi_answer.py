@@ -68,11 +68,10 @@ def is_replacement(token: Token) -> bool:
 
 def compute_headers(generation: Generation) -> Headers:
     characters = len(generation.ask.request.prompt)
-    return [
-        (b"x-compute-type", generation.pool.encode()),
-        (b"x-compute-characters", b"%d" % characters),
-        (b"x-prompt-tokens", b"%d" % generation.prompt_tokens),
-    ]
+    headers = [(b"x-compute-type", generation.pool.encode()), (b"x-compute-characters", b"%d" % characters)]
+    if generation.is_counted:  # a stream's head may leave before the node has told
+        headers.append((b"x-prompt-tokens", b"%d" % generation.prompt_tokens))
+    return headers
 
 
 def timing_headers(generation: Generation, answers: Sequence[Collected]) -> Headers:

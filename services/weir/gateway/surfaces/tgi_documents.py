@@ -65,7 +65,17 @@ class TgiError(_Answer):
     """`error_type` is what clients pick their exception by."""
 
     error: str
-    error_type: Literal["validation", "generation", "overloaded", "internal", "healthcheck", "not_found"]
+    error_type: Literal[
+        "validation",
+        "authentication",
+        "conflict",
+        "generation",
+        "overloaded",
+        "deadline_exceeded",
+        "internal",
+        "healthcheck",
+        "not_found",
+    ]
 
 
 class TgiTokenEvent(_Answer):

@@ -13,6 +13,7 @@ from weir.contracts.errors import (
     UnknownModelError,
     WeirError,
 )
+from weir.gateway.denials import KeyRefusedError
 from weir.gateway.refusals import AttemptRunningError, UnknownAdapterError
 from weir.gateway.surfaces.base import JSON_HEADERS, Reply, retry_after
 
@@ -20,6 +21,7 @@ from weir.gateway.surfaces.base import JSON_HEADERS, Reply, retry_after
 _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (BodyTooLargeError, 413, "validation"),
     (BodyTooSlowError, 408, "validation"),
+    (KeyRefusedError, 401, "authentication"),
     (MalformedRequestError, 400, "validation"),  # no client of TGI makes such a request
     (HeadTooLargeError, 431, "validation"),
     (HeadTooSlowError, 408, "validation"),

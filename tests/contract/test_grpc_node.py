@@ -1,0 +1,167 @@
+"""What a gateway sends to Triton, and what it makes of the answers. What all backends share is in their contract."""
+
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from tests.support.grpc_node import GrpcNode as Triton
+from tests.support.grpc_node import outputs_of, serving
+from tests.support.oip_node import CUT
+from tritonclient.grpc import service_pb2 as pb
+
+from weir.backends.grpc_node import GrpcNode
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    OverloadedError,
+    ReleaseError,
+)
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest, SamplingParams
+
+DONE = Finished(FinishReason.EOS, Usage(5, 1))
+ASKED = GenerateRequest(id="r", prompt="怎么退货？", sampling=SamplingParams(max_new_tokens=9))
+
+
+async def asked_of(triton: Triton, asked: GenerateRequest = ASKED) -> list[GenerationEvent]:
+    async with serving(triton) as address:
+        backend = GrpcNode("gpu", address, "tiny")
+        try:
+            async with aclosing(backend.generate(asked, timeout_s=5)) as events:
+                return [event async for event in events]
+        finally:
+            await backend.aclose()
+
+
+async def test_the_request_has_the_form_of_tritons_vllm_backend() -> None:
+    triton = Triton([DONE])
+    asked = GenerateRequest(
+        id="r2",
+        model="faq",
+        prompt="怎么退货？",
+        sampling=SamplingParams(max_new_tokens=9, temperature=0.5, stop=("。",)),
+        adapter="returns",
+        return_tokens=True,
+        priority=2,
+        deadline_s=9.5,
+        cache_salt="s",
+    )
+    await asked_of(triton, asked)
+
+    (request,) = triton.requests
+    assert (request.model_name, request.id) == ("faq", "r2")
+    inputs = dict(zip([(i.name, i.datatype) for i in request.inputs], request.raw_input_contents, strict=True))
+    text, sampling = inputs.pop(("text_input", "BYTES")), inputs.pop(("sampling_parameters", "BYTES"))
+    assert int.from_bytes(text[:4], "little") == len(text) - 4
+    assert text[4:].decode() == "怎么退货？"
+    assert json.loads(sampling[4:]) == {
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "top_p": 1.0,
+        "top_k": 0,
+        "repetition_penalty": 1.0,
+        "stop": ["。"],
+        "ignore_eos": False,
+        "lora_name": "returns",
+    }
+    assert inputs == {
+        (name, "BOOL"): b"\x01"
+        for name in (
+            "stream",
+            "exclude_input_in_output",
+            "return_finish_reason",
+            "return_num_input_tokens",
+            "return_num_output_tokens",
+        )
+    }
+    parameters = {name: value.WhichOneof("parameter_choice") for name, value in request.parameters.items()}
+    assert parameters == {
+        "return_tokens": "bool_param",
+        "weir_priority": "int64_param",
+        "deadline_s": "double_param",
+        "cache_salt": "string_param",
+    }
+
+
+async def test_counts_come_from_what_triton_says() -> None:
+    events = await asked_of(
+        Triton(
+            [
+                outputs_of(
+                    {"text_output": "一二", "num_output_tokens": 2, "num_input_tokens": 7, "finish_reason": "None"}
+                ),
+                outputs_of({"text_output": "三", "num_output_tokens": 1, "finish_reason": "stop"}),
+            ]
+        )
+    )
+    assert events == [TokenChunk("一二", 2), TokenChunk("三", 1), Finished(FinishReason.EOS, Usage(7, 3))]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("[request id: r] Exceeds maximum queue size", OverloadedError),
+        ("Request timeout expired", BackendTimeoutError),
+        ("Stub process 'faq_0_0' is not healthy.", BackendUnavailableError),
+        ("Request for unknown model: 'faq' is not found", BackendUnavailableError),
+        ("something new", BackendError),
+    ],
+)
+async def test_tritons_own_words_say_whether_another_node_may_help(words: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught:
+        await asked_of(Triton([pb.ModelStreamInferResponse(error_message=words)]))
+    assert type(caught.value) is kind
+    assert "faq" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_lost_connection_is_unavailable(is_late: bool) -> None:
+    with pytest.raises(BackendUnavailableError):
+        await asked_of(Triton([TokenChunk("一"), CUT] if is_late else [CUT]))
+
+
+@pytest.mark.parametrize(
+    "garbage", [{"text_output": "a", "finish_reason": "tired"}, {"tokens": "{"}, {"tokens": '[{"id":"x"}]'}]
+)
+async def test_what_is_not_the_protocol_is_an_error(garbage: dict[str, Any]) -> None:
+    with pytest.raises(BackendError):
+        await asked_of(Triton([outputs_of(garbage), DONE]))
+
+
+async def test_a_node_that_cannot_generate_is_not_ready_whatever_it_says() -> None:
+    triton = Triton([pb.ModelStreamInferResponse(error_message="Stub process is not healthy")])
+    async with serving(triton) as address:
+        backend = GrpcNode("gpu", address, "tiny")
+        assert not await backend.ready()
+        assert len(triton.requests) == 1
+
+        triton.script = [TokenChunk("1"), DONE]
+        assert await backend.ready()
+        assert await backend.ready()  # tokens came just now: no further canary
+        assert len(triton.requests) == 2
+        await backend.aclose()
+
+
+async def test_a_node_that_is_not_there_is_not_ready_and_unavailable() -> None:
+    backend = GrpcNode("nobody", "127.0.0.1:9", "tiny")
+
+    assert not await backend.ready()
+    with pytest.raises(BackendUnavailableError):
+        async with aclosing(backend.generate(ASKED, timeout_s=5)) as events:
+            await anext(events)
+    await backend.aclose()
+
+
+async def test_a_load_that_fails_says_why() -> None:
+    triton = Triton()
+    async with serving(triton) as address:
+        backend = GrpcNode("gpu", address, "tiny")
+        await backend.load("tiny", 2)
+        with pytest.raises(ReleaseError, match="no version is available"):
+            await backend.load("other", 1)
+        with pytest.raises(ReleaseError, match="version 3 is not ready"):
+            await backend.load("tiny", 3)
+        await backend.aclose()
+    assert triton.loaded == ["tiny", "other", "tiny"]

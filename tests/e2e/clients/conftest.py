@@ -76,7 +76,7 @@ def _environments_in_the_making() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    """One gateway over the real node, one over a node that plays scripts."""
+    """One gateway over the real node, two over one that plays scripts; `full` takes one request at a time."""
     folder = tmp_path_factory.mktemp("clients")
     release = give_tools(make_tiny_release(folder / "releases", model=MODEL))
     with ExitStack() as running:
@@ -86,10 +86,16 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
             "real": processes.node(release, folder / "node.log"),
             "scripted": processes.scripted_node(folder / "scripted.log"),
         }
-        for name, node in nodes.items():
+        for node in nodes.values():
             running.callback(node.stop)
             node.start()
-            gateway = processes.gateway(release, [node], folder / f"gateway-{name}.log")
+        one_at_a_time = {"max_in_flight": "1", "max_queue": "0"}
+        for name, node, settings in (
+            ("real", nodes["real"], {}),
+            ("scripted", nodes["scripted"], {}),
+            ("full", nodes["scripted"], one_at_a_time),
+        ):
+            gateway = processes.gateway(release, [node], folder / f"gateway-{name}.log", settings=settings)
             running.callback(gateway.stop)
             told[name] = gateway.start().url
             servers[name] = gateway

@@ -61,6 +61,26 @@ def scripted() -> Gateway:
     return gateway
 
 
+@pytest.fixture
+def full(play: Any) -> Any:
+    """A gateway that takes one request at a time, and has one: it is busy for about two seconds from now."""
+    gateway = _gateway("full")
+    gateway.wait_ready()
+    body = {"inputs": play("tick ", times=40, pace_s=0.05), "stream": True}
+    with closing(http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=30)) as connection:
+        deadline = time.monotonic() + 30
+        while True:
+            connection.request("POST", "/", json.dumps(body), {"content-type": "application/json"})
+            response = connection.getresponse()
+            if response.status == 200:
+                break
+            response.read()
+            assert time.monotonic() < deadline, "what a test before left running did not end"
+            time.sleep(0.1)
+        response.readline()
+        yield gateway
+
+
 def _gateway(name: str) -> Gateway:
     told = json.loads(os.environ["WEIR_CLIENT_SUITE"])
     return Gateway(told[name], told["model"])

@@ -84,11 +84,12 @@ def test_unicode_comes_through_whole_and_streamed(stage, play):
     assert "".join(stage.text_generation(play(*said), stream=True)) == "".join(said)
 
 
-def test_overload_is_an_overloaded_error(stage, play):
+def test_overload_is_an_overloaded_error(full):
+    client = InferenceClient(full.url)
     with pytest.raises(hub_errors.OverloadedError):
-        stage.text_generation(play(fails="overloaded", at_once=True))
+        client.text_generation(QUESTION)
     with pytest.raises(hub_errors.OverloadedError):
-        list(stage.text_generation(play(fails="overloaded", at_once=True), stream=True))
+        list(client.text_generation(QUESTION, stream=True))
 
 
 def test_a_wrong_parameter_is_a_validation_error_that_names_it(client):

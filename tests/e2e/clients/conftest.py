@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.e2e.clients.environments import ROOT, Environment, environment
+from tests.e2e.clients.environments import ENVIRONMENTS, ROOT, Environment, environment
 from tests.e2e.clients.suites_found import Outcome, Suite, outcomes
 from tests.support import processes
 from tests.support.tiny_release import make_tiny_release
@@ -60,18 +60,27 @@ class Gateways:
         }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _environments_in_the_making() -> Iterator[None]:
-    """Install beside the first tests; whoever needs an environment waits for it at its lock."""
-    maker = subprocess.Popen(
-        ["nice", sys.executable, "-m", "tests.e2e.clients.environments"],
+_MAKER = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install beside the tests that come first; whoever needs an environment waits for it at its lock."""
+    is_wanted = any(Path(__file__).parent in item.path.parents for item in session.items)
+    if not is_wanted or session.config.option.collectonly or all(one.is_made for one in ENVIRONMENTS):
+        return
+    session.config.stash[_MAKER] = subprocess.Popen(
+        ["nice", "-n", "19", sys.executable, "-m", "tests.e2e.clients.environments"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    yield
-    maker.terminate()
-    maker.wait(30)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    maker = session.config.stash.get(_MAKER, None)
+    if maker is not None:
+        maker.terminate()
+        maker.wait(30)
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,16 @@ def gateway(
         words += ["--node", f"cpu-{number}={one.url}"]
     environment = {f"WEIR_GATEWAY_{name.upper()}": value for name, value in settings.items()}
     environment["WEIR_GATEWAY_EDGE__ADMIN_PORT"] = str(admin_port)
+    environment.setdefault("WEIR_GATEWAY_HOME", str(log.with_suffix("")))
     return Server(tuple(words), log, port, "/readyz", environment, admin_port)
+
+
+def new_key(home: Path, name: str, *options: str) -> str:
+    """Make an API key for a gateway whose `home` this is, and return its secret."""
+    command = [sys.executable, "-m", "weir", "keys", "create", name, "--home", str(home), "--json", *options]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment, cwd=ROOT)
+    return str(json.loads(done.stdout)["key"])
 
 
 def eventually(is_so: Callable[[], bool], *, within_s: float, what: str) -> None:

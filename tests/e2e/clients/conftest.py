@@ -85,11 +85,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    """One gateway over the real node, two over one that plays scripts; `full` takes one request at a time."""
+    """One gateway over the real node, two over one that plays scripts; `full` takes one request at a time, `keyed` has keys."""
     folder = tmp_path_factory.mktemp("clients")
     release = give_tools(make_tiny_release(folder / "releases", model=MODEL))
     with ExitStack() as running:
         told = {"model": MODEL, "release": str(release)}
+        told["key"] = processes.new_key(folder / "keys", "unlimited")
+        told["limited_key"] = processes.new_key(folder / "keys", "limited", "--requests-per-min", "2")
         servers: dict[str, processes.Server] = {}
         nodes = {
             "real": processes.node(release, folder / "node.log"),
@@ -103,6 +105,7 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
             ("real", nodes["real"], {}),
             ("scripted", nodes["scripted"], {}),
             ("full", nodes["scripted"], one_at_a_time),
+            ("keyed", nodes["real"], {"home": str(folder / "keys")}),
         ):
             gateway = processes.gateway(release, [node], folder / f"gateway-{name}.log", settings=settings)
             running.callback(gateway.stop)

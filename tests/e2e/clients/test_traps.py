@@ -150,9 +150,13 @@ def test_a_stream_that_breaks_says_so_after_its_200(scripted: Server, path: str)
     assert b"[DONE]" not in answer.body
 
 
-def test_a_client_that_sends_no_authorization_is_served_where_no_keys_are(real: Server) -> None:
+def test_a_client_that_sends_no_authorization_is_served_only_where_no_keys_are(
+    real: Server, gateways: Gateways
+) -> None:
     """langchain-huggingface sends none, even when it was given a token."""
-    assert real.ask("POST", "/", {"inputs": QUESTION, "parameters": SHORT}).status == 200
+    body = {"inputs": QUESTION, "parameters": SHORT}
+    assert real.ask("POST", "/", body).status == 200
+    assert gateways.servers["keyed"].ask("POST", "/", body).status == 401
 
 
 def test_the_hub_client_before_and_after_its_first_major_version_each_have_an_environment() -> None:

@@ -18,6 +18,8 @@ class Gateway:
 
     url: str
     model: str
+    key: str
+    limited_key: str
 
     @property
     def v1(self) -> str:
@@ -81,9 +83,17 @@ def full(play: Any) -> Any:
         yield gateway
 
 
+@pytest.fixture
+def keyed() -> Gateway:
+    """A gateway that serves nobody without a key: `key`, or `limited_key`, which is good for two requests a minute."""
+    gateway = _gateway("keyed")
+    gateway.wait_ready()
+    return gateway
+
+
 def _gateway(name: str) -> Gateway:
     told = json.loads(os.environ["WEIR_CLIENT_SUITE"])
-    return Gateway(told[name], told["model"])
+    return Gateway(told[name], told["model"], told["key"], told["limited_key"])
 
 
 @pytest.fixture

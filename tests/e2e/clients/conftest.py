@@ -85,7 +85,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    """One gateway over the real node, two over one that plays scripts; `full` takes one request at a time, `keyed` has keys."""
+    """Gateways over the real node (`keyed` wants keys) and over one that plays scripts (`full` takes one at a time)."""
     folder = tmp_path_factory.mktemp("clients")
     release = give_tools(make_tiny_release(folder / "releases", model=MODEL))
     with ExitStack() as running:

@@ -2,7 +2,7 @@
 
 import pytest
 from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import UnknownError
 from langchain_huggingface import HuggingFaceEndpoint
 from text_generation import Client
 
@@ -11,13 +11,12 @@ QUESTION = "How do I return an order?"
 
 def test_the_hub_clients_token_is_the_key(keyed):
     assert InferenceClient(keyed.url, token=keyed.key).text_generation(QUESTION, max_new_tokens=4)
-    with pytest.raises(HfHubHTTPError) as refused:
+    with pytest.raises(UnknownError, match="API key"):  # it has no word of its own for this
         InferenceClient(keyed.url, token="wk_wrong").text_generation(QUESTION, max_new_tokens=4)
-    assert refused.value.response.status_code == 401
 
 
 def test_langchain_sends_no_authorization_but_in_server_kwargs(keyed):
-    with pytest.raises(Exception, match="401|(?i)key"):
+    with pytest.raises(Exception, match="API key"):
         HuggingFaceEndpoint(endpoint_url=keyed.url, max_new_tokens=4, huggingfacehub_api_token=keyed.key).invoke(
             QUESTION
         )

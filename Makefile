@@ -11,7 +11,7 @@ TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_
 # The engine's operators are built by the installation (hatch_build.py).
 KERNELS := $(wildcard services/weir/engine/kernels/*.c services/weir/engine/kernels/*.h services/weir/engine/kernels/build.py)
 
-.PHONY: help up test unit lint fix e2e bench soak constraints install
+.PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz constraints install
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -53,6 +53,15 @@ bench: install  ## Measure this machine (docs/benchmarks.md)
 
 soak: install  ## Tests longer than the suite allows
 	$(BIN)/python -m pytest -m soak
+
+e2e-clients: install  ## The real clients, each in an environment of its own
+	$(BIN)/python -m pytest tests/e2e/clients
+
+fuzz: install  ## 10,000 requests that nobody should send
+	$(BIN)/python -m pytest tests/fuzz -s --fuzz-cases 10000
+
+soak-full: install  ## 20 rolling restarts; 30 minutes of load while a node is killed every minute
+	$(BIN)/python -m pytest tests/soak -m soak -s --soak-minutes 30 --soak-kill-every-s 60 --soak-restarts 20
 
 constraints: install  ## Renew the pins from what is installed
 	@( echo '# What development, CI and `make up` install, exactly. Renew: make constraints'; \

@@ -7,6 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("soak", "how long the tests of `make soak` go on")
+    group.addoption("--soak-minutes", type=float, default=1.0, help="load while nodes are killed")
+    group.addoption("--soak-kill-every-s", type=float, default=10.0, help="seconds between two kills of a node")
+    group.addoption("--soak-restarts", type=int, default=6, help="rolling restarts of gateways")
+    group.addoption("--fuzz-cases", type=int, default=400, help="schema-driven, mutated and raw-socket requests")
+    group.addoption("--fuzz-seed", type=int, default=None, help="repeats a run; each run prints its own")
+
+
 @pytest.fixture(autouse=True)
 def _nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("WEIR_")]:

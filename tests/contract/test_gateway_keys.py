@@ -134,7 +134,7 @@ def test_tokens_are_set_aside_and_what_was_not_used_comes_back(weir: Gateway, ke
     refused = ask(weir, key, {"inputs": "hi", "parameters": {"max_new_tokens": left}})
     assert refused.status == 429
     assert refused.json["error_type"] == "overloaded"
-    assert ask(weir, key, {"inputs": "hi", "parameters": {"max_new_tokens": left - prompt_tokens}}).status == 200
+    assert ask(weir, key, {"inputs": "hi", "parameters": {"max_new_tokens": left - 30}}).status == 200
 
 
 def test_a_request_above_the_limit_itself_is_told_not_to_come_again(weir: Gateway, keys: KeyStore) -> None:

@@ -95,6 +95,22 @@ def test_hanging_up_ends_the_work_within_200_ms(weir: Gateway, stage: Stage, pat
     assert weir.metric("requests_in_flight", route=path) == 0
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_hanging_up_ends_the_work_on_every_answer_of_a_request(weir: Gateway, stage: Stage, streams: bool) -> None:
+    stage.script = SLOW
+    body = {"messages": [{"role": "user", "content": "?"}], "n": 3, "stream": streams}
+    cancelled, calls = stage.backend.cancelled_count, len(stage.backend.calls)
+
+    with begun(weir.port, "/v1/chat/completions", body, read_bytes=1 if streams else 0):
+        weir.eventually(lambda: len(stage.backend.calls) == calls + 3)
+        time.sleep(0.05)
+        hung_up = time.monotonic()
+    weir.eventually(lambda: stage.backend.cancelled_count == cancelled + 3)
+
+    assert time.monotonic() - hung_up < 0.2
+    weir.eventually(lambda: weir.metric("requests_in_flight", route="/v1/chat/completions") == 0)
+
+
 def test_requests_are_counted_by_what_became_of_them(weir: Gateway, stage: Stage) -> None:
     stage.script = answer("七天", "内", "。")
     labels = {"route": "/generate_stream", "model": "faq", "backend": "cpu", "code": "200"}

@@ -35,7 +35,7 @@ class Serve:
         self.log = home / "gateway.log"
         node = f"http://127.0.0.1:{node_port}"
         self._command = [sys.executable, "-m", "weir", "serve", "--node", node, "--release", str(release)]
-        self._command += ["--home", str(home), "--port", str(self.port), *arguments]
+        self._command += ["--home", str(home), "--port", str(self.port), "--admin-port", "0", *arguments]
 
     def start(self) -> "Serve":
         with self.log.open("ab") as log:
@@ -171,7 +171,7 @@ def test_known_keys_go_on_when_the_database_file_is_gone(tmp_path: Path, release
 
 def test_a_public_address_without_keys_is_refused(tmp_path: Path, release: Path) -> None:
     command = [sys.executable, "-m", "weir", "serve", "--node", "http://127.0.0.1:1", "--release", str(release)]
-    command += ["--home", str(tmp_path), "--host", "0.0.0.0", "--port", str(free_port())]
+    command += ["--home", str(tmp_path), "--host", "0.0.0.0", "--port", str(free_port()), "--admin-port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "weir keys create NAME" in done.stderr

@@ -168,6 +168,8 @@ def _rendered(model: ServedModel, request: GenerateRequest, ask: Ask) -> str:
         tool_format = model.prompts.tool_format
         return prompt + tool_format.begun if use.must_call and tool_format else prompt
     text = request.prompt
+    if request.prompt_ids:
+        return text
     if ask.truncate_tokens is not None:
         ids = model.prompts.tokenizer.encode(text)
         if len(ids) > ask.truncate_tokens:

@@ -16,6 +16,7 @@ _INPUTS: Final = (
     ("lora_name", "BYTES"),
     ("prompt_token_ids", "INT32"),
 )
+_LISTS: Final = (("prompt_token_ids", "INT32"),)
 _OUTPUTS: Final = (
     ("text_output", "BYTES"),
     ("finish_reason", "BYTES"),
@@ -27,11 +28,11 @@ _NODES_ONLY: Final = (("cache_salt", "BYTES"),)
 
 def model_metadata(name: str, version: int, platform: str, *, of_node: bool) -> dict[str, Any]:
     """Return a model's metadata; a gateway takes no `cache_salt` from its callers."""
-    inputs = _INPUTS + (_NODES_ONLY if of_node else ())
+    inputs = [(*one, 1) for one in _INPUTS + (_NODES_ONLY if of_node else ())] + [(*many, -1) for many in _LISTS]
     return {
         "name": name,
         "versions": [str(version)],
         "platform": platform,
-        "inputs": [{"name": name, "datatype": kind, "shape": [1]} for name, kind in inputs],
+        "inputs": [{"name": name, "datatype": kind, "shape": [size]} for name, kind, size in inputs],
         "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _OUTPUTS],
     }

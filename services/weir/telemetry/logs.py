@@ -53,7 +53,7 @@ def configure_logs(service: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+    for chatty in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "alembic"):
         logging.getLogger(chatty).handlers.clear()
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

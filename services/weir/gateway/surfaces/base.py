@@ -108,8 +108,16 @@ def decoded(model: type[Body], body: bytes) -> Body:
         return model.model_validate(value)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = _location(first["loc"])
         raise ValidationError(_named(field, first["msg"]), field or None) from None
+
+
+def _location(parts: Sequence[int | str]) -> str:
+    """Return the dotted path; where a key of the caller's own is wrong (`logit_bias`), the path ends before it."""
+    names = [str(part) for part in parts]
+    if "[key]" in names:
+        names = names[: max(names.index("[key]") - 1, 0)]
+    return ".".join(names)
 
 
 def sampling(prefix: str = "", renamed: dict[str, str] | None = None, **values: Any) -> SamplingParams:

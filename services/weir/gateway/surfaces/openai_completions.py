@@ -16,8 +16,9 @@ from weir.gateway.refusals import UnsupportedError
 from weir.gateway.streams import Collected, merged
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
 from weir.gateway.surfaces.limits import MAX_ANSWERS
+from weir.gateway.surfaces.merit import best_first
 from weir.gateway.surfaces.openai_errors import error_event, error_reply
-from weir.gateway.surfaces.openai_frames import DONE, REASONS, Frames, likelihood, usage_of
+from weir.gateway.surfaces.openai_frames import DONE, REASONS, Frames, usage_of
 from weir.gateway.surfaces.openai_logprobs import completion_logprobs
 from weir.gateway.surfaces.openai_wire import (
     Asked,
@@ -147,8 +148,12 @@ class CompletionJob:
         choices: list[dict[str, Any]] = []
         for first in range(0, len(answers), self.tries):
             found = answers[first : first + self.tries]
-            best = sorted(found, key=likelihood, reverse=True) if self.tries > self.count else found
-            choices += [self._choice(len(choices) + i, generations[first], best[i]) for i in range(self.count)]
+            best = best_first(found) if self.tries > self.count else range(self.count)
+            start = len(choices)
+            choices += [
+                self._choice(start + place, generations[first], found[number])
+                for place, number in enumerate(best[: self.count])
+            ]
         body = self._envelope(generations[0]) | {
             "choices": choices,
             "usage": self._usage([a.finished for a in answers]),

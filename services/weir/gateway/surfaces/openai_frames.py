@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 
 from weir.contracts.events import FinishReason, Usage
-from weir.gateway.streams import Collected
 
 DONE = b"data: [DONE]\n\n"
 REASONS = {
@@ -56,8 +55,3 @@ def usage_of(prompts: Sequence[Usage], answers: Sequence[Usage]) -> dict[str, in
     for usage in answers:
         written += usage.completion_tokens
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-
-
-def likelihood(answer: Collected) -> float:
-    """Return an answer's mean log-probability per token; the more likely one is the better."""
-    return sum(token.logprob for token in answer.tokens) / max(len(answer.tokens), 1)

@@ -13,8 +13,8 @@ from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
+from weir.gateway.surfaces.merit import best_first
 from weir.gateway.surfaces.tgi_answer import (
-    best_first,
     compute_headers,
     details_json,
     reason_json,

@@ -1,5 +1,6 @@
 """A gateway's life as a process: workers, metrics, reload, drain."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -16,12 +17,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.gateway import answer, running
+from tests.support.gateway import answer, gateway, running
 from tests.support.oip_node import OipNode
 from tests.support.process import GatewayProcess, free_port, gateway_process
 from tests.support.prompt_release import make_prompt_release
 
+from weir.backends.scripted import ScriptedBackend
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.gateway.reloading import Reloader
 
 CANARY = "canary-7f3a"
 END = Finished(FinishReason.EOS, Usage(5, 40))
@@ -188,7 +191,24 @@ def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
 
     assert load.wrong == []
     assert load.done > 20
-    assert '"event": "reload_refused"' in weir.log
+    assert '"reload_refused"' in weir.log
+
+
+def test_after_a_reload_no_cached_answer_escapes_the_new_policy(release: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nid: b\noutput:\n  - {id: pear, action: block, terms: [pear]}\n")
+    backend = ScriptedBackend(answer("a ", "pear ", "pie"))
+    question = {"inputs": "?", "parameters": {"details": True}}
+    with gateway(release, backend, cache_mb=1) as weir:
+        first, again = weir.post("/generate", question), weir.post("/generate", question)
+        assert first.json["generated_text"] == again.json["generated_text"] == "a pear pie"
+        assert len(backend.calls) == 1
+        assert asyncio.run(Reloader(weir.app.service, policy)()) is None
+        after = weir.post("/generate", question)
+
+        assert weir.metric("config_reloads_total", result="applied") == 1
+    assert "pear" not in after.json.get("generated_text", "")
+    assert len(backend.calls) == 2
 
 
 def test_no_web_page_can_reload(release: Path, node_url: str, tmp_path: Path) -> None:
@@ -243,7 +263,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(release: Path, node_url
         counted = weir.metric("requests_total", **DONE)
         assert load.done <= counted <= load.done + len(load.wrong)
         assert _histograms_are_sound(weir.ask("/metrics", admin=True)[1])
-        assert '"event": "died"' in weir.log
+        assert '"died"' in weir.log
 
 
 def test_workers_that_cannot_start_end_the_gateway_with_their_reason(release: Path, tmp_path: Path) -> None:
@@ -261,6 +281,18 @@ def begun_stream(weir: GatewayProcess) -> socket.socket:
     connection.sendall(b'POST /generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}')
     assert connection.recv(10)
     return connection
+
+
+def test_with_an_admin_token_only_its_holder_reloads(
+    release: Path, node_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIR_GATEWAY_ACCESS__ADMIN_TOKEN", "sixteen-characters-at-least")
+    with gateway_process(release, node_url, tmp_path) as weir:
+        assert weir.status("/admin/reload", admin=True, method="POST") == 401
+        with closing(http.client.HTTPConnection("127.0.0.1", weir.admin_port, timeout=5)) as connection:
+            connection.request("POST", "/admin/reload", headers={"authorization": "Bearer sixteen-characters-at-least"})
+            assert connection.getresponse().status == 200
+        assert weir.metric("config_reloads_total", result="applied") == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])

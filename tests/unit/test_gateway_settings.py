@@ -54,3 +54,21 @@ def test_a_missing_file_and_a_broken_variable_are_named(tmp_path: Path, monkeypa
 def test_a_node_may_be_named() -> None:
     assert _node(1, "http://127.0.0.1:8100") == {"name": "cpu-1", "url": "http://127.0.0.1:8100"}
     assert _node(0, "gpu=http://h:1") == {"name": "gpu", "url": "http://h:1"}
+
+
+def test_settings_of_the_edge_come_from_all_sources_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("edge: {workers: 3, admin_host: 0.0.0.0}")
+    monkeypatch.setenv("WEIR_GATEWAY_EDGE__ADMIN_PORT", "9")
+
+    settings = load_settings(GIVEN | {"edge": {"workers": 2}}, file)
+
+    assert (settings.edge.workers, settings.edge.admin_host, settings.admin_port) == (2, "0.0.0.0", 9)
+
+
+def test_the_admin_port_is_beside_the_port_or_off() -> None:
+    assert load_settings(GIVEN).admin_port == 8081
+    assert load_settings(GIVEN | {"port": 65535}).admin_port == 65534
+    assert load_settings(GIVEN | {"edge": {"admin_port": 0}}).admin_port == 0
+    with pytest.raises(UsageError, match=r"edge\.workers"):
+        load_settings(GIVEN | {"edge": {"workers": 0}})

@@ -15,12 +15,18 @@ Routes = Mapping[tuple[str, str], Handler]
 
 
 class AdminApp:
-    """The ASGI app of the admin port: `routes` by method and path; `rest` answers everything else below `/admin/`."""
+    """The ASGI app of the admin port: `routes` by method and path; `rest` answers everything else below `/admin/`.
 
-    def __init__(self, exposition: Exposition, routes: Routes, rest: App | None = None) -> None:
+    Whatever changes something is only done for whom `may` lets; `rest` sees to that itself.
+    """
+
+    def __init__(
+        self, exposition: Exposition, routes: Routes, rest: App | None = None, may: Callable[[Scope], bool] = bool
+    ) -> None:
         self._exposition = exposition
         self._routes: Routes = {("GET", "/metrics"): self._metrics, ("GET", "/livez"): _live, **routes}
         self._rest = rest
+        self._may = may
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,6 +35,8 @@ class AdminApp:
         handler = self._routes.get((method, path))
         if method not in {"GET", "HEAD"} and any(name == b"origin" for name, _ in scope["headers"]):
             await _send(send, answer(403, error="no web page may do this", error_type="forbidden"))
+        elif handler is not None and method not in {"GET", "HEAD"} and not self._may(scope):
+            await _send(send, answer(401, error="this needs the admin token", error_type="forbidden"))
         elif handler is not None:
             await _send(send, await handler())
         elif self._rest is not None and path.startswith("/admin/"):

@@ -31,13 +31,14 @@ class AdminKeys:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if self._may(scope):
+        if self.may(scope):
             await self._api(scope, receive, send)
             return
         reply = JSONResponse({"error": self._what_to_do()}, HTTPStatus.UNAUTHORIZED, {"www-authenticate": "Bearer"})
         await reply(scope, receive, send)
 
-    def _may(self, scope: Scope) -> bool:
+    def may(self, scope: Scope) -> bool:
+        """Whether who sent this request is an operator."""
         headers = dict(scope["headers"])
         if self._token is not None:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")

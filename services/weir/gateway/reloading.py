@@ -10,7 +10,7 @@ from weir.gateway.catalog import ServedModel
 from weir.gateway.service import GenerationService
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
-from weir.guard.policy import default_policy, load_policy
+from weir.guard.policy import Policy, default_policy, load_policy
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Reloader:
         """Return why the files were refused; none: they hold from now on."""
         async with self._one_at_a_time:
             try:
-                models, input_filter, output_guard = await asyncio.to_thread(self._read)
+                models, policy, input_filter, output_guard = await asyncio.to_thread(self._read)
             except WeirError as error:
                 self._service.metrics.reloads("refused").inc()
                 _log.error("reload_refused", extra={"reason": str(error)})  # an operator's fault: no trace
@@ -36,11 +36,12 @@ class Reloader:
         service.catalog.replace(models)
         service.preparation = replace(service.preparation, input_filter=input_filter)
         service.output_guard = output_guard
+        service.cache.hold_to(policy)
         service.metrics.reloads("applied").inc()
         _log.info("reloaded", extra={"models": {model.name: model.version for model in models}})
         return None
 
-    def _read(self) -> tuple[list[ServedModel], InputFilter, OutputGuard]:
+    def _read(self) -> tuple[list[ServedModel], Policy, InputFilter, OutputGuard]:
         """In a thread: a tokenizer takes long enough to load to be felt by every stream."""
         policy = default_policy() if self._guard is None else load_policy(self._guard)
-        return self._service.catalog.read_again(), InputFilter(policy), OutputGuard(policy)
+        return self._service.catalog.read_again(), policy, InputFilter(policy), OutputGuard(policy)

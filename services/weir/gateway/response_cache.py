@@ -63,6 +63,10 @@ class ResponseCache:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._used_bytes = 0
 
+    def hold_to(self, policy: Policy) -> None:
+        """From now on another policy decides: what an earlier one let through is not found any more."""
+        self._policy = repr(policy)
+
     @property
     def is_on(self) -> bool:
         return self._size_bytes > 0

@@ -109,7 +109,8 @@ def _serve_admin(settings: GatewaySettings, listener: socket.socket, exposition:
 def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handler) -> AdminApp:
     """Compose the admin port; the same for one worker and for many."""
     routes = {("POST", "/admin/reload"): reload}
-    return AdminApp(exposition, routes, admin_keys(settings.access, settings.home))
+    keys = admin_keys(settings.access, settings.home)
+    return AdminApp(exposition, routes, keys, keys.may)
 
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from weir.cli import VERBS
 from weir.contracts.errors import JobError
 from weir_training.atomic import write_text
 from weir_training.benching.children import end, spawn, tail
@@ -28,7 +27,7 @@ from weir_training.benching.gateway.prompt_release import MODEL, make_release
 _START_S: Final = 120.0
 _MASTER_KEY: Final = "sk-bench"
 _NO_RULES: Final = "version: 1\nid: none\ninput: []\noutput: []\n"
-_PLENTY: Final = "1000000000"
+_PLENTY: Final = ("--requests-per-min", "1000000", "--tokens-per-min", "1000000000")  # what the gateway must count
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -94,24 +93,18 @@ class Stage:
         return Subject("direct", f"{scheme}://127.0.0.1:{port}", process.pid)
 
     def gateway(self, name: str, node: Subject, *, with_guard: bool = True) -> Subject:
-        """Start Weir's gateway as an operator would, with a key of its own where the build has keys."""
-        port, metrics_port = _free_port(), _free_port()
+        """Start Weir's gateway as an operator would, for callers with a key."""
+        port, admin_port = _free_port(), _free_port()
         command = [sys.executable, "-m", "weir.gateway", "--node", node.url, "--release", str(self._release)]
-        command += ["--port", str(port), "--max-in-flight", "1024"]
+        command += ["--port", str(port), "--admin-port", str(admin_port)]
         if not with_guard:
             policy = self._folder / "no-rules.yaml"
             write_text(policy, _NO_RULES)
             command += ["--guard", str(policy)]
-        environment = {
-            "WEIR_HOME": str(self._home),
-            "WEIR_GATEWAY_METRICS_PORT": str(metrics_port),
-        }
-        process = self._start("gateway", name, command, environment)
+        process = self._start("gateway", name, command, {"WEIR_HOME": str(self._home)})
         url = f"http://127.0.0.1:{port}"
         _await_ready(f"{url}/readyz", process, self._log(name))
-        scraped = (f"http://127.0.0.1:{metrics_port}/metrics", f"{url}/metrics")
-        metrics_url = next((one for one in scraped if _answers(one)), None)
-        return Subject(name, url, process.pid, self._key, metrics_url=metrics_url)
+        return Subject(name, url, process.pid, self._key, metrics_url=f"http://127.0.0.1:{admin_port}/metrics")
 
     def litellm(self, python: Path, node: Subject) -> Subject:
         """Start LiteLLM's proxy: one worker, a master key, no database; what it does beyond that is its default."""
@@ -157,11 +150,8 @@ class Stage:
         return self._folder / f"{name.replace(' ', '-')}.log"
 
 
-def _made_key(home: Path) -> str | None:
-    if "keys" not in VERBS:
-        return None
-    limits = ["--requests-per-min", _PLENTY, "--tokens-per-min", _PLENTY]
-    command = [sys.executable, "-m", "weir", "keys", "create", "bench", *limits, "--home", str(home), "--json"]
+def _made_key(home: Path) -> str:
+    command = [sys.executable, "-m", "weir", "keys", "create", "bench", *_PLENTY, "--home", str(home), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise JobError(f"no key could be made: {done.stderr.strip()}")

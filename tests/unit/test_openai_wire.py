@@ -118,3 +118,11 @@ def test_errors_have_openais_form(error: WeirError, status: int, code: str, kind
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     with pytest.raises(RequestRejectedError):
         SURFACE.parse(body, RequestContext("i"))
+
+
+def test_a_wrong_key_of_the_callers_own_is_not_repeated_to_him() -> None:
+    with pytest.raises(ValidationError) as refused:
+        parse(logit_bias={"something private": 1})
+
+    assert refused.value.field == "logit_bias"
+    assert "private" not in str(refused.value)

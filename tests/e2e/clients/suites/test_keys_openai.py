@@ -26,6 +26,6 @@ def test_a_key_that_has_asked_too_often_is_a_rate_limit_error_that_says_when(key
     assert answers[1].headers["x-ratelimit-remaining-requests"] == "0"
     with pytest.raises(openai.RateLimitError) as refused:
         ask(keyed, keyed.limited_key)
-    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 61  # rounded up
     assert refused.value.message
     assert ask(keyed, keyed.key).status_code == 200

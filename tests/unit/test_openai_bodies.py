@@ -24,8 +24,28 @@ SCALARS = st.one_of(
     st.sampled_from(["text", "json_object", "json_schema", "function", "required", "auto", "user", "tool", "message"]),
 )
 KEYS = st.sampled_from(
-    "type function name arguments parameters schema json_schema value role content id json regex choice text format "
-    "tool_calls tool_call_id include_usage 5".split()
+    [
+        "type",
+        "function",
+        "name",
+        "arguments",
+        "parameters",
+        "schema",
+        "json_schema",
+        "value",
+        "role",
+        "content",
+        "id",
+        "json",
+        "regex",
+        "choice",
+        "text",
+        "format",
+        "tool_calls",
+        "tool_call_id",
+        "include_usage",
+        "5",
+    ]
 )
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8

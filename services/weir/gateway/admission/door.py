@@ -79,6 +79,10 @@ class Admission:
         if not self._let_in(place.work):
             await self._wait(place)
         place.started = monotonic()
+        if place.deadline <= place.started:  # the turn came in time, but this task did not run
+            self._policy.finish(place.work, None)
+            self._let_in()
+            raise self._refused("deadline", place.work)
         place.sent = self._capacity.sent()
 
     async def _wait(self, place: "Place") -> None:

@@ -136,7 +136,7 @@ def test_a_failure_has_its_status_or_comes_in_the_stream(weir: Gateway, stage: S
     stage.script = (TokenChunk("七 "), errors.BackendError("odd"))
     late = weir.post(STREAM, {"text_input": "?"})
 
-    assert (early.status, early.headers["retry-after"]) == (429, "3")
+    assert (early.status, early.headers["retry-after"]) == (503, "3")
     assert late.status == 200
     assert late.events[-1] == {"error": "odd"}
 

@@ -20,6 +20,7 @@ from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
 _FRESH_PROBE_S = 0.1
+_MOST_SILENCES = 2  # probes in a row
 
 
 class Node:
@@ -34,6 +35,7 @@ class Node:
         self._metrics = metrics
         self._probed_at = float("-inf")
         self._probing: asyncio.Task[bool] | None = None
+        self._silences = 0
         self._shown: tuple[bool, Circuit] | None = None
 
     @property
@@ -55,6 +57,10 @@ class Node:
     async def _probe(self) -> bool:
         try:
             is_healthy = await self.backend.ready()
+            self._silences = 0
+        except BackendTimeoutError:  # a busy node may miss one: what it was asked for would time out by itself
+            self._silences += 1
+            is_healthy = self.is_healthy and self._silences < _MOST_SILENCES
         except Exception:  # noqa: BLE001 - a probe that breaks says that the node is not well
             is_healthy = False
         finally:

@@ -4,15 +4,19 @@
 An exception is logged by type and place, never by its words: they may quote a prompt.
 """
 
+import asyncio
 import logging
 import sys
 import traceback
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+_MOST_LINES, _LONGEST_S = 256, 0.02
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,9 +47,39 @@ class JsonFormatter(logging.Formatter):
         return f"{self._prefix}{int(record.msecs):03d}+00:00"
 
 
+class BatchedHandler(logging.StreamHandler[Any]):
+    """Writes what one turn of a busy event loop logs at once: a write costs more than a line.
+
+    Warnings and errors are written at once; a process that is killed loses what it logged in its last moment.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno >= logging.WARNING or len(self._lines) >= _MOST_LINES:
+                self.flush()
+            elif len(self._lines) == 1:
+                asyncio.get_running_loop().call_later(_LONGEST_S, self.flush)
+        except RuntimeError:
+            self.flush()  # no loop runs here: a thread, or the start
+        except Exception:  # noqa: BLE001 - as every handler of logging
+            self.handleError(record)
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+            super().flush()
+
+
 def configure_logs(service: str, level: str = "info") -> None:
     """Send all logging to stderr as JSON; `level` is debug, info, warning or error. Called once, in main."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = BatchedHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     # Nothing of this is in a line, and finding it out costs more than writing one.
     logging._srcfile = None  # noqa: SLF001  the documented switch

@@ -26,7 +26,19 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
     node, weir = free_port(), free_port()
     with (
         process("weir.cpu_node", str(release), "--home", str(home), "--port", str(node), "--threads", "1"),
-        process("weir.gateway", "--node", f"http://127.0.0.1:{node}", "--release", str(release), "--port", str(weir)),
+        process(
+            "weir.gateway",
+            "--node",
+            f"http://127.0.0.1:{node}",
+            "--release",
+            str(release),
+            "--port",
+            str(weir),
+            "--admin-port",
+            "0",
+            "--home",
+            str(home),
+        ),
     ):
         wait_until(lambda: got(f"http://127.0.0.1:{weir}/readyz") is not None, 60)
         yield node, weir

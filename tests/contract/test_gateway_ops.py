@@ -264,7 +264,8 @@ def served(release: Path, node_url: str, *flags: str) -> Iterator[tuple[subproce
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "weir.gateway", "--node", node_url, "--release", str(release), *flags]
-    process = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.PIPE, text=True)
+    command += ["--port", str(port), "--admin-port", "0", "--home", str(release.parent)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 15
         while _status(f"http://127.0.0.1:{port}/readyz") != 200:

@@ -391,7 +391,7 @@ def test_trap_an_early_failure_of_a_stream_keeps_its_status_and_its_type_for_cli
     with pytest.raises(ValidationError, match="decoder_input_details"):
         list(client.text_generation("?", stream=True, details=True, decoder_input_details=True))
     for failure, expected in (
-        (errors.OverloadedError(3), OverloadedError),
+        (errors.OverloadedError(45), OverloadedError),
         (errors.BackendUnavailableError("gone"), OverloadedError),
         (errors.BackendError("odd"), GenerationError),
     ):

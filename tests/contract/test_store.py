@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pydantic
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -142,6 +143,23 @@ def test_a_rotated_key_keeps_its_id_and_for_a_while_its_old_secret(keys: KeyStor
     keys.revoke("a")
     with pytest.raises(UsageError, match="revoked or expired"):
         keys.rotate("a")
+
+
+def test_a_key_gets_other_limits_and_keeps_the_rest(keys: KeyStore) -> None:
+    spec = KeySpec(name="a", tenant="acme", models=("faq",), requests_per_min=5, tokens_per_min=100, priority=2)
+    made = keys.create(spec)
+    seen = keys.changes(-1).revision
+
+    changed = keys.change("a", requests_per_min=50, tokens_per_min=None)
+
+    assert changed.caller == replace(made.key.caller, requests_per_min=50, tokens_per_min=None)
+    assert (changed.digest, changed.expires_at) == (made.key.digest, made.key.expires_at)
+    assert [key.caller for key in keys.changes(seen).keys] == [changed.caller]
+    with pytest.raises(pydantic.ValidationError):
+        keys.change("a", priority=11)
+    keys.revoke("a")
+    with pytest.raises(UsageError, match="revoked or expired"):
+        keys.change("a", priority=1)
 
 
 def test_wrong_orders_are_answered_with_what_to_do(keys: KeyStore, clock: Clock) -> None:

@@ -2,12 +2,14 @@
 
 A scripted node runs so many answers at once, lets a few more wait and refuses the rest, as Weir's CPU node does. It is
 asked directly, as fast as it goes (capacity), then through the gateway with requests that arrive at random, five times
-as many as it can take. Node and gateway are processes of their own.
+as many as it can take. Node and gateway are processes of their own; `--pin` gives the gateway core 0 and the rest core
+1, and `chrt -f 10` before the command keeps other jobs out.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import random
 import socket
 import subprocess
@@ -70,6 +72,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--load", type=float, default=5.0, help="times the capacity")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--pin", action="store_true", help="the gateway on core 0, node and clients on core 1")
     parser.add_argument("--node-port", type=int, default=0, help="only run the node")
     given = parser.parse_args()
     if given.node_port:
@@ -78,24 +81,27 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="weir-overload-") as folder:
         release = make_prompt_release(Path(folder))
-        node_port, port, metrics = free_port(), free_port(), ""
+        node_port, port, admin_port = free_port(), free_port(), free_port()
         node = ("tests.bench.overload", "--node-port", str(node_port), "--slots", str(given.slots))
         weir = ("weir.gateway", "--node", f"http://127.0.0.1:{node_port}", "--release", str(release))
+        weir += ("--port", str(port), "--admin-port", str(admin_port), "--log-level", "warning")
+        if given.pin:
+            os.sched_setaffinity(0, {1})
         with (
             process(*node, "--queue", str(given.queue)),
-            process(*weir, "--port", str(port), "--log-level", "warning"),
+            process(*weir, core=0 if given.pin else None),
         ):
-            capacity, seen, metrics = asyncio.run(measured(given, node_port, port))
+            capacity, seen, metrics = asyncio.run(measured(given, node_port, port, admin_port))
     report(given, capacity, seen, metrics)
 
 
-async def measured(given: argparse.Namespace, node_port: int, port: int) -> tuple[float, Seen, str]:
+async def measured(given: argparse.Namespace, node_port: int, port: int, admin_port: int) -> tuple[float, Seen, str]:
     async with client() as session:
         await ready(session, f"http://127.0.0.1:{node_port}/v2/health/ready")
         await ready(session, f"http://127.0.0.1:{port}/readyz")
         capacity = await closed_loop(session, node_port, given.slots, given.seconds / 2)
         seen = await open_loop(session, port, given.load * capacity, given.seconds)
-        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+        async with session.get(f"http://127.0.0.1:{admin_port}/metrics") as response:
             return capacity, seen, await response.text()
 
 
@@ -199,8 +205,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[None]:
+def process(*arguments: str, core: int | None = None) -> Iterator[None]:
     running = subprocess.Popen([sys.executable, "-m", *arguments])
+    if core is not None:
+        os.sched_setaffinity(running.pid, {core})
     try:
         yield
     finally:

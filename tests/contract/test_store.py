@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pydantic
@@ -219,7 +218,7 @@ def test_several_writers_lose_nothing(url: str, database: Database) -> None:
 
 
 def test_audit_rows_come_back_in_order_and_old_ones_go(records: RecordStore) -> None:
-    rows = [replace(ROW, at_ms=1000 * number, request_id=f"r-{number}") for number in range(1200)]
+    rows = [ROW._replace(at_ms=1000 * number, request_id=f"r-{number}") for number in range(1200)]
     records.write({}, rows)
 
     assert [row["request_id"] for row in records.audit()] == [row.request_id for row in rows]
@@ -235,7 +234,7 @@ def test_audit_rows_come_back_in_order_and_old_ones_go(records: RecordStore) -> 
 
 def test_an_error_of_the_database_quotes_no_value(records: RecordStore) -> None:
     with pytest.raises(StoreError) as caught:
-        records.write({}, [replace(ROW, request_id=None)])  # type: ignore[arg-type]
+        records.write({}, [ROW._replace(request_id=None)])  # type: ignore[arg-type]
     assert "k_1" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert list(records.audit()) == []
@@ -269,7 +268,7 @@ def test_a_locked_and_a_full_file_are_named_and_lose_nothing(tmp_path: Path) -> 
         full = Database(url)
         event.listen(full.engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1"))
         with pytest.raises(StoreError, match="SQLITE_FULL"):
-            RecordStore(full).write({SLOT: Used(1, 1, 1)}, [replace(ROW, verdicts="x" * 4000)] * 200)
+            RecordStore(full).write({SLOT: Used(1, 1, 1)}, [ROW._replace(verdicts="x" * 4000)] * 200)
         full.close()
         assert RecordStore(database).usage() == []
 

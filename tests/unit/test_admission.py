@@ -1,6 +1,7 @@
 """Admission with a clock and tasks: turns, refusals, deadlines, callers that leave, nodes that are full."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from time import monotonic
 
@@ -136,6 +137,23 @@ async def test_a_deadline_that_passed_or_passes_while_waiting_ends_it(
     await first
     assert log == ["a"]
     assert refused(registry, "deadline") == 2
+
+
+async def test_a_deadline_that_passes_between_the_turn_and_the_start_ends_it(admission: Admission) -> None:
+    log: list[str] = []
+    stack = AsyncExitStack()
+    await stack.enter_async_context(admission.admitted(work()))
+    late = asyncio.create_task(hold(admission, 0, log, "late", monotonic() + 0.02))
+    next_one = asyncio.create_task(hold(admission, 0, log, "next"))
+    await asyncio.sleep(0)
+    await stack.aclose()
+    time.sleep(0.03)  # noqa: ASYNC251 - a loop that is busy elsewhere
+
+    with pytest.raises(DeadlineExceededError):
+        await late
+    await next_one
+    assert log == ["next"]
+    assert admission.in_flight == 0
 
 
 async def test_who_cannot_be_served_before_its_deadline_is_told_at_once(

@@ -7,6 +7,7 @@ from weir.contracts.errors import DeadlineExceededError, PromptBlockedError, Wei
 from weir.contracts.events import Finished, GenerationEvent
 from weir.gateway.generation import Generation
 from weir.gateway.ledger import Ledger, NoLedger
+from weir.telemetry.logs import log_event
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
@@ -102,9 +103,10 @@ class Accounts:
         self._metrics.wasted_tokens(reason).inc(wasted)
 
     def _log(self, generation: Generation, seconds: float) -> None:
-        _log.info(
+        log_event(
+            _log,
             "request_done",
-            extra={
+            {
                 "request_id": generation.ask.request.id,
                 "key_id": generation.ask.context.caller.key_id,
                 "route": generation.ask.route,

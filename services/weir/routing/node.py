@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from time import monotonic
 
 from weir.backends.base import Backend
@@ -79,13 +78,13 @@ class Node:
         self.in_flight += 1
         self.breaker.sent()
         settled = False
+        events = self.backend.generate(request, timeout_s=timeout_s)
         try:
-            async with aclosing(self.backend.generate(request, timeout_s=timeout_s)) as events:
-                async for event in events:
-                    if event.type == "finished":
-                        settled = True
-                        self.breaker.succeeded()
-                    yield event
+            async for event in events:
+                if event.type == "finished":
+                    settled = True
+                    self.breaker.succeeded()
+                yield event
         except BackendError as error:
             settled = True
             self._failed(error)
@@ -98,6 +97,7 @@ class Node:
             if not settled:
                 self.breaker.gave_up()
             self._show()
+            await events.aclose()
 
     def _failed(self, error: BackendError) -> None:
         match error:

@@ -7,7 +7,7 @@ from math import inf
 from time import monotonic
 
 from weir.contracts.errors import DeadlineExceededError, OverloadedError
-from weir.gateway.admission.capacity import Capacity
+from weir.gateway.admission.capacity import Capacity, Sent
 from weir.gateway.admission.flows import Work
 from weir.gateway.admission.policy import AdmissionPolicy, Bounds, Refusal
 from weir.gateway.refusals import KeyBusyError, SaturatedError
@@ -84,6 +84,11 @@ class Admission:
         if not self._let_in(place.work):
             await self._wait(place)
         place.started = monotonic()
+        if place.deadline <= place.started:  # the turn came in time, but this task did not run
+            self._policy.finish(place.work, None)
+            self._let_in()
+            raise self._refused("deadline", place.work)
+        place.sent = self._capacity.sent()
 
     async def _wait(self, place: "Place") -> None:
         work = place.work
@@ -103,23 +108,24 @@ class Admission:
 
     def put_back(self, place: "Place", retry_after_s: float) -> None:
         """Queue a running request again, first of its key: the nodes are full, and say for how long."""
+        place.sent = None
+        self._capacity.refused()
         if retry_after_s > place.patience_s and self._policy.running == 1:
             self._policy.finish(place.work, None)
             self._metrics.admission_refused(Refusal.SYSTEM.value).inc()
             raise SaturatedError(retry_after_s)
         self._policy.put_back(place.work)
-        self._capacity.refused(running=self._policy.running)
         self._metrics.admission_limit.set(self._capacity.limit)
         if self._pause is None:
             self._pause = asyncio.get_running_loop().call_later(self._pause_s, self._resume)
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
-    def began(self, wait_s: float) -> None:
+    def began(self, sent: Sent, wait_s: float) -> None:
         """Learn that a node began to answer after `wait_s`."""
         self._pause_s = _FIRST_PAUSE_S
         is_pressed = self._policy.waiting > 0 or self._policy.running >= self._capacity.limit
         before = self._capacity.limit
-        self._capacity.began(wait_s, running=self._policy.running, is_pressed=is_pressed)
+        self._capacity.began(sent, wait_s, is_pressed=is_pressed)
         if self._capacity.limit != before:
             self._metrics.admission_limit.set(self._capacity.limit)
         if self._policy.waiting:
@@ -161,6 +167,8 @@ class Admission:
         self._let_in()
 
     def leave(self, place: "Place") -> None:
+        if place.sent is not None:
+            self._capacity.left()
         if not place.is_queued:
             has_run = place.wait_s is not None
             self._policy.finish(place.work, place.answer_tokens if has_run else None)
@@ -176,7 +184,7 @@ class Admission:
 
     def _resume(self) -> None:
         self._pause = None
-        self._capacity.probe(running=self._policy.running)
+        self._capacity.probe()
         self._let_in()
 
     def _refused(self, reason: str, work: Work) -> OverloadedError | DeadlineExceededError:
@@ -204,6 +212,7 @@ class Place:
         self.is_queued = False
         self.queue_s = 0.0
         self.started = inf
+        self.sent: Sent | None = None  # none while it is at no node
         self.wait_s: float | None = None  # the node's first token came after
         self.answer_tokens = 0
 
@@ -219,7 +228,8 @@ class Place:
     def began(self) -> None:
         """Note that the node began to answer."""
         self.wait_s = monotonic() - self.started
-        self._door.began(self.wait_s)
+        if self.sent is not None:
+            self._door.began(self.sent, self.wait_s)
 
     async def again(self, retry_after_s: float) -> None:
         """Give the place back, since no node had room, and wait for another one.

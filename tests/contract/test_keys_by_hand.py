@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from weir.cli import run
 from weir.contracts.errors import UsageError
 from weir.gateway.access import require_callers, warn_of_split_limits
 from weir.gateway.settings_access import AccessSettings
+from weir.supervisor.stack import StackSettings
+from weir.supervisor.verbs_up import _welcome
 
 ASK = {"inputs": "hi", "parameters": {"max_new_tokens": 5}}
 
@@ -89,6 +92,20 @@ def test_limits_that_each_process_counts_by_itself_are_warned_of(
         assert caplog.messages == []
         warn_of_split_limits(alone, home, workers=2)
     assert caplog.messages == ["limits_counted_per_process"]
+
+
+def test_the_line_that_weir_up_prints_can_be_pasted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = StackSettings(home / "faq" / "1", home, "0.0.0.0", 8080, 8081, 8100)
+    question = 'Don\'t you "ship" to $HOME?'
+
+    words = shlex.split(_welcome(settings, question).strip().splitlines()[-1])
+    assert words[:2] == ["curl", "http://127.0.0.1:8080/generate"]
+    assert json.loads(words[-1])["inputs"] == question
+    assert "http://127.0.0.1:8081/metrics" in _welcome(settings, question)
+    assert not [word for word in words if word.startswith("authorization")]
+
+    key_of(capsys)
+    assert "-H 'authorization: Bearer YOUR_KEY'" in _welcome(settings, question)
 
 
 def test_what_ends_in_a_public_gateway_is_refused_before_it_begins(

@@ -126,11 +126,14 @@ def require_callers(settings: AccessSettings, home: Path, host: str) -> None:
     Raises:
         UsageError: it would not start on `host`, because nobody has a key.
     """
-    if settings.allow_anonymous or is_loopback(host):
-        return
+    if not (settings.allow_anonymous or is_loopback(host) or keys_were_made(settings, home)):
+        raise _nobody(host)
+
+
+def keys_were_made(settings: AccessSettings, home: Path) -> bool:
+    """Whether a gateway over this database asks for a key, unless it is told to serve everybody."""
     with Database(database_url(settings, home)) as database:
-        if not KeyStore(database).changes(-1).revision:
-            raise _nobody(host)
+        return bool(KeyStore(database).changes(-1).revision)
 
 
 def _nobody(host: str) -> UsageError:

@@ -13,8 +13,9 @@ import typer
 
 from weir.asgi.listen import require_free
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
-from weir.gateway.access import require_callers
+from weir.gateway.access import keys_were_made, require_callers
 from weir.gateway.settings import load_settings
+from weir.gateway.settings_access import AccessSettings
 from weir.supervisor.stack import LOOPBACK, Stack, StackSettings
 
 app = typer.Typer(add_completion=False)
@@ -68,7 +69,8 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
         require_free(host, port, option="--port")
         require_free(LOOPBACK, admin_port, option="--admin-port")
         require_free(LOOPBACK, node_port, option="--node-port")
-        _require_callers(host, home, allow_anonymous=allow_anonymous)
+        # Now, not when all the training is done:
+        require_callers(_access(home, allow_anonymous=allow_anonymous), home, host)
     chosen = recipe or ("instruct" if base and not base.startswith("builtin:") else "faq")
     arguments = [chosen, "--home", str(home)]
     arguments += [text for path in data or () for text in ("--data", str(path))]
@@ -94,13 +96,12 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
     _serve(settings, str(result["question"]))
 
 
-def _require_callers(host: str, home: Path, *, allow_anonymous: bool) -> None:
-    """Ask now what the gateway will ask when all the training is done."""
-    given: dict[str, Any] = {"home": home, "host": host, "nodes": [_ANY_NODE], "releases": [home]}
+def _access(home: Path, *, allow_anonymous: bool) -> AccessSettings:
+    """Return what the gateway will find, variables included."""
+    given: dict[str, Any] = {"home": home, "nodes": [_ANY_NODE], "releases": [home]}
     if allow_anonymous:
         given["access"] = {"allow_anonymous": True}
-    settings = load_settings(given)
-    require_callers(settings.access, settings.home, settings.host)
+    return load_settings(given).access
 
 
 def _pipeline(arguments: list[str]) -> dict[str, Any]:
@@ -138,10 +139,13 @@ def _serve(settings: StackSettings, question: str) -> None:
 
 
 def _welcome(settings: StackSettings, question: str) -> str:
+    access = _access(settings.home, allow_anonymous=settings.allow_anonymous)
+    wants_key = not access.allow_anonymous and keys_were_made(access, settings.home)
+    key = "-H 'authorization: Bearer YOUR_KEY' " if wants_key else ""
     body = json.dumps({"inputs": question, "parameters": {"max_new_tokens": 64}}, ensure_ascii=False)
     logs = settings.home / "logs"
     return (
         f"\nserving {settings.release.parent.name} version {settings.release.name} on {settings.url} (Ctrl-C drains)\n"
         f"OpenAI clients: {settings.url}/v1   metrics: {settings.admin_url}/metrics   logs: {logs}\n\n"
-        f"  curl {settings.url}/generate -H 'content-type: application/json' -d {shlex.quote(body)}\n"
+        f"  curl {settings.url}/generate {key}-H 'content-type: application/json' -d {shlex.quote(body)}\n"
     )

@@ -31,7 +31,9 @@ VERBS = {
     "serve": Verb("weir.gateway.verbs", "gateway", "Run the gateway"),
     "generate": Verb("weir.gateway.verbs_client", "gateway", "Ask a running gateway"),
     "bench": Verb("weir_training.benching.verbs", "bench", "Measure tokens per second of an engine or a gateway"),
-    "keys": Verb("weir.store.verbs_keys", "gateway", "Make, list, rotate and revoke API keys; show what they used"),
+    "keys": Verb(
+        "weir.store.verbs_keys", "gateway", "Make, list, change, rotate and revoke API keys; show what they used"
+    ),
     "audit": Verb("weir.store.verbs_audit", "gateway", "Read the audit: who asked when, and what came of it"),
     "doctor": Verb("weir.supervisor.doctor", "gateway", "Say what this machine can do and what is missing"),
 }

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Metric
 from weir.cli import VERBS
 from weir.cpu_node.settings import NodeSettings
 from weir.gateway.settings import GatewaySettings
+from weir.gateway.settings_access import AccessSettings
+from weir.gateway.settings_edge import EdgeSettings
 from weir.telemetry.metrics import GatewayMetrics
 from weir.telemetry.node_metrics import NodeMetrics
 
@@ -36,12 +38,19 @@ def test_a_guides_commands_do_what_it_says(guide: Path, tmp_path: Path) -> None:
 
 
 def test_the_readme_names_only_verbs_and_targets_that_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8") + GUIDES[0].read_text(encoding="utf-8")
+    text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", CLIENTS, *GUIDES))
     verbs = set(re.findall(r"(?:^|`|bin/)weir ([a-z]+)", text, re.MULTILINE))
     targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert verbs <= set(VERBS)
     assert targets <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def test_decisions_are_numbered_one_by_one() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for number, page in enumerate(pages, 1):
+        assert page.read_text(encoding="utf-8").startswith(f"# {number}. "), page.name
 
 
 def test_every_file_that_a_document_links_to_exists() -> None:
@@ -65,7 +74,9 @@ def test_every_metric_and_setting_is_documented() -> None:
     GatewayMetrics(registry)
     NodeMetrics(registry)
     wanted = {_series(metric) for metric in registry.collect()}
-    wanted |= {*GatewaySettings.model_fields, *NodeSettings.model_fields}
+    wanted |= {*GatewaySettings.model_fields, *NodeSettings.model_fields, *AccessSettings.model_fields}
+    wanted |= {f"edge.{name}" for name in EdgeSettings.model_fields}
+    wanted -= {"edge"}
     assert {name for name in wanted if f"`{name}`" not in text} == set()
 
 

@@ -225,7 +225,7 @@ def test_a_triton_style_answer_with_everything_is_as_documented(weir: Gateway, s
 @pytest.mark.parametrize(
     "failure",
     [
-        errors.OverloadedError(3),
+        errors.OverloadedError(45),
         errors.BackendError("odd"),
         errors.BackendTimeoutError("late"),
         errors.BackendUnavailableError("gone"),

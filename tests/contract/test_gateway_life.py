@@ -269,7 +269,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(release: Path, node_url
 def test_workers_that_cannot_start_end_the_gateway_with_their_reason(release: Path, tmp_path: Path) -> None:
     (release / "model" / "tokenizer.json").write_text("{}")
     command = [sys.executable, "-m", "weir.gateway", "--node", "http://127.0.0.1:1", "--release", str(release)]
-    command += ["--port", str(free_port()), "--workers", "2", "--admin-port", "0"]
+    command += ["--port", str(free_port()), "--workers", "2", "--admin-port", "0", "--home", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 1
@@ -343,7 +343,8 @@ def test_it_is_started_and_live_before_it_is_ready(release: Path, tmp_path: Path
     port = free_port()
     log_file = tmp_path / "log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen([*command, "--port", str(port), "--admin-port", "0"], stderr=log)
+        command += ["--port", str(port), "--admin-port", "0", "--home", str(tmp_path)]
+        process = subprocess.Popen(command, stderr=log)
     weir = GatewayProcess(process, port, 0, log_file)
     try:
         weir.eventually(lambda: weir.status("/startupz") == 200, within_s=30)

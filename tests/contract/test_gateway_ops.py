@@ -176,7 +176,13 @@ def test_a_body_that_does_not_come_is_408(release: Path) -> None:
 def test_an_error_on_an_unknown_path_has_the_form_of_its_api(weir: Gateway) -> None:
     assert weir.get("/nothing").json["error_type"] == "not_found"
     assert weir.post("/v1/nothing", {}).json["error"]["type"] == "invalid_request_error"
-    assert weir.get("/generate").status in {404, 405}
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/completions", "/v2/models/faq/versions/1/generate"])
+def test_a_path_that_takes_a_post_says_so(weir: Gateway, path: str) -> None:
+    reply = weir.get(path)
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert "Method Not Allowed: GET on this path" in reply.body.decode()
 
 
 def test_the_schema_documents_the_hot_routes(weir: Gateway) -> None:
@@ -264,7 +270,8 @@ def served(release: Path, node_url: str, *flags: str) -> Iterator[tuple[subproce
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "weir.gateway", "--node", node_url, "--release", str(release), *flags]
-    process = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.PIPE, text=True)
+    command += ["--port", str(port), "--admin-port", "0", "--home", str(release.parent)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 15
         while _status(f"http://127.0.0.1:{port}/readyz") != 200:

@@ -199,6 +199,23 @@ def test_sampling_is_cached_with_a_seed_only(caching: Gateway, stage: Stage) -> 
         assert len(stage.backend.calls) == before + calls
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/generate", {"inputs": "?", "parameters": {"do_sample": True}}),
+        ("/generate", {"inputs": "?", "parameters": {"temperature": 0.5, "best_of": 2}}),
+        ("/generate_stream", {"inputs": "?", "parameters": {"temperature": 0.5}}),
+        ("/v1/chat/completions", CHAT | {"temperature": 0.5, "n": 2}),
+    ],
+)
+def test_a_seed_that_nobody_gave_makes_nothing_repeatable(caching: Gateway, path: str, body: Any) -> None:
+    """TGI says which seed it drew: that one must not name the answer, nor take room in the cache."""
+    assert caching.post(path, body).status == 200
+
+    assert caching.metric("cache_bytes") == 0
+    assert [caching.metric("cache_requests_total", result=result) for result in ("hit", "miss")] == [0, 0]
+
+
 def test_what_the_guard_cut_stays_cut_and_failures_are_not_kept(caching: Gateway, stage: Stage) -> None:
     stage.script = answer("七天", "炸弹", "。")
     first, second = (caching.post("/generate_stream", GREEDY) for _ in range(2))

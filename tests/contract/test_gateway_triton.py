@@ -131,12 +131,12 @@ def test_what_is_wrong_is_said_in_tritons_form(weir: Gateway, stage: Stage, body
 
 
 def test_a_failure_has_its_status_or_comes_in_the_stream(weir: Gateway, stage: Stage) -> None:
-    stage.script = (errors.OverloadedError(3),)
+    stage.script = (errors.OverloadedError(45),)
     early = weir.post(STREAM, {"text_input": "?"})
     stage.script = (TokenChunk("七 "), errors.BackendError("odd"))
     late = weir.post(STREAM, {"text_input": "?"})
 
-    assert (early.status, early.headers["retry-after"]) == (429, "3")
+    assert (early.status, early.headers["retry-after"]) == (503, "45")
     assert late.status == 200
     assert late.events[-1] == {"error": "odd"}
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pydantic
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -145,6 +146,23 @@ def test_a_rotated_key_keeps_its_id_and_for_a_while_its_old_secret(keys: KeyStor
         keys.rotate("a")
 
 
+def test_a_key_gets_other_limits_and_keeps_the_rest(keys: KeyStore) -> None:
+    spec = KeySpec(name="a", tenant="acme", models=("faq",), requests_per_min=5, tokens_per_min=100, priority=2)
+    made = keys.create(spec)
+    seen = keys.changes(-1).revision
+
+    changed = keys.change("a", requests_per_min=50, tokens_per_min=None)
+
+    assert changed.caller == replace(made.key.caller, requests_per_min=50, tokens_per_min=None)
+    assert (changed.digest, changed.expires_at) == (made.key.digest, made.key.expires_at)
+    assert [key.caller for key in keys.changes(seen).keys] == [changed.caller]
+    with pytest.raises(pydantic.ValidationError):
+        keys.change("a", priority=11)
+    keys.revoke("a")
+    with pytest.raises(UsageError, match="revoked or expired"):
+        keys.change("a", priority=1)
+
+
 def test_wrong_orders_are_answered_with_what_to_do(keys: KeyStore, clock: Clock) -> None:
     with pytest.raises(UsageError, match="weir keys list"):
         keys.find("nobody")
@@ -201,7 +219,7 @@ def test_several_writers_lose_nothing(url: str, database: Database) -> None:
 
 
 def test_audit_rows_come_back_in_order_and_old_ones_go(records: RecordStore) -> None:
-    rows = [replace(ROW, at_ms=1000 * number, request_id=f"r-{number}") for number in range(1200)]
+    rows = [ROW._replace(at_ms=1000 * number, request_id=f"r-{number}") for number in range(1200)]
     records.write({}, rows)
 
     assert [row["request_id"] for row in records.audit()] == [row.request_id for row in rows]
@@ -217,7 +235,7 @@ def test_audit_rows_come_back_in_order_and_old_ones_go(records: RecordStore) -> 
 
 def test_an_error_of_the_database_quotes_no_value(records: RecordStore) -> None:
     with pytest.raises(StoreError) as caught:
-        records.write({}, [replace(ROW, request_id=None)])  # type: ignore[arg-type]
+        records.write({}, [ROW._replace(request_id=None)])  # type: ignore[arg-type]
     assert "k_1" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert list(records.audit()) == []
@@ -251,7 +269,7 @@ def test_a_locked_and_a_full_file_are_named_and_lose_nothing(tmp_path: Path) -> 
         full = Database(url)
         event.listen(full.engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1"))
         with pytest.raises(StoreError, match="SQLITE_FULL"):
-            RecordStore(full).write({SLOT: Used(1, 1, 1)}, [replace(ROW, verdicts="x" * 4000)] * 200)
+            RecordStore(full).write({SLOT: Used(1, 1, 1)}, [ROW._replace(verdicts="x" * 4000)] * 200)
         full.close()
         assert RecordStore(database).usage() == []
 

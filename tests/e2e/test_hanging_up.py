@@ -1,6 +1,7 @@
 """A caller that hangs up stops a real node's work, through a real gateway: three processes, one of them this one."""
 
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -19,17 +20,18 @@ LONG = {"max_new_tokens": 400}
 
 
 @pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
-    """A node's port and its gateway's."""
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int, int]]:
+    """The ports of a node, of its gateway and of the gateway's metrics."""
     home = tmp_path_factory.mktemp("home")
     release = make_tiny_release(home / "releases", precisions=("fp32",))
-    node, weir = free_port(), free_port()
+    node, weir, admin = free_port(), free_port(), free_port()
+    where = ("--port", str(weir), "--admin-port", str(admin), "--home", str(home))
     with (
         process("weir.cpu_node", str(release), "--home", str(home), "--port", str(node), "--threads", "1"),
-        process("weir.gateway", "--node", f"http://127.0.0.1:{node}", "--release", str(release), "--port", str(weir)),
+        process("weir.gateway", "--node", f"http://127.0.0.1:{node}", "--release", str(release), *where),
     ):
         wait_until(lambda: got(f"http://127.0.0.1:{weir}/readyz") is not None, 60)
-        yield node, weir
+        yield node, weir, admin
 
 
 @contextmanager
@@ -64,19 +66,28 @@ def wait_until(is_so: Any, within_s: float = 5.0) -> None:
         time.sleep(0.002)
 
 
+def is_begun(node: int, path: str, connection: socket.socket, request: bytes) -> bool:
+    """Whether the node works on it; an answer that ended before anybody looked is asked for again."""
+    has_words = bool(select.select([connection], [], [], 0)[0])
+    if path == "/generate" and has_words:
+        connection.recv(1 << 16)
+        connection.sendall(request)
+    return sample(node, "weir_node_running") == 1 or (path != "/generate" and has_words)
+
+
 @pytest.mark.parametrize("path", ["/generate_stream", "/generate"])
-def test_the_nodes_work_stops_within_200_ms(ports: tuple[int, int], path: str) -> None:
-    node, weir = ports
+def test_the_nodes_work_stops_within_200_ms(ports: tuple[int, int, int], path: str) -> None:
+    node, weir, admin = ports
     cancelled = 'weir_node_requests_total{outcome="cancelled"}'
     raw = json.dumps({"inputs": "How do I return an order?", "parameters": LONG}).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(raw)}\r\n\r\n".encode()
-    wasted = sample(weir, 'weir_gateway_wasted_tokens_total{reason="client"}')
+    wasted = sample(admin, 'weir_gateway_wasted_tokens_total{reason="client"}')
     took = []
     for _ in range(ROUNDS):
         before = sample(node, cancelled)
         with closing(socket.create_connection(("127.0.0.1", weir), timeout=10)) as connection:
             connection.sendall(head + raw)
-            wait_until(lambda: sample(node, "weir_node_running") == 1)
+            wait_until(lambda connection=connection: is_begun(node, path, connection, head + raw))
         hung_up = time.monotonic()
         wait_until(lambda before=before: sample(node, cancelled) > before)
         took.append(time.monotonic() - hung_up)
@@ -84,5 +95,5 @@ def test_the_nodes_work_stops_within_200_ms(ports: tuple[int, int], path: str) -
 
     assert sorted(took)[-2] < 0.2, took  # the machine may be elsewhere once
     if path == "/generate":
-        assert sample(weir, 'weir_gateway_wasted_tokens_total{reason="client"}') > wasted
-    assert sample(weir, f'weir_gateway_requests_in_flight{{route="{path}"}}') == 0
+        assert sample(admin, 'weir_gateway_wasted_tokens_total{reason="client"}') > wasted
+    wait_until(lambda: sample(admin, f'weir_gateway_requests_in_flight{{route="{path}"}}') == 0)

@@ -205,7 +205,7 @@ def test_a_corrupted_release_is_refused_by_hash(release_copy: Path) -> None:
 )
 def test_bad_input_to_up_names_the_fault_and_exits_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     command = [sys.executable, "-m", "weir", "up", "--home", str(tmp_path), "--port", str(free_port())]
-    command += ["--node-port", str(free_port()), *arguments]
+    command += ["--node-port", str(free_port()), "--admin-port", str(free_port()), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert said in done.stdout + done.stderr
@@ -215,7 +215,7 @@ def test_bad_rows_are_reported_by_line(tmp_path: Path) -> None:
     data = tmp_path / "bad.jsonl"
     data.write_text('{"prompt": "a", "completion": "b"}\nnot json\n{"prompt": "a"}\n', encoding="utf-8")
     command = [sys.executable, "-m", "weir", "up", "--home", str(tmp_path), "--data", str(data)]
-    command += ["--port", str(free_port()), "--node-port", str(free_port())]
+    command += ["--port", str(free_port()), "--node-port", str(free_port()), "--admin-port", str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     said = done.stdout + done.stderr

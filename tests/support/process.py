@@ -76,7 +76,7 @@ def gateway_process(release: Path, node_url: str, folder: Path, *flags: str) -> 
     """Run `python -m weir.gateway` up to its readiness."""
     port, admin_port = free_port(), free_port()
     command = [sys.executable, "-m", "weir.gateway", "--node", node_url, "--release", str(release)]
-    command += ["--port", str(port), "--admin-port", str(admin_port), *flags]
+    command += ["--port", str(port), "--admin-port", str(admin_port), "--home", str(folder), *flags]
     log_file = folder / f"gateway-{port}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stderr=log)

@@ -27,6 +27,7 @@ class Up:
     arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     node_port: int = field(default_factory=free_port)
+    admin_port: int = field(default_factory=free_port)
     url: str = ""
     model: str = ""
     version: str = ""
@@ -36,7 +37,7 @@ class Up:
         self.home.mkdir(parents=True, exist_ok=True)
         self.log = self.home / f"up-{self.port}.log"
         command = [sys.executable, "-m", "weir", "up", "--home", str(self.home), "--port", str(self.port)]
-        command += ["--node-port", str(self.node_port), *self.arguments]
+        command += ["--node-port", str(self.node_port), "--admin-port", str(self.admin_port), *self.arguments]
         self._began = time.monotonic()
         with self.log.open("wb") as out:
             # A session of its own, as a terminal gives it: `interrupt` then reaches the whole foreground group.
@@ -60,7 +61,7 @@ class Up:
 
     @property
     def admin_url(self) -> str:
-        return f"http://127.0.0.1:{self.port + 1}"
+        return f"http://127.0.0.1:{self.admin_port}"
 
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

@@ -163,6 +163,22 @@ async def test_probes_go_on_in_the_background() -> None:
     await house.router.aclose()
 
 
+async def test_one_probe_without_an_answer_is_forgiven_and_two_in_a_row_are_not(monkeypatch) -> None:
+    monkeypatch.setattr("weir.routing.node._FRESH_PROBE_S", 0.0)
+    node = House([OK]).nodes[0]
+    answers = [True, None, True, None, None, True]
+
+    async def ready() -> bool:
+        answer = answers.pop(0)
+        if answer is None:
+            raise BackendTimeoutError("silent")
+        return answer
+
+    monkeypatch.setattr(node.backend, "ready", ready)
+
+    assert [await node.probe() for _ in range(6)] == [True, True, True, True, False, True]
+
+
 async def test_a_node_that_keeps_failing_gets_no_more_requests() -> None:
     house = House([(BackendError("odd"),)])
 

@@ -67,7 +67,7 @@ def verified(report: "ParityReport") -> Iterator[str]:
         match = "" if p.exact_match is None else f", exact match {p.exact_match:.2f}"
         verdict = "pass" if p.passed else "FAIL (" + "; ".join(p.reasons) + ")"
         figures = f"max abs {p.max_abs:.1e}, argmax {p.argmax_agreement:.3f}, KL {p.mean_kl:.1e}, NLL {p.nll:.3f}"
-        yield f"verify   {name:<9}{figures}{match}: {verdict}"
+        yield f"verify   {name:<12} {figures}{match}: {verdict}"
 
 
 def published(made: "Publication") -> str:

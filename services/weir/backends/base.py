@@ -30,7 +30,11 @@ class Backend(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether the node would accept a request now."""
+        """Whether the node would accept a request now.
+
+        Raises:
+            BackendTimeoutError: it does not say.
+        """
         ...
 
     async def load(self, model: str, version: int) -> None:

@@ -65,10 +65,13 @@ class HttpNode:
 
     async def ready(self) -> bool:
         raw = self._pool.request(b"GET", f"/v2/models/{self._model}/ready".encode())
-        with suppress(GoneError, SilenceError, WireError):
+        try:
             status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
-            return status == 200
-        return False
+        except SilenceError as error:
+            raise _translated(error, self._name) from error
+        except (GoneError, WireError):
+            return False
+        return status == 200
 
     async def load(self, model: str, version: int) -> None:
         body = orjson.dumps({"parameters": {"version": version}})

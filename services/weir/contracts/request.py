@@ -157,8 +157,3 @@ class GenerateRequest(BaseModel):
         if bool(self.prompt or self.prompt_ids) == bool(self.messages):
             raise ValueError("give either a prompt or messages")
         return self
-
-    def rendered(self, prompt: str, sampling: SamplingParams, model: str | None = None) -> Self:
-        """Return a copy that a backend can run: `prompt` as text, no messages."""
-        changed = {"prompt": prompt, "messages": (), "tool_use": None, "sampling": sampling}
-        return self.model_copy(update=changed | {"model": model or self.model})

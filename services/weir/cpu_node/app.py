@@ -15,6 +15,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from weir import __version__
 from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
+from weir.asgi.connection import ConnectionFactory
+from weir.asgi.cycle import Response
+from weir.asgi.limits import ConnectionLimits
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import (
     BackendUnavailableError,
@@ -230,6 +233,17 @@ async def _send_event(send: Send, writer: AnswerWriter, event: GenerationEvent) 
 
 async def _send_json(exchange: _Exchange, value: Any) -> None:
     await send_answer(exchange.send, Answer(200, orjson.dumps(value)))
+
+
+def connections() -> ConnectionFactory:
+    """Return what uvicorn is given as its `http` protocol: bounded, and with refusals in this node's form."""
+    return ConnectionFactory(_early_refusal, ConnectionLimits(body_timeout_s=_BODY_TIMEOUT_S))
+
+
+def _early_refusal(error: WeirError, path: str) -> Response:
+    del path
+    answer = _refusal(error)
+    return Response(answer.status, [(b"content-type", answer.content_type), *answer.headers], answer.body)
 
 
 def _refusal(error: WeirError) -> Answer:

@@ -14,9 +14,10 @@ import uvicorn
 import uvloop
 from prometheus_client import REGISTRY
 
+from weir.asgi.connection import ConnectionFactory
 from weir.asgi.listen import listen
 from weir.contracts.errors import UsageError
-from weir.cpu_node.app import NodeApp
+from weir.cpu_node.app import NodeApp, connections
 from weir.cpu_node.models import ModelHost
 from weir.cpu_node.settings import NodeSettings
 from weir.release.reader import MANIFEST, newest_version
@@ -71,8 +72,9 @@ async def _serve(settings: NodeSettings, root: Path, listener: socket.socket) ->
     metrics = NodeMetrics(REGISTRY)
     host = ModelHost(settings, metrics)
     app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes)
-    server = _Server(_uvicorn_config(app, settings))
-    _drain_on_signal(server, host)
+    edge = connections()
+    server = _Server(uvicorn_config(app, edge, drain_timeout_s=settings.drain_timeout_s))
+    _drain_on_signal(server, host, edge)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await host.load(root)
@@ -87,27 +89,27 @@ async def _serve(settings: NodeSettings, root: Path, listener: socket.socket) ->
     _log.info("stopped")
 
 
-def _uvicorn_config(app: NodeApp, settings: NodeSettings) -> uvicorn.Config:
+def uvicorn_config(app: NodeApp, edge: ConnectionFactory, *, drain_timeout_s: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=edge,  # type: ignore[arg-type]  # whatever makes protocols
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+        timeout_graceful_shutdown=math.ceil(drain_timeout_s),
     )
 
 
-def _drain_on_signal(server: uvicorn.Server, host: ModelHost) -> None:
+def _drain_on_signal(server: uvicorn.Server, host: ModelHost, edge: ConnectionFactory) -> None:
     """The first signal drains; a second one ends the answers in progress."""
 
     def drain() -> None:
         if server.should_exit:
             server.force_exit = True
         host.drain()
+        edge.is_leaving = True
         server.should_exit = True
         _log.info("draining")
 

@@ -72,10 +72,7 @@ class Access:
         if keyring.has_keys or keyring.is_away or is_local or settings.allow_anonymous:
             return access
         access._close()
-        raise UsageError(
-            f"nobody has a key yet, and {host} can be reached by others: make one with `weir keys create NAME`, "
-            "or start with --allow-anonymous to serve everybody"
-        )
+        raise _nobody(host)
 
     def _load(self, *, fails_open: bool) -> None:
         if self._database is None or self.keys is None or self.records is None:
@@ -121,6 +118,49 @@ class Access:
         """Count one request against its key; see `StoreLedger.admit`."""
         if caller.requests_per_min is not None or caller.monthly_tokens is not None:
             await self.ledger.admit(caller)
+
+
+def require_callers(settings: AccessSettings, home: Path, host: str) -> None:
+    """For those who have much to do before they start a gateway.
+
+    Raises:
+        UsageError: it would not start on `host`, because nobody has a key.
+    """
+    if not (settings.allow_anonymous or is_loopback(host) or keys_were_made(settings, home)):
+        raise _nobody(host)
+
+
+def keys_were_made(settings: AccessSettings, home: Path) -> bool:
+    """Whether a gateway over this database asks for a key, unless it is told to serve everybody."""
+    with Database(database_url(settings, home)) as database:
+        return bool(KeyStore(database).changes(-1).revision)
+
+
+def _nobody(host: str) -> UsageError:
+    return UsageError(
+        f"nobody has a key yet, and {host} can be reached by others: make one with `weir keys create NAME`, "
+        "or start with --allow-anonymous to serve everybody"
+    )
+
+
+def warn_of_split_limits(settings: AccessSettings, home: Path, *, workers: int) -> None:
+    """Log it when several processes will count by themselves what a key may use per minute or at once."""
+    url = database_url(settings, home)
+    is_shared = workers > 1 or not url.startswith("sqlite")
+    if not is_shared or settings.redis is not None:
+        return
+    try:
+        with Database(url) as database:
+            keys = KeyStore(database).all()
+    except StoreError:
+        return  # who opens it next says so
+    limited = [key for key in keys if key.revoked_at is None and _counts_in_memory(key.caller)]
+    if limited:
+        _log.warning("limits_counted_per_process", extra={"keys": len(limited), "cure": "access.redis"})
+
+
+def _counts_in_memory(caller: Caller) -> bool:
+    return caller.requests_per_min is not None or caller.tokens_per_min is not None
 
 
 def database_url(settings: AccessSettings, home: Path) -> str:

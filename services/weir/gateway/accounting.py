@@ -1,14 +1,13 @@
 """Counts what becomes of each generation: metrics, the log line, the ledger."""
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from time import monotonic
 
 from weir.contracts.errors import DeadlineExceededError, PromptBlockedError, WeirError
 from weir.contracts.events import Finished, GenerationEvent
 from weir.gateway.generation import Generation
 from weir.gateway.ledger import Ledger, NoLedger
+from weir.telemetry.logs import log_event
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
@@ -32,28 +31,24 @@ class Accounts:
         """
         await self._ledger.reserve(generation)
 
-    @contextmanager
-    def of(self, generation: Generation) -> Generator[None, None, None]:
-        """Count one request, however it ends."""
+    def begin(self, generation: Generation) -> None:
+        """Count a request; `end` must follow."""
         self.active += 1
-        in_flight = self._metrics.in_flight(generation.ask.route)
-        in_flight.inc()
-        try:
-            yield
-        except WeirError as error:
-            generation.status = error.status.value
-            generation.is_late = isinstance(error, DeadlineExceededError)
-            if isinstance(error, PromptBlockedError):
-                generation.blocked_by = error.rule
-            raise
-        except Exception:
-            generation.status = 500
-            raise
-        finally:
-            self.active -= 1
-            in_flight.dec()
-            self._count(generation)
-            self._ledger.settle(generation)
+        self._metrics.in_flight(generation.ask.route).inc()
+
+    def failed(self, generation: Generation, error: Exception) -> None:
+        """Note why a request ends."""
+        generation.status = error.status.value if isinstance(error, WeirError) else 500
+        generation.is_late = isinstance(error, DeadlineExceededError)
+        if isinstance(error, PromptBlockedError):
+            generation.blocked_by = error.rule
+
+    def end(self, generation: Generation) -> None:
+        """Count what became of a request."""
+        self.active -= 1
+        self._metrics.in_flight(generation.ask.route).dec()
+        self._count(generation)
+        self._ledger.settle(generation)
 
     def observe(self, generation: Generation, event: GenerationEvent) -> None:
         """Note an event that goes to the caller."""
@@ -108,9 +103,10 @@ class Accounts:
         self._metrics.wasted_tokens(reason).inc(wasted)
 
     def _log(self, generation: Generation, seconds: float) -> None:
-        _log.info(
+        log_event(
+            _log,
             "request_done",
-            extra={
+            {
                 "request_id": generation.ask.request.id,
                 "key_id": generation.ask.context.caller.key_id,
                 "route": generation.ask.route,

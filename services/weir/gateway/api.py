@@ -1,6 +1,8 @@
 """Everything but the hot routes: information, health, models, documentation."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -50,7 +52,7 @@ def create_api(service: GenerationService, surfaces: Sequence[Surface], *, max_i
         triton_router(service),
     ):
         api.include_router(router)
-    api.add_exception_handler(HTTPException, _plain_error)
+    api.add_exception_handler(HTTPException, _plain_errors(surfaces))
     document(api, surfaces)
     return api
 
@@ -126,10 +128,22 @@ def _models(service: GenerationService) -> APIRouter:
     return router
 
 
-async def _plain_error(request: Request, error: Exception) -> Response:
-    """Answer 404 and 405 in the form of the API that was meant."""
-    if not isinstance(error, HTTPException):
-        raise error
+def _plain_errors(surfaces: Sequence[Surface]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return what answers 404 and 405; the paths of `surfaces`, which FastAPI does not know, take POST alone."""
+    posts = re.compile("|".join(re.sub(r"\{\w+\}", "[^/]+", surface.path) for surface in surfaces))
+
+    async def answer(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        if error.status_code == HTTPStatus.NOT_FOUND and posts.fullmatch(request.url.path):
+            error = HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
+        return _plain_error(request, error)
+
+    return answer
+
+
+def _plain_error(request: Request, error: HTTPException) -> Response:
+    """Put an error into the form of the API that was meant."""
     message = f"{error.detail}: {request.method} on this path"
     if request.url.path.startswith("/v1/"):
         body: dict[str, Any] = {

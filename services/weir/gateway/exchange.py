@@ -105,13 +105,14 @@ class Exchange:
         try:
             if isinstance(job, Direct):
                 return await self._direct(job)
+            if len(job.asks) == 1:
+                generation = await self.service.start(job.asks[0])
+                try:
+                    return await self._given(job, (generation,), send, request_id)
+                finally:
+                    await generation.events.aclose()
             async with AsyncExitStack() as stack:
-                generations = await self._started(job.asks, stack)
-                if not job.is_stream:
-                    reply = job.whole(generations, await all_collected([g.events for g in generations]))
-                    return reply._replace(headers=reply.headers + _cache_header(generations))
-                await self._stream(job, generations, send, request_id)
-                return None
+                return await self._given(job, await self._all_started(job.asks, stack), send, request_id)
         except WeirError as error:
             return self._refusal(error)
         except Exception:  # noqa: BLE001 - the caller gets a reply in its own API's form
@@ -132,17 +133,23 @@ class Exchange:
         finally:
             self._count(status)
 
-    async def _started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
+    async def _given(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> Reply | None:
+        if job.is_stream:
+            await self._stream(job, generations, send, request_id)
+            return None
+        reply = job.whole(generations, await all_collected([g.events for g in generations]))
+        return reply._replace(headers=reply.headers + _cache_header(generations))
+
+    async def _all_started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
         """Start all; what was started is closed with the stack, also when another one is refused."""
 
         async def start(ask: Ask) -> Generation:
             generation = await self.service.start(ask)
-            if len(asks) > 1:
-                generation.stream = Pumped(generation.events)
+            generation.stream = Pumped(generation.events)
             await stack.enter_async_context(aclosing(generation.events))
             return generation
 
-        return [await start(asks[0])] if len(asks) == 1 else await all_of([start(ask) for ask in asks])
+        return await all_of([start(ask) for ask in asks])
 
     async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
         for generation in generations:

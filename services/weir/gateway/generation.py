@@ -43,7 +43,8 @@ class Ask:
     """One generation that a surface wants.
 
     `route` labels metrics; `truncate_tokens` keeps only so many last tokens of the prompt; `is_raw`: a prompt is what
-    the model reads, whatever the release says; `version`: only this one will do.
+    the model reads, whatever the release says; `version`: only this one will do; `is_seed_drawn`: the seed is ours, so
+    that who asks again may get another answer.
     """
 
     request: GenerateRequest
@@ -52,6 +53,7 @@ class Ask:
     truncate_tokens: int | None = None
     is_raw: bool = False
     version: int | None = None
+    is_seed_drawn: bool = False
 
 
 @dataclass(slots=True)

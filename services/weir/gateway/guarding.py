@@ -4,46 +4,20 @@ import logging
 from collections.abc import Sequence
 from time import perf_counter
 
-from weir.contracts.errors import BackendError
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, PromptToken, Token, TokenChunk, Usage
-from weir.gateway.deadlines import in_time
 from weir.gateway.generation import Generation
-from weir.gateway.streams import Events
 from weir.guard.alternatives import AlternativeScreen
 from weir.guard.output import OutputGuard, Piece
 from weir.guard.policy import Action
 from weir.guard.tokens import TokenAligner
 from weir.guard.verdict import GUARD_ERROR
-from weir.routing.router import Routed
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
 
 
-async def guarded(routed: Routed, guard: OutputGuard, generation: Generation, metrics: GatewayMetrics) -> Events:
-    """Yield what may be sent: chunks with some text or tokens, then `Finished`. The caller closes `routed.events`.
-
-    Raises:
-        DeadlineExceededError: the caller's deadline passed before the end.
-    """
-    deadline = generation.ask.context.deadline
-    answer = _GuardedAnswer(guard, generation)
-    try:
-        for event in answer.take(routed.first):
-            yield event
-        while not answer.is_over:
-            try:
-                upstream = await in_time(anext(routed.events), deadline)
-            except StopAsyncIteration:
-                raise BackendError(f"{routed.node} ended an answer without saying why") from None
-            for event in answer.take(upstream):
-                yield event
-    finally:
-        answer.report(metrics)
-
-
-class _GuardedAnswer:
-    """The guard's state for one answer."""
+class GuardedAnswer:
+    """The guard's state for one answer; nothing is taken any more once it `is_over`."""
 
     def __init__(self, guard: OutputGuard, generation: Generation) -> None:
         self._guard = guard

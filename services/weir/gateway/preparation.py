@@ -4,14 +4,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
 from time import perf_counter
 from typing import Any
 
 import orjson
 
+from weir.contracts.caller import ANYONE
 from weir.contracts.errors import PromptBlockedError, UnknownModelError, ValidationError
 from weir.contracts.grammar import JsonSchema
-from weir.contracts.request import GenerateRequest, Message, Tool, ToolUse
+from weir.contracts.request import GenerateRequest, Message, SamplingParams, Tool, ToolUse
 from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import Ask, Generation
 from weir.gateway.refusals import ContextTooLongError, UnknownAdapterError, UnsupportedError
@@ -55,8 +58,7 @@ class Preparation:
         prompt = _rendered(model, request, ask)
         _count(generation, request, prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
-        changed = {"max_new_tokens": generation.max_new_tokens} | _held_to_tools(model, request)
-        return request.rendered(prompt, request.sampling.model_copy(update=changed), model.name)
+        return _addressed(request, prompt, _settled(model, request, generation.max_new_tokens), generation)
 
     def filtered(self, request: GenerateRequest, found: list[str]) -> GenerateRequest:
         """Return the request as the input rules leave it, and note those that matched in `found`.
@@ -176,6 +178,37 @@ def _rendered(model: ServedModel, request: GenerateRequest, ask: Ask) -> str:
             kept = model.prompts.tokenizer.decode(ids[-ask.truncate_tokens :], skip_special=False)
             text = kept.lstrip("\ufffd")  # the cut may have split a character
     return text if ask.is_raw else model.prompts.from_text(text)
+
+
+def _settled(model: ServedModel, request: GenerateRequest, max_new_tokens: int) -> SamplingParams:
+    sampling, changed = request.sampling, _held_to_tools(model, request)
+    if sampling.max_new_tokens != max_new_tokens:
+        changed["max_new_tokens"] = max_new_tokens
+    return sampling.model_copy(update=changed) if changed else sampling
+
+
+def _addressed(
+    request: GenerateRequest, prompt: str, sampling: SamplingParams, generation: Generation
+) -> GenerateRequest:
+    """Return what a node is sent: text, who goes first, and whose beginnings of prompts may be shared."""
+    context = generation.ask.context
+    changed: dict[str, Any] = {
+        "prompt": prompt,
+        "messages": (),
+        "tool_use": None,
+        "sampling": sampling,
+        "model": generation.model.name,
+        "priority": context.effective_priority,
+    }
+    if context.caller.tenant != ANYONE.tenant:
+        changed["cache_salt"] = _salt(context.caller.tenant, request.cache_salt)
+    return request.model_copy(update=changed)
+
+
+@lru_cache(maxsize=4096)
+def _salt(tenant: str, own: str | None) -> str:
+    """Return a salt that no other tenant has, and that does not tell who this one is."""
+    return sha256(f"{tenant}\n{own or ''}".encode()).hexdigest()[:32]
 
 
 def _held_to_tools(model: ServedModel, request: GenerateRequest) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class StoreLedger:
         self._clock = clock
         self._reserved_tokens: dict[str, int] = {}
         self._mean_tokens = _FIRST_GUESS_TOKENS
+        self._is_up: bool | None = None  # as the metric says
 
     async def admit(self, caller: Caller) -> None:
         """Count one request.
@@ -121,9 +122,9 @@ class StoreLedger:
         in_memory = False
         try:
             taken = await self._limits.take(caller, requests=requests, tokens=tokens)
-            self._metrics.store_up("limits").set(1)
+            self._found(is_up=True)
         except StoreError:
-            self._metrics.store_up("limits").set(0)
+            self._found(is_up=False)
             if not self._fails_open:
                 raise KeysAwayError from None
             taken, in_memory = self._spare.take_now(caller, requests=requests, tokens=tokens), True
@@ -132,6 +133,11 @@ class StoreLedger:
             is_final = taken.retry_after_s is None
             raise LimitReachedError(taken.limit, taken.retry_after_s or 60.0, is_final=is_final)
         return taken, in_memory
+
+    def _found(self, *, is_up: bool) -> None:
+        if is_up is not self._is_up:
+            self._is_up = is_up
+            self._metrics.store_up("limits").set(is_up)
 
     def _free(self, caller: Caller, reservation: Reservation) -> None:
         if caller.monthly_tokens is None:

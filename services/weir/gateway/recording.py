@@ -22,6 +22,7 @@ _SAVE_S: Final = 0.5
 _MAX_WAITING: Final = 20_000  # audit rows, about 1 KB each
 _BATCH: Final = 2_000
 _PRUNE_S: Final = 3600.0
+_DAY_S: Final = 86_400.0
 _DAY_MS: Final = 86_400_000
 _LAST_SAVE_S: Final = 3.0
 
@@ -52,6 +53,7 @@ class Journal:
         self._spent: dict[tuple[str, str], int] = {}
         self._budgets: set[str] = set()
         self._pruned_at = float("-inf")
+        self._day, self._day_ends = "", float("-inf")
 
     @property
     def with_audit(self) -> bool:
@@ -66,7 +68,7 @@ class Journal:
         ask, at = generation.ask, self._clock()
         caller = ask.context.caller
         used = used_by(generation)
-        slot = UsageSlot(caller.key_id, generation.model.name, day_of(at))
+        slot = UsageSlot(caller.key_id, generation.model.name, self._day_of(at))
         before = self._usage.get(slot)
         self._usage[slot] = used if before is None else before.plus(used)
         if caller.monthly_tokens is not None:
@@ -75,6 +77,11 @@ class Journal:
             self._budgets.add(caller.key_id)
         if self.with_audit:
             self._note(self._row(generation, at))
+
+    def _day_of(self, at: float) -> str:
+        if not self._day_ends - _DAY_S <= at < self._day_ends:
+            self._day, self._day_ends = day_of(at), (at // _DAY_S + 1) * _DAY_S
+        return self._day
 
     def spent(self, key_id: str) -> int:
         """Return the tokens that a key used this month: what the database last said, and what it does not know yet."""

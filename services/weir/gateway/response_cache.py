@@ -96,8 +96,9 @@ class ResponseCache:
 
     def key(self, generation: Generation, request: GenerateRequest) -> bytes | None:
         """Return what names the answer; none when there may be several, or when nothing is kept."""
-        is_determined = request.sampling.is_greedy or request.sampling.seed is not None
-        if not self.is_on or not is_determined:
+        sampling = request.sampling
+        has_seed = sampling.seed is not None and not generation.ask.is_seed_drawn
+        if not self.is_on or not (sampling.is_greedy or has_seed):
             return None
         parts = (
             generation.model.name,

@@ -22,6 +22,7 @@ from weir.asgi.cycle import Response
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.asgi.types import App
+from weir.gateway.access import warn_of_split_limits
 from weir.gateway.admin import AdminApp, Handler, answer
 from weir.gateway.admin_keys import admin_keys
 from weir.gateway.app import GatewayApp, create_app
@@ -52,6 +53,7 @@ def serve(settings: GatewaySettings) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _allow_many_files()
+    warn_of_split_limits(settings.access, settings.home, workers=settings.edge.workers)
     if settings.edge.workers == 1:
         _serve_alone(settings, listener, admin)
         return 0

@@ -1,12 +1,9 @@
 """Serving one request, free of HTTP: prepare, reserve, admit, route, guard, count."""
 
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from time import monotonic
 
-from weir.contracts.caller import ANYONE
 from weir.contracts.errors import OverloadedError, WeirError
 from weir.contracts.request import GenerateRequest
 from weir.gateway.accounting import Accounts
@@ -15,8 +12,8 @@ from weir.gateway.admission.flows import Work
 from weir.gateway.catalog import Catalog
 from weir.gateway.deadlines import in_time, seconds_left
 from weir.gateway.denials import ModelNotAllowedError
-from weir.gateway.generation import Ask, Generation, RequestContext
-from weir.gateway.guarding import guarded
+from weir.gateway.generation import Ask, Generation
+from weir.gateway.guarding import GuardedAnswer
 from weir.gateway.preparation import Preparation
 from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, recorded, replayed
@@ -79,18 +76,33 @@ class GenerationService:
         return generation
 
     async def _run(self, generation: Generation) -> Events:
-        with self.accounts.of(generation):
-            if self.is_draining:
-                raise DrainingError
-            if not self.cache.is_on:  # what is kept is given also when nothing else can be
-                self.admission.check(_work(generation), generation.ask.context.deadline)
-            request = _addressed(await self.preparation.prepared(generation), generation.ask.context)
-            generation.prepared = monotonic()
-            await self.accounts.reserve(generation)
-            async with aclosing(self._answer(generation, request)) as answer:
+        accounts = self.accounts
+        accounts.begin(generation)
+        try:
+            request = await self._accepted(generation)
+            answer = self._answer(generation, request)
+            try:
                 async for event in answer:
-                    self.accounts.observe(generation, event)
+                    accounts.observe(generation, event)
                     yield event
+            finally:
+                await answer.aclose()
+        except Exception as error:
+            accounts.failed(generation, error)
+            raise
+        finally:
+            accounts.end(generation)
+
+    async def _accepted(self, generation: Generation) -> GenerateRequest:
+        """Return what a node is to be asked, once it is sure that the caller may."""
+        if self.is_draining:
+            raise DrainingError
+        if not self.cache.is_on:  # what is kept is given also when nothing else can be
+            self.admission.check(_work(generation), generation.ask.context.deadline)
+        request = await self.preparation.prepared(generation)
+        generation.prepared = monotonic()
+        await self.accounts.reserve(generation)
+        return request
 
     def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
         key = self.cache.key(generation, request)
@@ -104,19 +116,27 @@ class GenerationService:
 
     async def _generated(self, generation: Generation, request: GenerateRequest) -> Events:
         """Yield a node's guarded answer."""
-        context = generation.ask.context
-        work = _work(generation)
-        async with self.admission.admitted(work, context.deadline) as place:
+        deadline = generation.ask.context.deadline
+        place = await self.admission.enter(_work(generation), deadline)
+        try:
             generation.queue_s = place.queue_s
-            routed = await self._opened(place, request, context.deadline)
+            routed = await self._opened(place, request, deadline)
             generation.pool = routed.pool
-            safe = guarded(routed, self.output_guard, generation, self.metrics)
-            async with aclosing(routed.events), aclosing(safe):
-                try:
-                    async for event in safe:
+            guarded = GuardedAnswer(self.output_guard, generation)
+            try:
+                upstream = routed.first
+                while True:
+                    for event in guarded.take(upstream):
                         yield event
-                finally:
-                    place.answer_tokens = generation.generated_tokens
+                    if guarded.is_over:
+                        return
+                    upstream = await in_time(routed.next(), deadline)
+            finally:
+                guarded.report(self.metrics)
+                await routed.events.aclose()
+        finally:
+            place.answer_tokens = generation.generated_tokens
+            place.leave()
 
     async def _opened(self, place: Place, request: GenerateRequest, deadline: float | None) -> Routed:
         """Return once a node has begun to answer; while all are full the request waits, first of its key.
@@ -145,17 +165,3 @@ def _work(generation: Generation) -> Work:
         priority=context.effective_priority,
         max_concurrency=context.caller.max_concurrency,
     )
-
-
-def _addressed(request: GenerateRequest, context: RequestContext) -> GenerateRequest:
-    """Add what a node must know of the caller: who goes first, and whose beginnings of prompts may be shared."""
-    tenant, priority = context.caller.tenant, context.effective_priority
-    if tenant == ANYONE.tenant and not priority:
-        return request
-    salt = request.cache_salt if tenant == ANYONE.tenant else _salt(tenant, request.cache_salt)
-    return request.model_copy(update={"priority": priority, "cache_salt": salt})
-
-
-def _salt(tenant: str, own: str | None) -> str:
-    """Return a salt that no other tenant has, and that does not tell who this one is."""
-    return sha256(f"{tenant}\n{own or ''}".encode()).hexdigest()[:32]

@@ -6,6 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ def generate(  # noqa: PLR0913 - options of a command line
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="at most so many tokens")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="sample; without it, or 0: greedy")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="makes sampling repeatable")] = None,
+    key: Annotated[str | None, typer.Option(envvar="WEIR_KEY", help="your key, where one is needed")] = None,
     timeout_s: Annotated[float, typer.Option(help="without a word from the gateway")] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="print the whole reply as JSON")] = False,
 ) -> None:
@@ -40,7 +42,7 @@ def generate(  # noqa: PLR0913 - options of a command line
     body = {"inputs": sys.stdin.read() if question == "-" else question, "parameters": parameters}
     route = "/generate_stream" if stream and not as_json else "/generate"
     try:
-        with _posted(url.rstrip("/") + route, body, timeout_s) as response:
+        with _posted(url.rstrip("/") + route, body, key, timeout_s) as response:
             if route == "/generate":
                 _print_whole(json.load(response), as_json=as_json)
             else:
@@ -49,10 +51,9 @@ def generate(  # noqa: PLR0913 - options of a command line
         raise JobError(f"the gateway at {url} stopped answering ({type(error).__name__})") from None
 
 
-def _posted(url: str, body: dict[str, Any], timeout_s: float) -> http.client.HTTPResponse:
-    request = urllib.request.Request(  # noqa: S310 - the scheme is checked by the caller
-        url, json.dumps(body).encode(), {"content-type": "application/json"}
-    )
+def _posted(url: str, body: dict[str, Any], key: str | None, timeout_s: float) -> http.client.HTTPResponse:
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - the caller checked the scheme
     try:
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310
     except urllib.error.HTTPError as error:
@@ -64,6 +65,8 @@ def _posted(url: str, body: dict[str, Any], timeout_s: float) -> http.client.HTT
 
 
 def _explained(status: int, body: bytes) -> str:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "the gateway wants a key: --key, or WEIR_KEY; `weir keys create NAME` makes one (status 401)"
     try:
         return f"{json.loads(body)['error']} (status {status})"
     except (ValueError, KeyError, TypeError):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from time import monotonic
 
 from weir.backends.base import Backend
@@ -20,6 +19,7 @@ from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
 _FRESH_PROBE_S = 0.1
+_MOST_SILENCES = 2  # probes in a row
 
 
 class Node:
@@ -34,6 +34,7 @@ class Node:
         self._metrics = metrics
         self._probed_at = float("-inf")
         self._probing: asyncio.Task[bool] | None = None
+        self._silences = 0
         self._shown: tuple[bool, Circuit] | None = None
 
     @property
@@ -55,6 +56,10 @@ class Node:
     async def _probe(self) -> bool:
         try:
             is_healthy = await self.backend.ready()
+            self._silences = 0
+        except BackendTimeoutError:  # a busy node may miss one: what it was asked for would time out by itself
+            self._silences += 1
+            is_healthy = self.is_healthy and self._silences < _MOST_SILENCES
         except Exception:  # noqa: BLE001 - a probe that breaks says that the node is not well
             is_healthy = False
         finally:
@@ -73,13 +78,13 @@ class Node:
         self.in_flight += 1
         self.breaker.sent()
         settled = False
+        events = self.backend.generate(request, timeout_s=timeout_s)
         try:
-            async with aclosing(self.backend.generate(request, timeout_s=timeout_s)) as events:
-                async for event in events:
-                    if event.type == "finished":
-                        settled = True
-                        self.breaker.succeeded()
-                    yield event
+            async for event in events:
+                if event.type == "finished":
+                    settled = True
+                    self.breaker.succeeded()
+                yield event
         except BackendError as error:
             settled = True
             self._failed(error)
@@ -92,6 +97,7 @@ class Node:
             if not settled:
                 self.breaker.gave_up()
             self._show()
+            await events.aclose()
 
     def _failed(self, error: BackendError) -> None:
         match error:

@@ -34,6 +34,17 @@ class Routed:
     first: GenerationEvent
     events: Events
 
+    async def next(self) -> GenerationEvent:
+        """Return the next event.
+
+        Raises:
+            BackendError: the node failed, or there is none although the answer has no end yet.
+        """
+        try:
+            return await anext(self.events)
+        except StopAsyncIteration:
+            raise BackendError(f"{self.node} ended an answer without saying why") from None
+
 
 class Router:
     """Watches nodes between `start` and `aclose`."""

@@ -117,10 +117,9 @@ class KeyStore:
         if spec.expires_at is not None and spec.expires_at <= at:
             raise UsageError("the key would be expired from the start")
         secret = new_secret()
-        values: dict[str, Any] = spec.model_dump(exclude={"models"}) | {
+        values: dict[str, Any] = _columns(spec.model_dump()) | {
             "id": secret.key_id,
             "tenant": spec.tenant or secret.key_id,
-            "models": None if spec.models is None else json.dumps(sorted(spec.models)),
             "digest": secret.digest,
             "created_at": at,
         }
@@ -176,6 +175,20 @@ class KeyStore:
         self._change(key.id, digest=secret.digest, old_digest=old[0], old_until=old[1])
         return NewKey(self.find(key.id), secret.text)
 
+    def change(self, name: str, **limits: Any) -> StoredKey:
+        """Give a key other limits, by their names in `KeySpec`; None is no limit, and what is not named stays.
+
+        Raises:
+            UsageError: the key is revoked or expired.
+            pydantic.ValidationError: a limit is out of bounds.
+        """
+        key = self.find(name)
+        if not key.is_live(self._clock()):
+            raise UsageError(f"{key.id} is revoked or expired; make a new key")
+        spec = KeySpec.model_validate({"name": key.name, **limits})
+        self._change(key.id, **_columns(spec.model_dump(include=set(limits))))
+        return self.find(key.id)
+
     def changes(self, since: int) -> KeyChanges:
         """Return the keys that changed after revision `since`; cheap when none did."""
         with self._database.reading() as connection:
@@ -195,6 +208,12 @@ def _next_revision(connection: Connection) -> int:
     """Return the number of this change. The row stays locked until commit, so numbers appear in their order."""
     connection.execute(update(REVISION).values(number=REVISION.c.number + 1))
     return int(connection.scalar(select(REVISION.c.number)) or 0)
+
+
+def _columns(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a `KeySpec` as the table has them."""
+    models = spec.get("models")
+    return spec if models is None else spec | {"models": json.dumps(sorted(models))}
 
 
 def _live_count(at: int) -> Any:

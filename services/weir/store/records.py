@@ -1,7 +1,6 @@
 """What was used and what happened: usage per key and day, spent budgets, audit rows. Written in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -49,8 +48,7 @@ class Used(NamedTuple):
         return Used(*(mine + yours for mine, yours in zip(self, other, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
+class AuditRow(NamedTuple):
     """One request, without a word of it. `verdicts` are rule ids; the HMACs tell equal texts, not what they say."""
 
     at_ms: int
@@ -97,7 +95,7 @@ class RecordStore:
             upsert(connection, _ADD_USAGE, [slot._asdict() | used._asdict() for slot, used in sorted(usage.items())])
             upsert(connection, _ADD_SPENT, _spent(usage))
             if audit:
-                connection.execute(insert(AUDIT), [asdict(row) for row in audit])
+                connection.execute(insert(AUDIT), [row._asdict() for row in audit])
 
     def spent(self, key_ids: Sequence[str], month: str) -> dict[str, int]:
         """Return how many tokens each of the keys has used in the month; those that used none are left out."""

@@ -1,4 +1,4 @@
-"""`weir keys`: make, list, show, rotate and revoke API keys; see what they used."""
+"""`weir keys`: make, list, show, change, rotate and revoke API keys; see what they used."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from weir.store.keys import KeySpec, KeyStore, NewKey, StoredKey, now
 from weir.store.records import RecordStore, month_of
 from weir.store.spans import seconds_of
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, list, show, rotate and revoke API keys.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, list, change, rotate and revoke API keys.")
 
 Home = Annotated[Path, typer.Option("--home", envvar="WEIR_HOME", help="where the gateway keeps its database")]
 DatabaseUrl = Annotated[
@@ -58,8 +58,7 @@ def create(  # noqa: PLR0913 - a command line's options are its arguments
     try:
         spec = KeySpec.model_validate(given)
     except pydantic.ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise UsageError(f"{first['loc'][0]}: {first['msg']}") from None
+        raise _wrong(error) from None
     _show_secret(KeyStore(opened_database(home, database)).create(spec), as_json=as_json)
 
 
@@ -118,6 +117,37 @@ def rotate(
     )
 
 
+@app.command(name="set")
+def set_limits(  # noqa: PLR0913 - a command line's options are its arguments
+    key: Named,
+    requests_per_min: Annotated[int | None, typer.Option(help="in any 60 seconds; 0: no limit")] = None,
+    tokens_per_min: Annotated[int | None, typer.Option(help="in any 60 seconds; 0: no limit")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(help="requests worked on at once; 0: no limit")] = None,
+    monthly_tokens: Annotated[int | None, typer.Option(help="budget per calendar month; 0: no limit")] = None,
+    priority: Annotated[int | None, typer.Option(help="-10 to 10; higher goes first")] = None,
+    home: Home = DEFAULT_HOME,
+    database: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a key may do; what is not named stays. Running gateways follow within a second."""
+    given = {
+        "requests_per_min": requests_per_min,
+        "tokens_per_min": tokens_per_min,
+        "max_concurrency": max_concurrency,
+        "monthly_tokens": monthly_tokens,
+    }
+    limits: dict[str, Any] = {name: value or None for name, value in given.items() if value is not None}
+    if priority is not None:
+        limits["priority"] = priority
+    if not limits:
+        raise UsageError("nothing to change; `weir keys set --help` lists what can be")
+    try:
+        found = KeyStore(opened_database(home, database)).change(key, **limits)
+    except pydantic.ValidationError as error:
+        raise _wrong(error) from None
+    typer.echo(json.dumps(found.public()) if as_json else f"{found.id} ({found.name}) is changed")
+
+
 @app.command()
 def usage(
     key: Annotated[str | None, typer.Option(help="only this key")] = None,
@@ -138,6 +168,11 @@ def usage(
         _print_table([name.replace("_", " ") for name in rows[0]], [[str(v) for v in row.values()] for row in rows])
     else:
         typer.echo("nothing was used")
+
+
+def _wrong(error: pydantic.ValidationError) -> UsageError:
+    first = error.errors(include_input=False)[0]
+    return UsageError(f"{first['loc'][0]}: {first['msg']}")
 
 
 def opened_database(home: Path, url: str | None) -> Database:

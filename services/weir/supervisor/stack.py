@@ -10,6 +10,8 @@ import aiohttp
 
 from weir.supervisor.process import Child
 
+LOOPBACK = "127.0.0.1"
+_REACHED_AT = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104 - what a client on this machine puts into a URL
 _NODE_START_S = 120.0
 _GATEWAY_START_S = 60.0
 _DRAIN_S = 30.0
@@ -17,23 +19,30 @@ _DRAIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """What `weir up` starts."""
+    """What `weir up` starts. Node and admin port listen on loopback whatever `host` says: they ask for no key."""
 
     release: Path
     home: Path
     host: str
     port: int
+    admin_port: int
     node_port: int
     guard: Path | None = None
     flavour: str | None = None
+    workers: int = 1
+    allow_anonymous: bool = False
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{_REACHED_AT.get(self.host, self.host)}:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.admin_port}"
 
     @property
     def node_url(self) -> str:
-        return f"http://{self.host}:{self.node_port}"
+        return f"http://{LOOPBACK}:{self.node_port}"
 
 
 class Stack:
@@ -97,10 +106,12 @@ class Stack:
 def _node_arguments(settings: StackSettings) -> tuple[str, ...]:
     flavour = ("--flavour", settings.flavour) if settings.flavour else ()
     home = ("--home", str(settings.home))
-    return ("node", str(settings.release), "--host", settings.host, "--port", str(settings.node_port), *home, *flavour)
+    return ("node", str(settings.release), "--host", LOOPBACK, "--port", str(settings.node_port), *home, *flavour)
 
 
 def _gateway_arguments(settings: StackSettings) -> tuple[str, ...]:
     guard = ("--guard", str(settings.guard)) if settings.guard else ()
-    where = ("--host", settings.host, "--port", str(settings.port))
-    return ("serve", "--release", str(settings.release), "--node", settings.node_url, *where, *guard)
+    where = ("--host", settings.host, "--port", str(settings.port), "--admin-port", str(settings.admin_port))
+    how = ("--home", str(settings.home), "--workers", str(settings.workers))
+    anyone = ("--allow-anonymous",) if settings.allow_anonymous else ()
+    return ("serve", "--release", str(settings.release), "--node", settings.node_url, *where, *how, *anyone, *guard)

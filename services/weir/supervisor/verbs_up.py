@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,9 +13,13 @@ import typer
 
 from weir.asgi.listen import require_free
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
-from weir.supervisor.stack import Stack, StackSettings
+from weir.gateway.access import keys_were_made, require_callers
+from weir.gateway.settings import load_settings
+from weir.gateway.settings_access import AccessSettings
+from weir.supervisor.stack import LOOPBACK, Stack, StackSettings
 
 app = typer.Typer(add_completion=False)
+_ANY_NODE = {"name": "any", "url": f"http://{LOOPBACK}:1"}
 _EXIT_ERRORS = {2: UsageError, 3: CheckFailedError}
 
 Data = Annotated[list[Path] | None, typer.Option(help="JSONL of examples (repeatable); default: the bundled FAQ")]
@@ -26,12 +31,17 @@ RecipeOption = Annotated[
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a recipe value: optim.lr=1e-4")]
 Home = Annotated[Path, typer.Option(envvar="WEIR_HOME", help="runs, releases, logs")]
 Host = Annotated[str, typer.Option(help="address to listen on")]
-Port = Annotated[int, typer.Option(help="gateway port; its metrics are on the next one", min=1, max=65534)]
+Port = Annotated[int, typer.Option(help="gateway port", min=1, max=65535)]
+AdminPort = Annotated[
+    int | None, typer.Option(help="port of /metrics and /admin; default: the one after --port", min=1, max=65535)
+]
 NodePort = Annotated[int, typer.Option(help="CPU node port", min=1, max=65535)]
 Guard = Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the shipped one")]
 FlavourOption = Annotated[
     str | None, typer.Option(help="e.g. cpu-packed8, cpu-packed4, cpu-int8; default: the release's choice")
 ]
+Workers = Annotated[int, typer.Option(help="gateway processes; each uses one core", min=1, max=256)]
+AllowAnonymous = Annotated[bool, typer.Option("--allow-anonymous", help="serve callers without a key, on any --host")]
 TrainOnly = Annotated[bool, typer.Option("--no-serve", help="stop after publishing")]
 
 
@@ -45,16 +55,22 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
     home: Home = Path(".weir"),
     host: Host = "127.0.0.1",
     port: Port = 8080,
+    admin_port: AdminPort = None,
     node_port: NodePort = 8100,
     guard: Guard = None,
     flavour: FlavourOption = None,
+    workers: Workers = 1,
+    allow_anonymous: AllowAnonymous = False,
     no_serve: TrainOnly = False,
 ) -> None:
     """Check, train, merge, export, verify, publish, then serve until Ctrl-C. What is unchanged is reused."""
+    admin_port = admin_port or (port + 1 if port < 65535 else port - 1)
     if not no_serve:
         require_free(host, port, option="--port")
-        require_free("127.0.0.1", port + 1, option="--port")  # metrics
-        require_free(host, node_port, option="--node-port")
+        require_free(LOOPBACK, admin_port, option="--admin-port")
+        require_free(LOOPBACK, node_port, option="--node-port")
+        # Now, not when all the training is done:
+        require_callers(_access(home, allow_anonymous=allow_anonymous), home, host)
     chosen = recipe or ("instruct" if base and not base.startswith("builtin:") else "faq")
     arguments = [chosen, "--home", str(home)]
     arguments += [text for path in data or () for text in ("--data", str(path))]
@@ -65,8 +81,27 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
     if no_serve:
         typer.echo(f"release: {result['release']}")
         return
-    settings = StackSettings(Path(result["release"]), home, host, port, node_port, guard, flavour)
+    settings = StackSettings(
+        Path(result["release"]),
+        home,
+        host,
+        port,
+        admin_port,
+        node_port,
+        guard,
+        flavour,
+        workers,
+        allow_anonymous,
+    )
     _serve(settings, str(result["question"]))
+
+
+def _access(home: Path, *, allow_anonymous: bool) -> AccessSettings:
+    """Return what the gateway will find, variables included."""
+    given: dict[str, Any] = {"home": home, "nodes": [_ANY_NODE], "releases": [home]}
+    if allow_anonymous:
+        given["access"] = {"allow_anonymous": True}
+    return load_settings(given).access
 
 
 def _pipeline(arguments: list[str]) -> dict[str, Any]:
@@ -104,9 +139,13 @@ def _serve(settings: StackSettings, question: str) -> None:
 
 
 def _welcome(settings: StackSettings, question: str) -> str:
+    access = _access(settings.home, allow_anonymous=settings.allow_anonymous)
+    wants_key = not access.allow_anonymous and keys_were_made(access, settings.home)
+    key = "-H 'authorization: Bearer YOUR_KEY' " if wants_key else ""
     body = json.dumps({"inputs": question, "parameters": {"max_new_tokens": 64}}, ensure_ascii=False)
+    logs = settings.home / "logs"
     return (
         f"\nserving {settings.release.parent.name} version {settings.release.name} on {settings.url} (Ctrl-C drains)\n"
-        f"logs: {settings.home / 'logs'}\n\n"
-        f"  curl {settings.url}/generate -H 'content-type: application/json' -d '{body}'\n"
+        f"OpenAI clients: {settings.url}/v1   metrics: {settings.admin_url}/metrics   logs: {logs}\n\n"
+        f"  curl {settings.url}/generate {key}-H 'content-type: application/json' -d {shlex.quote(body)}\n"
     )

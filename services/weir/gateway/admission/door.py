@@ -38,9 +38,8 @@ class Admission:
     def in_flight(self) -> int:
         return self._policy.running
 
-    @asynccontextmanager
-    async def admitted(self, work: Work, deadline: float | None = None) -> AsyncGenerator["Place", None]:
-        """Hold a place among those that run; the block is entered once there is one.
+    async def enter(self, work: Work, deadline: float | None = None) -> "Place":
+        """Return a place among those that run, once there is one; it must be left.
 
         Raises:
             KeyBusyError: the key waits with all that it may.
@@ -56,10 +55,16 @@ class Admission:
         await self.turn(place)
         place.queue_s = monotonic() - asked
         self._metrics.queue_wait.observe(place.queue_s)
+        return place
+
+    @asynccontextmanager
+    async def admitted(self, work: Work, deadline: float | None = None) -> AsyncGenerator["Place", None]:
+        """Hold a place while the block runs; see `enter`."""
+        place = await self.enter(work, deadline)
         try:
             yield place
         finally:
-            self._leave(place)
+            place.leave()
 
     def check(self, work: Work, deadline: float | None = None) -> None:
         """Refuse what `admitted` would refuse, before anything is spent on it; the sizes of `work` may be unknown yet.
@@ -161,7 +166,7 @@ class Admission:
             self._policy.finish(work, None)
         self._let_in()
 
-    def _leave(self, place: "Place") -> None:
+    def leave(self, place: "Place") -> None:
         if place.sent is not None:
             self._capacity.left()
         if not place.is_queued:
@@ -215,6 +220,10 @@ class Place:
     def patience_s(self) -> float:
         """How long it may wait from now on."""
         return min(self.latest, self.deadline) - monotonic()
+
+    def leave(self) -> None:
+        """Give the place to somebody else."""
+        self._door.leave(self)
 
     def began(self) -> None:
         """Note that the node began to answer."""

@@ -66,7 +66,7 @@ def asks_of(body: TgiBody, route: str, context: RequestContext, *, with_tokens: 
         return_tokens=with_tokens or given.wants_details or (given.best_of or 1) > 1,
         adapter=adapter_of(given),
     )
-    first = Ask(request, route, context, given.truncate)
+    first = Ask(request, route, context, given.truncate, is_seed_drawn=given.seed is None)
     return (first, *(_with_another_seed(first) for _ in range((given.best_of or 1) - 1)))
 
 

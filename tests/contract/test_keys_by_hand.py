@@ -114,7 +114,7 @@ def test_what_ends_in_a_public_gateway_is_refused_before_it_begins(
     ports = [str(free_port()) for _ in range(3)]
     where = ["--host", "0.0.0.0", "--port", ports[0], "--admin-port", ports[1], "--node-port", ports[2]]
     assert run(["up", "--home", str(home), *where]) == 2
-    assert "nobody has a key yet" in capsys.readouterr().err
+    assert f"`weir keys create NAME --home {home}`" in capsys.readouterr().err
     settings = AccessSettings()
     with pytest.raises(UsageError, match="nobody has a key yet"):
         require_callers(settings, home, "0.0.0.0")

@@ -174,7 +174,7 @@ def test_a_public_address_without_keys_is_refused(tmp_path: Path, release: Path)
     command += ["--home", str(tmp_path), "--host", "0.0.0.0", "--port", str(free_port()), "--admin-port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "weir keys create NAME" in done.stderr
+    assert f"weir keys create NAME --home {tmp_path}" in done.stderr
     assert "--allow-anonymous" in done.stderr
 
 

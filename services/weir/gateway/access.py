@@ -22,6 +22,7 @@ from weir.store.records import RecordStore
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
+_DEFAULT_HOME = Path(".weir")  # where `weir keys` looks by itself
 _SHORTEST_AUDIT_KEY = 16
 _LOCALHOST = "localhost"
 
@@ -72,7 +73,7 @@ class Access:
         if keyring.has_keys or keyring.is_away or is_local or settings.allow_anonymous:
             return access
         access._close()
-        raise _nobody(host)
+        raise _nobody(host, home)
 
     def _load(self, *, fails_open: bool) -> None:
         if self._database is None or self.keys is None or self.records is None:
@@ -127,7 +128,7 @@ def require_callers(settings: AccessSettings, home: Path, host: str) -> None:
         UsageError: it would not start on `host`, because nobody has a key.
     """
     if not (settings.allow_anonymous or is_loopback(host) or keys_were_made(settings, home)):
-        raise _nobody(host)
+        raise _nobody(host, home)
 
 
 def keys_were_made(settings: AccessSettings, home: Path) -> bool:
@@ -136,9 +137,10 @@ def keys_were_made(settings: AccessSettings, home: Path) -> bool:
         return bool(KeyStore(database).changes(-1).revision)
 
 
-def _nobody(host: str) -> UsageError:
+def _nobody(host: str, home: Path) -> UsageError:
+    where = "" if home == _DEFAULT_HOME else f" --home {home}"
     return UsageError(
-        f"nobody has a key yet, and {host} can be reached by others: make one with `weir keys create NAME`, "
+        f"nobody has a key yet, and {host} can be reached by others: make one with `weir keys create NAME{where}`, "
         "or start with --allow-anonymous to serve everybody"
     )
 

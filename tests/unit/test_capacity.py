@@ -100,7 +100,7 @@ class Node:
 @pytest.mark.parametrize(("first_s", "answer_s"), [(0.01, 1.0), (1.0, 1.0), (0.1, 0.0), (5.0, 60.0)])
 def test_it_grows_to_the_bound_while_nodes_keep_up(first_s: float, answer_s: float) -> None:
     capacity = Capacity(500)
-    Node(capacity).run(200, 600, first_s, answer_s)
+    Node(capacity).run(40 * (first_s + answer_s), 600, first_s, answer_s)
     assert capacity.limit == 500
 
 

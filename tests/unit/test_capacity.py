@@ -100,7 +100,7 @@ class Node:
 @pytest.mark.parametrize(("first_s", "answer_s"), [(0.01, 1.0), (1.0, 1.0), (0.1, 0.0), (5.0, 60.0)])
 def test_it_grows_to_the_bound_while_nodes_keep_up(first_s: float, answer_s: float) -> None:
     capacity = Capacity(500)
-    Node(capacity).run(200, 600, first_s, answer_s)
+    Node(capacity).run(40 * (first_s + answer_s), 600, first_s, answer_s)
     assert capacity.limit == 500
 
 
@@ -124,7 +124,7 @@ def test_it_settles_where_a_node_is_full_but_its_queue_short(slots: int, first_s
     assert node.done >= 0.95 * slots / (first_s + answer_s) * 20
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([1, 8, 64, 300]), st.floats(0.0005, 3.0), st.floats(0.0, 20.0)),
@@ -133,12 +133,12 @@ def test_it_settles_where_a_node_is_full_but_its_queue_short(slots: int, first_s
     ),
 )
 def test_nobody_waits_for_long_while_a_node_would_take_all(work: list[tuple[int, float, float]]) -> None:
-    """Whatever work came before: within a few first tokens everybody runs."""
+    """Whatever work came before: within 25 first tokens everybody runs."""
     node = Node(Capacity(1000))
     for clients, first_s, answer_s in work:
         node.longest_wait_s = 0.0
         node.run(40 * first_s + answer_s, clients, first_s, answer_s)
-        assert node.longest_wait_s <= 12 * max(first for _, first, _ in work) + 0.1
+        assert node.longest_wait_s <= 25 * max(first for _, first, _ in work) + 0.1
 
 
 def test_late_first_tokens_alone_never_starve_a_node() -> None:

@@ -168,6 +168,7 @@ def _forked(work: Callable[[], None]) -> int:
         _log.exception("process_failed")
         raise
     finally:
+        logging.shutdown()  # what was logged last may not be written yet
         sys.stderr.flush()
         os._exit(code)
 

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -16,6 +17,7 @@ from weir.store.migrate import migrate
 
 # The longest that one statement waits for another process's lock: longer than any honest write takes.
 _BUSY_MS: Final = 2000
+_BUSY_PAUSE_S: Final = 0.01
 _SQLITE: Final = "sqlite"
 
 
@@ -132,8 +134,21 @@ class Database:
         del record
         connection.isolation_level = None  # transactions begin where we say (`_begin_sqlite`)
         connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        self._to_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")  # a revoked key stays revoked after a power cut
+
+    def _to_wal(self, connection: sqlite3.Connection) -> None:
+        """SQLite's busy timeout does not hold for this: of gateways that start together one could be refused."""
+        until = monotonic() + self._busy_ms / 1000
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > until:
+                    raise
+                sleep(_BUSY_PAUSE_S)
+            else:
+                return
 
     def _postgres(self, url: Any) -> Engine:
         options = f"-c lock_timeout={self._busy_ms} -c statement_timeout={5 * self._busy_ms}"

@@ -161,6 +161,7 @@ def test_a_release_is_found_by_folder_by_name_or_by_being_the_only_one(releases:
     root = releases / "releases"
     assert find_release(None, root) == find_release("tiny", root) == root / "tiny" / "2"
     assert find_release(str(root / "tiny" / "1"), root) == root / "tiny" / "1"
+    assert find_release(str(root / "tiny"), root / "elsewhere") == root / "tiny" / "2"  # as `weir serve` takes it
     with pytest.raises(UsageError, match="nowhere"):
         find_release("nowhere", root)
 

@@ -42,7 +42,7 @@ def run_node(settings: NodeSettings, root: Path) -> None:
 
 
 def find_release(target: str | None, releases: Path) -> Path:
-    """Return the release that `target` names: its folder, or a model below `releases` (the newest version).
+    """Return the release that `target` names: its folder, or a model's (the newest version), also one below `releases`.
 
     Raises:
         UsageError: it names nothing, or nothing was named and there is not exactly one model.
@@ -57,6 +57,8 @@ def find_release(target: str | None, releases: Path) -> Path:
         return Path(target)
     if target in models:
         return newest_version(releases / target)
+    if any(version.is_dir() for version in Path(target).glob("[0-9]*")):
+        return newest_version(Path(target))
     raise UsageError(f"{target}: neither a release folder nor a model below {releases}")
 
 

@@ -33,8 +33,8 @@ class Rule:
         id: unique within the direction; a metric label and an audit field.
         terms: as written; compared in the views. `boundary` says where they must stand: `auto` asks for a word boundary
             beside each end that is an ASCII letter, digit or underscore, `word` beside both ends, `substring` nowhere.
-        is_squeezed: terms are also looked for with something between their letters, and in leet (see `weir.guard.matcher`).
-        regexes: RE2, searched in the plain view (width, accents, invisible characters and look-alikes undone; case kept).
+        is_squeezed: terms are also looked for with something between their letters, and in leet.
+        regexes: RE2, searched in the plain view (width, accents, invisible characters, look-alikes undone; case kept).
         keeps_case: regexes tell capitals from small letters; terms never do.
         until: with a regex: what it matches and all that follows is found, up to and with the first match of `until`,
             or to the end of the text.

@@ -28,7 +28,8 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
-from weir.cpu_node.models import ModelHost
+from weir.cpu_node.models import ModelHost, Served
+from weir.cpu_node.scoring import scored_answer, scoring_metadata
 from weir.engine.engine import Engine
 from weir.oip.metadata import model_metadata
 from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
@@ -71,7 +72,7 @@ _Handler = Callable[[_Exchange], Awaitable[None]]
 
 
 class NodeApp:
-    """Translates; the host decides what is served, the engine does the work."""
+    """Translates; the host decides what is served, engines and classifiers do the work."""
 
     def __init__(self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int) -> None:
         self._host = host
@@ -80,6 +81,7 @@ class NodeApp:
         table: tuple[tuple[str, str, _Handler], ...] = (
             ("POST", _MODEL_PATH + "/generate_stream", self._generate_stream),
             ("POST", _MODEL_PATH + "/generate", self._generate),
+            ("POST", _MODEL_PATH + "/infer", self._infer),
             ("GET", "/v2", self._server),
             ("GET", "/v2/health/live", self._live),
             ("GET", "/v2/health/ready", self._ready),
@@ -146,6 +148,13 @@ class NodeApp:
             return await self._answer_events(exchange, engine, call)
         return await self._answer_whole(exchange, engine, call)
 
+    async def _infer(self, exchange: _Exchange) -> None:
+        body = await self._body(exchange)
+        classifier = self._host.classifier(exchange.model, exchange.version)
+        async with caller_watched(exchange.receive):
+            answer = await scored_answer(classifier, body, self._metrics)
+        await send_answer(exchange.send, Answer(200, answer))
+
     async def _opened(self, exchange: _Exchange) -> tuple[Engine, NodeCall]:
         body = await self._body(exchange)
         engine = self._host.engine(exchange.model, exchange.version)
@@ -187,7 +196,7 @@ class NodeApp:
             {
                 "name": "weir-node",
                 "version": __version__,
-                "extensions": ["generate", "model_repository", "return_tokens"],
+                "extensions": ["generate", "infer", "model_repository", "return_tokens"],
             },
         )
 
@@ -198,21 +207,20 @@ class NodeApp:
         await send_answer(exchange.send, Answer(200 if self._host.ready else 503))
 
     async def _model_ready(self, exchange: _Exchange) -> None:
-        engine = self._host.engine(exchange.model, exchange.version)
-        await send_answer(exchange.send, Answer(200 if engine.ready else 503))
+        served = self._host.serving(exchange.model, exchange.version)
+        await send_answer(exchange.send, Answer(200 if served.ready else 503))
 
     async def _model(self, exchange: _Exchange) -> None:
-        engine = self._host.engine(exchange.model, exchange.version)
-        await _send_json(exchange, _metadata(engine))
+        served = self._host.serving(exchange.model, exchange.version)
+        await _send_json(exchange, _metadata(served) if isinstance(served, Engine) else scoring_metadata(served))
 
     async def _index(self, exchange: _Exchange) -> None:
-        await _send_json(exchange, [_index_entry(engine) for engine in self._host.engines])
+        await _send_json(exchange, [_index_entry(served) for served in self._host.served])
 
     async def _load(self, exchange: _Exchange) -> None:
         body = await self._body(exchange)
         root = self._host.find(exchange.model, parse_load(body))
-        engine = await self._host.load(root)
-        await _send_json(exchange, _index_entry(engine))
+        await _send_json(exchange, _index_entry(await self._host.load(root)))
 
     async def _unload(self, exchange: _Exchange) -> None:
         self._host.unload(exchange.model)
@@ -270,6 +278,6 @@ def _metadata(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _index_entry(engine: Engine) -> dict[str, str]:
-    state = "READY" if engine.ready else "UNAVAILABLE"
-    return {"name": engine.info.model, "version": str(engine.info.version), "state": state, "reason": ""}
+def _index_entry(served: Served) -> dict[str, str]:
+    state = "READY" if served.ready else "UNAVAILABLE"
+    return {"name": served.info.model, "version": str(served.info.version), "state": state, "reason": ""}

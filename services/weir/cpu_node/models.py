@@ -11,42 +11,60 @@ from typing import Any
 from weir.contracts.errors import BackendUnavailableError, ReleaseError, UnknownModelError, ValidationError
 from weir.contracts.request import MODEL_NAME
 from weir.cpu_node.settings import NodeSettings
+from weir.engine.classifier import TextClassifier, load_classifier
 from weir.engine.engine import Engine
 from weir.engine.loading import GoldenMismatchError, load_engine
-from weir.release.reader import MANIFEST, newest_version, read_manifest
+from weir.contracts.classifier import ClassifierManifest
+from weir.release.reader import MANIFEST, newest_version, read_any_manifest
 from weir.telemetry.node_metrics import NodeLoad, NodeMetrics
 
 _log = logging.getLogger("weir.node")
 
-EngineLoader = Callable[[Path], Engine]
+Served = Engine | TextClassifier
+Loader = Callable[[Path], Served]
 
 
 class ModelHost:
-    """One engine per model name. Loads happen one at a time, in a thread, while the old version goes on serving."""
+    """One engine or classifier per model name. Loads happen one at a time, in a thread, while the old version goes on serving."""
 
-    def __init__(self, settings: NodeSettings, metrics: NodeMetrics, loader: EngineLoader | None = None) -> None:
+    def __init__(self, settings: NodeSettings, metrics: NodeMetrics, loader: Loader | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._loader = loader or self._load_engine
-        self._engines: dict[str, Engine] = {}
+        self._loader = loader or self._load_release
+        self._served: dict[str, Served] = {}
         self._one_load = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._loading = False
         self._draining = False
         metrics.watch(self.load_now)
+        metrics.watch_texts(lambda: sum(c.waiting for c in self.served if isinstance(c, TextClassifier)))
 
     def engine(self, model: str, version: int | None = None) -> Engine:
-        """Return the engine that serves `model`.
+        """Return the engine that generates with `model`.
 
         Raises:
             BackendUnavailableError: the node is draining, or still loads its first model.
-            UnknownModelError: this model or this version of it is not served.
+            UnknownModelError: this model or this version of it is not served, or it does not generate.
         """
+        found = self.serving(model, version)
+        if not isinstance(found, Engine):
+            raise UnknownModelError(f"{model} classifies texts: POST its .../infer")
+        return found
+
+    def classifier(self, model: str, version: int | None = None) -> TextClassifier:
+        """As `engine`, of a model that classifies."""
+        found = self.serving(model, version)
+        if not isinstance(found, TextClassifier):
+            raise UnknownModelError(f"{model} generates text: POST its .../generate")
+        return found
+
+    def serving(self, model: str, version: int | None = None) -> Served:
+        """Return what serves `model`, whatever it does; raises as `engine`."""
         if self._draining:
             raise BackendUnavailableError("the node is draining")
-        found = self._engines.get(model)
+        found = self._served.get(model)
         if found is None:
-            if self._loading and not self._engines:
+            if self._loading and not self._served:
                 raise BackendUnavailableError("the node is loading its model")
             raise UnknownModelError("no such model on this node")
         if version is not None and version != found.info.version:
@@ -54,12 +72,16 @@ class ModelHost:
         return found
 
     @property
+    def served(self) -> tuple[Served, ...]:
+        return tuple(self._served.values())
+
+    @property
     def engines(self) -> tuple[Engine, ...]:
-        return tuple(self._engines.values())
+        return tuple(served for served in self.served if isinstance(served, Engine))
 
     @property
     def ready(self) -> bool:
-        return bool(self._engines) and not self._draining and all(e.ready for e in self.engines)
+        return bool(self._served) and not self._draining and all(served.ready for served in self.served)
 
     @property
     def live(self) -> bool:
@@ -88,7 +110,7 @@ class ModelHost:
         Raises:
             ValidationError: a bad name or version, or a path outside the configured folders.
             UnknownModelError: there is no such release.
-        ReleaseError: it is not complete, or another model's.
+            ReleaseError: it is not complete, or another model's.
         """
         if not re.fullmatch(MODEL_NAME, model):
             raise ValidationError("the model's name must match " + MODEL_NAME, "model")
@@ -98,7 +120,7 @@ class ModelHost:
             root = self._of_version(model, version)
         else:
             root = self._newest(model)
-        if (found := read_manifest(root).model) != model:
+        if (found := read_any_manifest(root).model) != model:
             raise ReleaseError(f"{root.name}: this is a release of {found}, not of {model}")
         return root
 
@@ -125,7 +147,7 @@ class ModelHost:
                 return self._inside(str(newest_version(root / model)))
         raise UnknownModelError(f"{model}: there is no release of it here")
 
-    async def load(self, root: Path) -> Engine:
+    async def load(self, root: Path) -> Served:
         """Serve the release at `root`; until it is ready, and if it fails, what served before goes on.
 
         Raises:
@@ -138,24 +160,27 @@ class ModelHost:
             finally:
                 self._loading = False
 
-    async def _load(self, root: Path) -> Engine:
+    async def _load(self, root: Path) -> Served:
         began = time.monotonic()
         try:
-            engine = await asyncio.to_thread(self._loader, root)
+            served = await asyncio.to_thread(self._loader, root)
         except Exception as error:
             self._count_failure(error, root)
             raise
-        engine.start()
+        if isinstance(served, Engine):
+            served.start()
+            self._metrics.threads.set(served.info.threads)
         self._metrics.golden_checks.labels("passed").inc()
         self._metrics.loads.labels("loaded").inc()
         self._metrics.session_load_seconds.set(time.monotonic() - began)
-        self._metrics.threads.set(engine.info.threads)
-        self._swap_in(engine)
-        fields = {"model": engine.info.model, "version": engine.info.version, "flavour": engine.info.flavour}
+        self._swap_in(served)
+        fields = {"model": served.info.model, "version": served.info.version, "flavour": served.info.flavour}
         _log.info("model_loaded", extra=fields | {"seconds": round(time.monotonic() - began, 3)})
-        return engine
+        return served
 
-    def _load_engine(self, root: Path) -> Engine:
+    def _load_release(self, root: Path) -> Served:
+        if isinstance(read_any_manifest(root), ClassifierManifest):
+            return load_classifier(root, observer=self._metrics)
         return load_engine(root, self._settings.flavour, self._settings.engine(), observer=self._metrics)
 
     def _count_failure(self, error: Exception, root: Path) -> None:
@@ -166,19 +191,19 @@ class ModelHost:
         reason = str(error) if refused else type(error).__name__
         _log.error("load_failed", extra={"release": str(root), "reason": reason})
 
-    def _swap_in(self, engine: Engine) -> None:
-        old = self._engines.get(engine.info.model)
-        self._engines[engine.info.model] = engine
+    def _swap_in(self, served: Served) -> None:
+        old = self._served.get(served.info.model)
+        self._served[served.info.model] = served
         if old is not None:
             self._retire(old)
-        info = engine.info
+        info = served.info
         self._metrics.model_info.labels(info.model, info.version, info.flavour).set(1)
 
-    def _retire(self, engine: Engine) -> None:
-        """Let the engine's requests finish, then stop it, without anyone waiting."""
-        info = engine.info
+    def _retire(self, served: Served) -> None:
+        """Let its requests finish, then stop it, without anyone waiting."""
+        info = served.info
         self._metrics.model_info.remove(info.model, str(info.version), info.flavour)
-        task = asyncio.create_task(engine.stop(drain_s=self._settings.drain_timeout_s))
+        task = asyncio.create_task(served.stop(drain_s=self._settings.drain_timeout_s))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
@@ -188,10 +213,10 @@ class ModelHost:
         Raises:
             UnknownModelError: it is not served.
         """
-        engine = self._engines.pop(model, None)
-        if engine is None:
+        served = self._served.pop(model, None)
+        if served is None:
             raise UnknownModelError("no such model on this node")
-        self._retire(engine)
+        self._retire(served)
         _log.info("model_unloaded", extra={"model": model})
 
     def drain(self) -> None:
@@ -201,4 +226,4 @@ class ModelHost:
 
     async def aclose(self, *, drain_s: float = 0.0) -> None:
         self.drain()
-        await asyncio.gather(*(e.stop(drain_s=drain_s) for e in self.engines), *self._retiring)
+        await asyncio.gather(*(served.stop(drain_s=drain_s) for served in self.served), *self._retiring)

@@ -7,7 +7,7 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -28,17 +28,17 @@ _log = logging.getLogger("weir.node")
 _SWITCH_INTERVAL_S = 0.0005  # the engine's thread and the event loop share one interpreter: hand over quickly
 
 
-def run_node(settings: NodeSettings, root: Path) -> None:
-    """Serve the release at `root` until SIGTERM or SIGINT; then finish what runs, for `drain_timeout_s` at most.
+def run_node(settings: NodeSettings, roots: Sequence[Path]) -> None:
+    """Serve the releases at `roots` until SIGTERM or SIGINT; then finish what runs, for `drain_timeout_s` at most.
 
     Raises:
         UsageError: the port is taken.
-        ReleaseError: the release was refused.
+        ReleaseError: a release was refused.
     """
     configure_logs("node", settings.log_level)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
-        uvloop.run(_serve(settings, root, listener))
+        uvloop.run(_serve(settings, roots, listener))
 
 
 def find_release(target: str | None, releases: Path) -> Path:
@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: NodeSettings, root: Path, listener: socket.socket) -> None:
+async def _serve(settings: NodeSettings, roots: Sequence[Path], listener: socket.socket) -> None:
     metrics = NodeMetrics(REGISTRY)
     host = ModelHost(settings, metrics)
     app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes)
@@ -79,7 +79,8 @@ async def _serve(settings: NodeSettings, root: Path, listener: socket.socket) ->
     _drain_on_signal(server, host, edge)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        await host.load(root)
+        for root in roots:
+            await host.load(root)
         where = listener.getsockname()
         _log.info("listening", extra={"host": where[0], "port": where[1]})
     except BaseException:

@@ -13,8 +13,9 @@ app = typer.Typer(add_completion=False, help="Serve a release on CPU (ONNX Runti
 
 @app.command()
 def node(
-    target: Annotated[
-        str | None, typer.Argument(metavar="[RELEASE]", help="A release folder, or a model's name (its newest version)")
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RELEASE]...", help="Release folders, or models' names (the newest version of each)"),
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [8100]", min=0, max=65535)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]")] = None,
@@ -26,7 +27,7 @@ def node(
     config: Annotated[Path | None, typer.Option(help="Settings as YAML")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [info]")] = None,
 ) -> None:
-    """Serve RELEASE until SIGTERM or Ctrl-C, then finish what runs."""
+    """Serve each RELEASE, one that generates or one that classifies, until SIGTERM or Ctrl-C, then finish what runs."""
     flags = {
         "port": port,
         "host": host,
@@ -38,4 +39,4 @@ def node(
         "log_level": log_level,
     }
     settings = load_node_settings(flags, config)
-    run_node(settings, find_release(target, settings.releases))
+    run_node(settings, [find_release(target, settings.releases) for target in targets or (None,)])

@@ -36,3 +36,14 @@ def model_metadata(name: str, version: int, platform: str, *, of_node: bool) -> 
         "inputs": [{"name": name, "datatype": kind, "shape": [size]} for name, kind, size in inputs],
         "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _OUTPUTS],
     }
+
+
+def classifier_metadata(name: str, version: int, platform: str) -> dict[str, Any]:
+    """Return the metadata of a model that scores texts, see `weir.oip.infer`."""
+    return {
+        "name": name,
+        "versions": [str(version)],
+        "platform": platform,
+        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [{"name": "score", "datatype": "FP32", "shape": [-1]}],
+    }

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from weir.contracts.errors import CheckFailedError, ReleaseError, UsageError
-from weir.contracts.manifest import ReleaseManifest
-from weir.release.reader import COMPLETE, MANIFEST, newest_version, open_release, read_manifest
+from weir.contracts.classifier import ClassifierManifest
+from weir.contracts.manifest import Lineage, ReleaseManifest
+from weir.release.reader import COMPLETE, MANIFEST, newest_version, open_classifier, open_release, read_any_manifest
 
 app = typer.Typer(add_completion=False)
 
@@ -41,7 +42,7 @@ def list_releases(home: Home = _DEFAULT_HOME, as_json: AsJson = False) -> None:
 @app.command()
 def show(release: Named, home: Home = _DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Show a release's manifest: flavours with their parity, lineage, files."""
-    manifest = read_manifest(_root(release, home))
+    manifest = read_any_manifest(_root(release, home))
     if as_json:
         typer.echo(manifest.model_dump_json())
         return
@@ -53,7 +54,8 @@ def check(release: Named, home: Home = _DEFAULT_HOME, as_json: AsJson = False) -
     """Hash every file again; exit code 3 when one is missing, altered or unknown to the manifest."""
     root = _root(release, home)
     try:
-        opened = open_release(root)
+        is_classifier = isinstance(read_any_manifest(root), ClassifierManifest)
+        opened = open_classifier(root) if is_classifier else open_release(root)
     except ReleaseError as error:
         raise CheckFailedError(str(error)) from error
     strangers = _unknown_files(root, opened.manifest)
@@ -88,7 +90,7 @@ def _summary(root: Path) -> dict[str, Any]:
     """One row of the list; a release that cannot be read is listed with the reason."""
     row: dict[str, Any] = {"model": root.parent.name, "version": int(root.name), "release": str(root)}
     try:
-        manifest = read_manifest(root)
+        manifest = read_any_manifest(root)
     except ReleaseError as error:
         return {**row, "error": str(error)}
     return {
@@ -110,15 +112,23 @@ def _line(row: dict[str, Any]) -> str:
     return f"{name:<24} {row['created'][:16]}  {gate}  {flavours}  (serves {row['serve_flavour']})"
 
 
-def _details(manifest: ReleaseManifest) -> list[str]:
-    made = manifest.lineage
-    lines = [
-        f"{manifest.model}/{manifest.version}  {manifest.created.isoformat()}",
+def _details(manifest: ReleaseManifest | ClassifierManifest) -> list[str]:
+    lines = [f"{manifest.model}/{manifest.version}  {manifest.created.isoformat()}", *_origin(manifest.lineage)]
+    lines += _scoring(manifest) if isinstance(manifest, ClassifierManifest) else _generating(manifest)
+    lines += [f"{name}  {value:.4f}" for name, value in sorted(manifest.evaluation.items())]
+    return [*lines, f"{len(manifest.files)} files, {sum(entry.bytes for entry in manifest.files) / 1e6:.2f} MB"]
+
+
+def _origin(made: Lineage) -> list[str]:
+    return [
         f"base     {made.base}  {made.base_sha256[:12]}",
         f"recipe   {made.recipe_sha256[:12]}  run {made.run}  seed {made.seed}  Weir {made.code_version}",
         *(f"data     {name}  {digest[:12]}" for name, digest in sorted(made.data_sha256.items())),
-        f"context  {manifest.context_tokens} tokens, vocabulary {manifest.vocab_size}, prompts: {manifest.prompt_mode}",
     ]
+
+
+def _generating(manifest: ReleaseManifest) -> list[str]:
+    lines = [f"context  {manifest.context_tokens} tokens, vocabulary {manifest.vocab_size}, prompts: {manifest.prompt_mode}"]
     for found in manifest.formats:
         p = found.parity
         mark = "  (served)" if found.flavour == manifest.serve_flavour else ""
@@ -126,11 +136,22 @@ def _details(manifest: ReleaseManifest) -> list[str]:
             f"{found.flavour:<9}{p.bytes / 1e6:8.2f} MB  max abs {p.max_abs:.2g}  argmax {p.argmax_agreement:.4f}  "
             f"KL {p.mean_kl:.2g}{mark}"
         )
-    lines += [f"{name}  {value:.4f}" for name, value in sorted(manifest.evaluation.items())]
-    return [*lines, f"{len(manifest.files)} files, {sum(entry.bytes for entry in manifest.files) / 1e6:.2f} MB"]
+    return lines
 
 
-def _unknown_files(root: Path, manifest: ReleaseManifest) -> list[str]:
+def _scoring(manifest: ClassifierManifest) -> list[str]:
+    chosen = manifest.threshold
+    lines = [
+        f"scores   {manifest.labels[1]} against {manifest.labels[0]}; found from {chosen.score:.4f} on: "
+        f"{chosen.false_positive_rate:.2%} of {chosen.fine_rows} validation rows that are fine"
+    ]
+    return lines + [
+        f"{found.flavour:<9}{found.parity.bytes / 1e6:8.2f} MB  max abs {found.parity.max_abs:.2g}"
+        for found in manifest.formats
+    ]
+
+
+def _unknown_files(root: Path, manifest: ReleaseManifest | ClassifierManifest) -> list[str]:
     known = {entry.path for entry in manifest.files} | {MANIFEST, COMPLETE}
     found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink())
     return sorted(set(found) - known)

@@ -280,12 +280,14 @@ def actions(rules: tuple[Rule, ...]) -> dict[str, str]:
         ("packs: [{file: mine.yaml, direction: input, off: [key]}]", {"plate": "redact"}, {}),
         ("packs: [{file: mine.yaml, off: ['*']}]", {}, {}),
         (
-            "packs: [{file: mine.yaml, action: flag, direction: input}, {file: mine.yaml, action: redact, direction: output}]",
+            "packs: [{file: mine.yaml, action: flag, direction: input}, "
+            "{file: mine.yaml, action: redact, direction: output}]",
             {"plate": "flag", "key": "flag"},
             {"plate": "redact", "card": "redact", "key": "redact"},
         ),
         (
-            "packs: [{file: mine.yaml}]\noverrides: {key: {off: true}, 'c*': {action: block}, plate: {direction: [input]}}",
+            "packs: [{file: mine.yaml}]\n"
+            "overrides: {key: {off: true}, 'c*': {action: block}, plate: {direction: [input]}}",
             {"plate": "redact"},
             {"card": "block"},
         ),

@@ -1,8 +1,7 @@
 """A policy ready to run: its rules proved, its matchers built and warm. Building takes a while; choosing does not."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
@@ -12,12 +11,12 @@ from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
 from weir.guard.rules import AnswerRule, RuleSet
 
-_Made = TypeVar("_Made", InputFilter, OutputGuard)
 _MAX_REMEMBERED = 10_000  # callers and routes; a gateway has few of both, but callers can make up routes
 _STEP = 4  # characters at a time: about what a token holds
 _SAMPLE = (
     "Write to a.b-c@mail.example.com or call +44 20 7946 0958 before 2026-11-25, 10:30. 请联系客服，电话 13812345678，"
-    "订单号 20261125-0042。\nSee https://www.example.com/a?b=c#d [link](https://example.com) ![image](x.png) `sk-abc` 10.0.0.1\n"
+    "订单号 20261125-0042。\nSee https://www.example.com/a?b=c#d [link](https://example.com) ![image](x.png) "
+    "`sk-abc` 10.0.0.1\n"
 )
 
 
@@ -49,14 +48,18 @@ class CompiledGuard:
             PolicyError: a rule cannot be held, or judges an example otherwise than it says.
         """
         prove(policy)
-        inputs: list[tuple[RuleSet, InputFilter]] = []
-        outputs: list[tuple[RuleSet, OutputGuard]] = []
+        inputs: dict[RuleSet, InputFilter] = {}
+        outputs: dict[RuleSet, OutputGuard] = {}
         profiles = {}
-        for name, rules in policy.rule_sets.items():
-            input_filter = _shared(inputs, replace(rules, name=BASE, output=(), answer=()), InputFilter)
-            output_guard = _shared(outputs, replace(rules, name=BASE, input=(), answer=(), score_block=0), OutputGuard)
-            profiles[name] = Chosen(name, input_filter, output_guard, rules.answer, policy.id, policy.sha256)
-        _warm([made for _, made in inputs], [made for _, made in outputs])
+        for name, rules in policy.rule_sets.items():  # profiles share what they do not change
+            asked = replace(rules, name=BASE, output=(), answer=())
+            answered = replace(rules, name=BASE, input=(), answer=(), score_block=0)
+            if asked not in inputs:
+                inputs[asked] = InputFilter(asked)
+            if answered not in outputs:
+                outputs[answered] = OutputGuard(answered)
+            profiles[name] = Chosen(name, inputs[asked], outputs[answered], rules.answer, policy.id, policy.sha256)
+        _warm(inputs.values(), outputs.values())
         return cls(policy, profiles)
 
     def chosen(self, route: str, key_id: str | None, key_name: str | None) -> Chosen:
@@ -72,20 +75,10 @@ class CompiledGuard:
         profile = self._profiles[self.policy.profile_of(*caller)]
         route = caller[0]
         answers = tuple(r for r in profile.answers if not r.routes or any(fits(one, route) for one in r.routes))
-        if len(self._chosen) >= _Made = TypeVar("_Made", InputFilter, OutputGuard)
-_MAX_REMEMBERED:
+        if len(self._chosen) >= _MAX_REMEMBERED:
             self._chosen.clear()
         self._chosen[caller] = replace(profile, answers=answers)
         return self._chosen[caller]
-
-
-def _shared(made: list[tuple[RuleSet, _Made]], rules: RuleSet, make: Callable[[RuleSet], _Made]) -> _Made:
-    """Return what was made of equal rules before, or make it."""
-    for known, one in made:
-        if known == rules:
-            return one
-    made.append((rules, make(rules)))
-    return made[-1][1]
 
 
 def _warm(inputs: Iterable[InputFilter], outputs: Iterable[OutputGuard]) -> None:

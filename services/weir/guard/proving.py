@@ -1,8 +1,7 @@
 """Whether a policy's rules can be held: every regex in a form that streams can follow, every example as it says."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from weir.guard.matcher import Matcher
 from weir.guard.patterns import Pattern, PatternError, read_regex
@@ -41,14 +40,6 @@ class Distinct:
             except PatternError as error:
                 which = f"regex number {number}: " if len(self.rule.regexes) > 1 else ""
                 raise self.fault(f"{which}{error}") from None
-
-
-class Tried(NamedTuple):
-    """An example and what was found in it."""
-
-    where: Distinct
-    text: str
-    is_hit: bool
 
 
 def distinct_rules(policy: PolicySet) -> list[Distinct]:
@@ -98,10 +89,17 @@ def _check(one: Distinct, max_hold_chars: int) -> None:
 
 
 def _wrong_examples(rules: Iterable[Distinct]) -> Iterator[str]:
-    """Rules do not depend on each other, so that one matcher of all tries each one alone."""
+    """Rules do not depend on each other, so that one matcher of many tries each one alone."""
     tried = [one for one in rules if one.rule.hits or one.rule.misses]
-    matcher = Matcher([one.rule for one in tried], ())
-    for order, one in enumerate(tried):
+    for is_streamed in (True, False):
+        yield from _wrong_in(
+            [one for one in tried if ("output" in one.directions) is is_streamed], is_streamed=is_streamed
+        )
+
+
+def _wrong_in(rules: Sequence[Distinct], *, is_streamed: bool) -> Iterator[str]:
+    matcher = Matcher([one.rule for one in rules], (), VALIDATORS, is_streamed=is_streamed)
+    for order, one in enumerate(rules):
         for number, text in enumerate(one.rule.hits, 1):
             if not _is_found(matcher, order, text):
                 yield f"{one.where}: examples: hit number {number}: nothing is found in it"

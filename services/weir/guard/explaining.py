@@ -1,4 +1,4 @@
-"""Shows a person what a policy does with one text: where a find lies, what is sent, what a stream holds back and when."""
+"""Shows a person what a policy does with one text: where finds lie, what is sent, what a stream holds back and when."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import Any
 
 from weir.guard.patterns import Pattern
 from weir.guard.policy import PolicySet
-from weir.guard.proving import Distinct, distinct_rules
+from weir.guard.proving import distinct_rules
 
 OWN = "(own)"  # rules of the policy's own file
 

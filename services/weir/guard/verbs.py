@@ -48,8 +48,8 @@ def check(policy: PolicyPath = DEFAULT, as_json: AsJson = False) -> None:
             typer.echo(line)
 
 
-@app.command()
-def test(
+@app.command(name="test")
+def judge(
     policy: PolicyPath,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="texts, one a line; -: standard input")] = Path("-"),
     direction: Annotated[Literal["input", "output"], typer.Option(help="of lines that do not say")] = "input",

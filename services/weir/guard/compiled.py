@@ -10,6 +10,7 @@ from weir.guard.policy.resolving import BASE
 from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
 from weir.guard.rules import AnswerRule, RuleSet
+from weir.guard.validators import VALIDATORS
 
 _MAX_REMEMBERED = 10_000  # callers and routes; a gateway has few of both, but callers can make up routes
 _STEP = 4  # characters at a time: about what a token holds
@@ -57,7 +58,7 @@ class CompiledGuard:
             if asked not in inputs:
                 inputs[asked] = InputFilter(asked)
             if answered not in outputs:
-                outputs[answered] = OutputGuard(answered)
+                outputs[answered] = OutputGuard(answered, VALIDATORS)
             profiles[name] = Chosen(name, inputs[asked], outputs[answered], rules.answer, policy.id, policy.sha256)
         _warm(inputs.values(), outputs.values())
         return cls(policy, profiles)

@@ -1,9 +1,10 @@
 """How a policy is written. `weir guard schema` prints it as JSON Schema, so that editors complete and explain it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import GenerateJsonSchema
 
 from weir.guard.rules import MAX_HOLD
 
@@ -11,7 +12,9 @@ RULE_ID = r"^[a-z0-9][a-z0-9-]{0,47}$"
 MAX_TERMS = 200_000  # of one policy, its files and packs included
 MAX_TERM = 256
 
-RuleId = Annotated[str, Field(pattern=RULE_ID)]
+RuleId = Annotated[
+    str, Field(pattern=RULE_ID, description="small letters, digits and -; a metric label, an audit field, in markers")
+]
 RuleIds = Annotated[str, Field(min_length=1, max_length=64, description="an id, or several: `cn-*`")]
 Term = Annotated[str, Field(min_length=1, max_length=MAX_TERM)]
 Regex = Annotated[str, Field(min_length=1, max_length=4096, description="RE2 syntax")]
@@ -20,9 +23,14 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of
 FilePath = Annotated[str, Field(min_length=1, max_length=512, description="path from this file's directory")]
 ActionName = Literal["flag", "redact", "rewrite", "fallback", "block"]
 DirectionName = Literal["input", "output"]
-Severity = Literal["low", "medium", "high"]
-Score = Annotated[int, Field(ge=0, le=1000)]
+Severity = Annotated[Literal["low", "medium", "high"], Field(description="for whoever reads the audit")]
+Score = Annotated[int, Field(ge=0, le=1000, description="what a flag adds to a prompt's score; see score_block")]
 Text = Annotated[str, Field(max_length=2000)]
+Description = Annotated[str, Field(max_length=2000, description="for people; nothing reads it")]
+Replacement = Annotated[
+    Text, Field(description="for redact (default: defaults.marker) and rewrite; {rule}: the rule's id")
+]
+FallbackText = Annotated[Text, Field(description="for fallback: what ends the answer")]
 
 _ACTION = (
     "flag: count it; redact: put the marker there; rewrite: put `replacement` there; fallback: end the answer with "
@@ -48,8 +56,8 @@ Directions = Annotated[
 class ScriptMatch(_Strict):
     """Where terms must stand, by script."""
 
-    zh: Literal["substring"] = "substring"
-    en: Literal["word", "substring"]
+    zh: Literal["substring"] = Field(default="substring", description="anywhere")
+    en: Literal["word", "substring"] = Field(description="as whole words, or anywhere")
 
 
 def _by_script(value: Any) -> Any:
@@ -82,12 +90,12 @@ class Entry(_Strict):
     """What every rule says besides what it looks for."""
 
     id: RuleId
-    description: Text = ""
+    description: Description = ""
     direction: Directions | None = Field(default=None, description="default: both; output alone for fallback")
     action: ActionName = Field(description=_ACTION)
-    replacement: Text | None = Field(default=None, description="for redact (default: defaults.marker) and rewrite")
-    text: Text | None = Field(default=None, description="for fallback: what ends the answer")
-    score: Score = Field(default=0, description="what a flag adds to a prompt's score; see score_block")
+    replacement: Replacement | None = None
+    text: FallbackText | None = None
+    score: Score = 0
     severity: Severity = "medium"
     secret: bool = Field(default=False, description="no allow list makes an exception of what it finds")
     examples: Examples = Examples()
@@ -98,7 +106,12 @@ class TermEntry(Entry):
 
     match: Match = "auto"
     squeeze: bool = Field(default=True, description="also find terms with something between their letters, and in leet")
-    terms: tuple[Term, ...] = Field(default=(), strict=False, max_length=MAX_TERMS)
+    terms: tuple[Term, ...] = Field(
+        default=(),
+        strict=False,
+        max_length=MAX_TERMS,
+        description="in any case, width and accent; see match and squeeze",
+    )
 
 
 class TermList(TermEntry):
@@ -120,7 +133,7 @@ class RuleEntry(TermEntry):
     """A rule: one regex, any of several, or a few terms."""
 
     regex: Regex | None = None
-    any_of: tuple[Regex, ...] = Field(default=(), alias="any", strict=False, max_length=200)
+    any_of: tuple[Regex, ...] = Field(default=(), alias="any", strict=False, max_length=200, description="regexes")
     case: Literal["ignore", "keep"] = Field(default="ignore", description="keep: capitals and small letters differ")
     until: Regex | None = Field(
         default=None, description="find all that follows the regex, up to and with this or to the end of the text"
@@ -159,11 +172,11 @@ class AnswerEntry(_Strict):
     """A rule about a whole answer. Where it holds, answers are kept back until they are complete."""
 
     id: RuleId
-    description: Text = ""
+    description: Description = ""
     schema_of: dict[str, Any] | None = Field(default=None, alias="schema", description="JSON schema of the answer")
     schema_file: FilePath | None = Field(default=None, description="the same, as a JSON file")
     topics: tuple[Term, ...] = Field(default=(), strict=False, max_length=10_000, description="one must occur in it")
-    action: Literal["flag", "fallback", "block"]
+    action: Literal["flag", "fallback", "block"] = Field(description="what is done with an answer that does not fit")
     text: Text | None = Field(default=None, description="for fallback: what is sent instead")
     routes: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
         default=(), strict=False, description="only there; * stands for anything; default: everywhere"
@@ -180,8 +193,8 @@ class Change(_Strict):
     """What is different about rules that are written elsewhere; what is not named stays."""
 
     action: ActionName | None = Field(default=None, description=_ACTION)
-    replacement: Text | None = None
-    text: Text | None = None
+    replacement: Replacement | None = None
+    text: FallbackText | None = None
     score: Score | None = None
     severity: Severity | None = None
 
@@ -218,7 +231,7 @@ class PackUse(Change):
 class AllowEntry(_Strict):
     """An exact find that is fine, or a file of them, one a line."""
 
-    term: Term | None = None
+    term: Term | None = Field(default=None, description="in any case, width and accent")
     file: FilePath | None = None
     sha256: Digest | None = None
 
@@ -263,7 +276,7 @@ class Profile(_Strict):
     packs: Packs = Field(default=(), description="added; one that the base uses too holds as it is written here")
     allow: Allow = Field(default=(), description="added to the base's")
     overrides: Mapping[RuleIds, Override] = Field(default={}, strict=False, description="made after the base's")
-    score_block: Score | None = None
+    score_block: Score | None = Field(default=None, description="a prompt whose flags add up to it is blocked")
 
 
 class Application(_Strict):
@@ -284,9 +297,9 @@ class _Rules(_Strict):
     """What packs and policies have in common."""
 
     id: RuleId
-    description: Text = ""
-    lists: tuple[TermList, ...] = Field(default=(), strict=False, max_length=200)
-    rules: tuple[RuleEntry, ...] = Field(default=(), strict=False, max_length=2000)
+    description: Description = ""
+    lists: tuple[TermList, ...] = Field(default=(), strict=False, max_length=200, description="rules with many terms")
+    rules: tuple[RuleEntry, ...] = Field(default=(), strict=False, max_length=2000, description="each by itself")
 
 
 class PackFile(_Rules):
@@ -296,20 +309,36 @@ class PackFile(_Rules):
 class PolicyFile(_Rules):
     """What to look for in prompts and answers, and what to do then."""
 
-    version: Literal[1]
+    version: Literal[1] = Field(description="of this format")
     defaults: Defaults = Defaults()
-    packs: Packs = ()
-    answers: tuple[AnswerEntry, ...] = Field(default=(), strict=False, max_length=100)
+    packs: Packs = Field(default=(), description="rules that are written elsewhere, by name or with differences")
+    answers: tuple[AnswerEntry, ...] = Field(
+        default=(), strict=False, max_length=100, description="rules about whole answers"
+    )
     allow: Allow = Field(default=(), description="finds that are exactly one of these are none, but of secret rules")
     score_block: Score = Field(default=100, description="a prompt whose flags add up to it is blocked; 0: never")
-    overrides: Mapping[RuleIds, Override] = Field(default={}, strict=False)
-    profiles: Mapping[RuleId, Profile] = Field(default={}, strict=False)
+    overrides: Mapping[RuleIds, Override] = Field(
+        default={}, strict=False, description="by id, * for anything: what is different about rules, packs' included"
+    )
+    profiles: Mapping[RuleId, Profile] = Field(
+        default={}, strict=False, description="by name: what is different for some callers; see apply"
+    )
     apply: tuple[Application, ...] = Field(
         default=(), strict=False, max_length=1000, description="the first that fits a caller decides"
     )
 
 
-def policy_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a policy file."""
-    schema = PolicyFile.model_json_schema(by_alias=True)
+class _Untitled(GenerateJsonSchema):
+    """Titles that only repeat a field's name hide descriptions in editors."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        _ = schema
+        return False
+
+
+def policy_json_schema(packs: Sequence[str], validators: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON Schema of a policy file that may name these packs and checks."""
+    schema = PolicyFile.model_json_schema(by_alias=True, schema_generator=_Untitled)
+    schema["$defs"]["PackUse"]["properties"]["name"]["anyOf"][0] = {"enum": list(packs)}
+    schema["$defs"]["RuleEntry"]["properties"]["validate"]["anyOf"][0] = {"enum": list(validators)}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Weir guard policy"}

@@ -16,6 +16,13 @@ RuleId = Annotated[
     str, Field(pattern=RULE_ID, description="small letters, digits and -; a metric label, an audit field, in markers")
 ]
 RuleIds = Annotated[str, Field(min_length=1, max_length=64, description="an id, or several: `cn-*`")]
+PackName = Annotated[
+    str, Field(pattern=RULE_ID, description="a pack that comes with Weir", json_schema_extra={"enum": "packs"})
+]
+CheckName = Annotated[
+    str,
+    Field(pattern=RULE_ID, description="a check that finds must pass, as luhn", json_schema_extra={"enum": "checks"}),
+]
 Term = Annotated[str, Field(min_length=1, max_length=MAX_TERM)]
 Regex = Annotated[str, Field(min_length=1, max_length=4096, description="RE2 syntax")]
 Example = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -48,8 +55,11 @@ def _several(value: Any) -> Any:
 
 Directions = Annotated[
     tuple[DirectionName, ...],
-    BeforeValidator(_several, json_schema_input_type=DirectionName | tuple[DirectionName, ...]),
-    Field(min_length=1, max_length=2, strict=False, description="what is searched: prompts, answers"),
+    Field(min_length=1, max_length=2, strict=False),
+    BeforeValidator(
+        _several,
+        json_schema_input_type=DirectionName | Annotated[tuple[DirectionName, ...], Field(min_length=1, max_length=2)],
+    ),
 ]
 
 
@@ -71,11 +81,11 @@ def _by_script(value: Any) -> Any:
 _BY_EN = {"word": "auto", "substring": "substring"}
 Match = Annotated[
     Literal["auto", "word", "substring"],
-    BeforeValidator(_by_script, json_schema_input_type=Literal["auto", "word", "substring"] | ScriptMatch),
     Field(
         description="auto: an end that is an ASCII letter, digit or underscore needs a word boundary, others none; "
         "word: both ends need one; substring: none does"
     ),
+    BeforeValidator(_by_script, json_schema_input_type=Literal["auto", "word", "substring"] | ScriptMatch),
 ]
 
 
@@ -91,7 +101,10 @@ class Entry(_Strict):
 
     id: RuleId
     description: Description = ""
-    direction: Directions | None = Field(default=None, description="default: both; output alone for fallback")
+    direction: Directions | None = Field(
+        default=None,
+        description="what is searched: prompts (input), answers (output); default: both, answers alone for fallback",
+    )
     action: ActionName = Field(description=_ACTION)
     replacement: Replacement | None = None
     text: FallbackText | None = None
@@ -144,7 +157,7 @@ class RuleEntry(TermEntry):
         le=MAX_HOLD,
         description="most characters of a find, for a regex with an unbounded part inside",
     )
-    validator: str | None = Field(default=None, alias="validate", description="a check that finds must pass, as luhn")
+    validator: CheckName | None = Field(default=None, alias="validate")
 
     @model_validator(mode="after")
     def _looks_for_one_thing(self) -> Self:
@@ -203,13 +216,13 @@ class Override(Change):
     """Another say on rules by id."""
 
     off: bool = Field(default=False, description="the rule does not hold; works on secret rules too")
-    direction: Directions | None = None
+    direction: Directions | None = Field(default=None, description="where they hold instead")
 
 
 class PackUse(Change):
     """A pack of rules, and what is different about them here."""
 
-    name: RuleId | None = Field(default=None, description="a pack that comes with Weir")
+    name: PackName | None = None
     file: FilePath | None = Field(default=None, description="a pack of your own")
     sha256: Digest | None = None
     direction: Directions | None = Field(default=None, description="only these of the directions its rules have")
@@ -252,7 +265,7 @@ def _spelled(value: Any) -> Any:
     return {"term": value} if isinstance(value, str) else value
 
 
-_PackUse = Annotated[PackUse, BeforeValidator(_named, json_schema_input_type=RuleId | PackUse)]
+_PackUse = Annotated[PackUse, BeforeValidator(_named, json_schema_input_type=PackName | PackUse)]
 _Allowed = Annotated[AllowEntry, BeforeValidator(_spelled, json_schema_input_type=Term | AllowEntry)]
 Packs = Annotated[tuple[_PackUse, ...], Field(strict=False, max_length=100)]
 Allow = Annotated[tuple[_Allowed, ...], Field(strict=False, max_length=10_000)]
@@ -305,6 +318,8 @@ class _Rules(_Strict):
 class PackFile(_Rules):
     """Rules that policies draw in by name."""
 
+    version: Literal[1] = 1
+
 
 class PolicyFile(_Rules):
     """What to look for in prompts and answers, and what to do then."""
@@ -336,9 +351,22 @@ class _Untitled(GenerateJsonSchema):
         return False
 
 
-def policy_json_schema(packs: Sequence[str], validators: Sequence[str]) -> dict[str, Any]:
+def policy_json_schema(packs: Sequence[str], checks: Sequence[str]) -> dict[str, Any]:
     """Return the JSON Schema of a policy file that may name these packs and checks."""
     schema = PolicyFile.model_json_schema(by_alias=True, schema_generator=_Untitled)
-    schema["$defs"]["PackUse"]["properties"]["name"]["anyOf"][0] = {"enum": list(packs)}
-    schema["$defs"]["RuleEntry"]["properties"]["validate"]["anyOf"][0] = {"enum": list(validators)}
+    known = {"packs": list(packs), "checks": list(checks)}
+    schema = _filled_in(schema, known)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Weir guard policy"}
+
+
+def _filled_in(node: Any, known: Mapping[str, list[str]]) -> Any:
+    """Put the names that exist where fields say only of what kind they are."""
+    if isinstance(node, list):
+        return [_filled_in(one, known) for one in node]
+    if not isinstance(node, dict):
+        return node
+    names = node.get("enum")
+    return {
+        key: known[names] if key == "enum" and isinstance(names, str) else _filled_in(value, known)
+        for key, value in node.items()
+    }

@@ -16,7 +16,7 @@ def fold_character(character: str) -> str:
     if ord(character) in _FILLERS:
         return ""
     parts = unicodedata.normalize("NFKD", character)
-    return "".join(part for part in parts if _is_kept(part)).casefold()
+    return "".join(part for part in parts if _is_kept(part)).replace("ß", "ss").replace("ς", "σ")
 
 
 def _is_kept(part: str) -> bool:
@@ -36,14 +36,19 @@ class _FoldTable(dict[int, str]):
 _TABLE = _FoldTable()
 
 
+def plain(text: str) -> str:
+    """Return the plain view of `text`, case kept."""
+    return text if text.isascii() else text.translate(_TABLE)
+
+
 def fold(text: str) -> str:
-    return text.lower() if text.isascii() else text.translate(_TABLE)
+    return plain(text).lower()
 
 
-def fold_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
-    """Return the folded text and, per folded character, the index in `text` (plus `first`) that it came from."""
+def plain_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
+    """Return the plain view and, per character of it, the index in `text` (plus `first`) that it came from."""
     if text.isascii():
-        return text.lower(), list(range(first, first + len(text)))
+        return text, list(range(first, first + len(text)))
     pieces: list[str] = []
     origins: list[int] = []
     for index, character in enumerate(text, first):
@@ -51,6 +56,11 @@ def fold_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
         pieces.append(folded)
         origins += [index] * len(folded)
     return "".join(pieces), origins
+
+
+def fold_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
+    folded, origins = plain_with_origins(text, first)
+    return folded.lower(), origins
 
 
 def is_word_character(character: str) -> bool:

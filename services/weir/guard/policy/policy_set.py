@@ -37,6 +37,10 @@ class PolicySet:
     def base(self) -> RuleSet:
         return self.rule_sets[BASE]
 
+    def where(self, direction: str, rule: str) -> str:
+        """Say where a rule is written, as error messages begin."""
+        return f"{self.origins[direction, rule].file}: rule {rule!r}"
+
     def profile_of(self, route: str, key_id: str | None, key_name: str | None) -> str:
         """Return the name of the profile that a caller on a route gets."""
         keys = [key for key in (key_id, key_name) if key is not None]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import re2
 import yaml
@@ -67,12 +67,12 @@ class Reader:
         terms = dict.fromkeys(line.removeprefix("\\") for line in lines if line and not line.startswith("#"))
         return tuple(terms)
 
-    def below(self, name: str, prefix: str = "") -> "Reader":
+    def below(self, name: str) -> "Reader":
         """Return a reader of the directory that the file `name` is in."""
         if self._folder is None:
             return self
-        parts = name.split("/")[:-1]
-        return Reader(self._folder.joinpath(*parts), self.digests, self._prefix + prefix)
+        parent = "".join(f"{part}/" for part in name.split("/")[:-1])
+        return Reader(self._folder.joinpath(parent), self.digests, self._prefix + parent)
 
     def _place(self, name: str, where: str) -> Traversable:
         if self._folder is None:
@@ -89,9 +89,8 @@ class Reader:
 class _Loader(yaml.CSafeLoader):
     """Plain scalars mean what YAML 1.2 says: `off`, `no` and 12:30 are text, so that terms need no quotes."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}
 
-
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", "^(?:~|null|)$", ["~", "n", ""]),
     ("bool", "^(?:true|false)$", ["t", "f"]),
@@ -150,7 +149,7 @@ def _check_keys(node: yaml.Node | None, name: str) -> None:
             _check_keys(item, name)
 
 
-def _line(mark: yaml.Mark | None) -> str:
+def _line(mark: Any) -> str:
     return "" if mark is None else f" (line {mark.line + 1})"
 
 

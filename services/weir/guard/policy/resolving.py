@@ -52,7 +52,7 @@ class Written:
         """Return it for those of its directions that are also in `directions`."""
         if directions is None:
             return self
-        own = self.directions or _BOTH
+        own = _BOTH if self.directions is None else self.directions
         return replace(self, directions=tuple(direction for direction in own if direction in directions))
 
     def settled(self, marker: str) -> tuple[Rule, tuple[DirectionName, ...]]:
@@ -63,11 +63,13 @@ class Written:
                 raise self.fault("fallback needs a text")
             if self.directions is not None and "input" in self.directions:
                 raise self.fault("fallback ends an answer: it needs direction: [output]")
-            return replace(self.rule, replacement=self.text), self.directions or ("output",)
+            directions = self.directions if self.directions is not None else ("output",)
+            return replace(self.rule, replacement=self.text), directions
         if action is Action.REWRITE and self.replacement is None:
             raise self.fault("rewrite needs a replacement")
         text = marker if self.replacement is None else self.replacement
-        return replace(self.rule, replacement=text.replace("{rule}", self.rule.id)), self.directions or _BOTH
+        directions = self.directions if self.directions is not None else _BOTH
+        return replace(self.rule, replacement=text.replace("{rule}", self.rule.id)), directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _rule_set(sources: Sources, name: str, profile: Profile | None, origins: dic
     for overrides, place in _overrides_of(sources, profile, where):
         _check_names(overrides, [*(e.rule.id for e in entries), *(a.id for a in sources.answers)], place)
         entries = [kept for entry in entries if (kept := _overridden(entry, overrides))]
-        answers = tuple(kept for answer in answers if (kept := _answer_overridden(answer, overrides)))
+        answers = tuple(left for answer in answers if (left := _answer_overridden(answer, overrides)))
     rules: dict[str, list[Rule]] = {direction: [] for direction in _BOTH}
     for entry in entries:
         rule, directions = entry.settled(policy.defaults.marker)

@@ -98,6 +98,7 @@ class TermEntry(Entry):
 
     match: Match = "auto"
     squeeze: bool = Field(default=True, description="also find terms with something between their letters, and in leet")
+    terms: tuple[Term, ...] = Field(default=(), strict=False, max_length=MAX_TERMS)
 
 
 class TermList(TermEntry):
@@ -105,7 +106,6 @@ class TermList(TermEntry):
 
     file: FilePath | None = Field(default=None, description="UTF-8, one term a line; # begins a comment line")
     sha256: Digest | None = None
-    terms: tuple[Term, ...] = Field(default=(), strict=False, max_length=MAX_TERMS)
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -121,7 +121,6 @@ class RuleEntry(TermEntry):
 
     regex: Regex | None = None
     any_of: tuple[Regex, ...] = Field(default=(), alias="any", strict=False, max_length=200)
-    terms: tuple[Term, ...] = Field(default=(), strict=False, max_length=10_000)
     case: Literal["ignore", "keep"] = Field(default="ignore", description="keep: capitals and small letters differ")
     until: Regex | None = Field(
         default=None, description="find all that follows the regex, up to and with this or to the end of the text"

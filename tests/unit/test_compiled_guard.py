@@ -45,7 +45,7 @@ def test_a_caller_gets_what_his_profile_says(guard: CompiledGuard) -> None:
 
 def test_answer_rules_hold_on_their_routes(guard: CompiledGuard) -> None:
     def held(route: str) -> list[str]:
-        return [rule.id for rule in guard.chosen(route, None, None).answers]
+        return [check.rule.id for check in guard.chosen(route, None, None).answers]
 
     assert held("/generate") == ["everywhere"]
     assert held("/v1/chat/completions") == ["everywhere", "chat"]
@@ -79,6 +79,13 @@ def test_a_policy_that_does_not_hold_is_not_built() -> None:
             parse_policy(
                 "version: 1\nid: p\nrules: [{id: a, action: flag, regex: 'a.*b', examples: {hit: [ab], miss: [x]}}]"
             )
+        )
+
+
+def test_a_schema_that_is_none_is_told_by_file_and_rule() -> None:
+    with pytest.raises(PolicyError, match="policy.yaml: answer rule 'a': schema: "):
+        CompiledGuard.build(
+            parse_policy("version: 1\nid: p\nanswers: [{id: a, action: block, schema: {type: strin}}]")
         )
 
 

@@ -83,10 +83,8 @@ def test_a_policy_that_does_not_hold_is_not_built() -> None:
 
 
 def test_a_schema_that_is_none_is_told_by_file_and_rule() -> None:
-    with pytest.raises(PolicyError, match="policy.yaml: answer rule 'a': schema: "):
-        CompiledGuard.build(
-            parse_policy("version: 1\nid: p\nanswers: [{id: a, action: block, schema: {type: strin}}]")
-        )
+    with pytest.raises(PolicyError, match=r"policy.yaml: answer rule 'a': schema: "):
+        CompiledGuard.build(parse_policy("version: 1\nid: p\nanswers: [{id: a, action: block, schema: {type: strin}}]"))
 
 
 def large_policy() -> str:

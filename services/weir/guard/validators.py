@@ -58,6 +58,7 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "eu-vat": eu_numbers.is_vat_number,
         "random": secret_values.is_random,
         "secret": secret_values.is_secret_assignment,
+        "url-password": secret_values.is_url_password,
         "password": secret_values.is_password_assignment,
     }
 )

@@ -64,7 +64,8 @@ def serve_guard(build: Build) -> None:
 def _timed(function: Callable[[str], object], text: str, seconds: float, least: int, most: int) -> dict[str, Any]:
     """Call it until `seconds` have passed, within `least` and `most` calls."""
     function(text)
-    wall, cpu = [], []
+    wall: list[float] = []
+    cpu: list[float] = []
     until = time.perf_counter() + seconds
     while len(wall) < least or (len(wall) < most and time.perf_counter() < until):
         used, began = time.thread_time(), time.perf_counter()

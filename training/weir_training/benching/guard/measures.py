@@ -18,7 +18,7 @@ OWN_SIZES: Final = (1 << 10, 8 << 10, 100 << 10)
 CHUNK_CHARS: Final = 4
 _ANSWERS: Final = 120
 _ANSWER_CHARS: Final = 200
-_PEER_STREAM_CHARS: Final = 2048
+_PEER_STREAM_CHARS: Final = 600
 
 
 class Times(NamedTuple):
@@ -79,12 +79,12 @@ def _check(figures: Figures, subject: Subject, name: str, text: Text) -> None:
 
 
 def _stream(figures: Figures, subject: Subject, material: Sequence[Text]) -> None:
-    """Peers get the first 2 KB: they look at all of it again for every chunk."""
+    """Peers get the beginning only: some look at all there was so far again for every chunk."""
     if not subject.streams:
         return
     for text in material:
-        if text.size != SHARED_SIZES[-1]:
-            continue
+        if text.size != SHARED_SIZES[-1] or text.kind != "benign":
+            continue  # replacements are not as long as what they stand for, so held back could not be counted
         for name in (SMALL, LARGE):
             whole = text.text if subject.is_ours else text.text[:_PEER_STREAM_CHARS]
             found = subject.stream(name, [whole[at : at + CHUNK_CHARS] for at in range(0, len(whole), CHUNK_CHARS)])

@@ -39,6 +39,7 @@ VERBS = {
         "weir.store.verbs_keys", "gateway", "Make, list, change, rotate and revoke API keys; show what they used"
     ),
     "audit": Verb("weir.store.verbs_audit", "gateway", "Read the audit: who asked when, and what came of it"),
+    "guard": Verb("weir.guard.verbs", "gateway", "Check a guard policy, try texts on it, see why"),
     "doctor": Verb("weir.supervisor.doctor", "gateway", "Say what this machine can do and what is missing"),
 }
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from weir.guard.policy import Action
+from weir.guard.rules import Action
 
 GUARD_ERROR = "guard-error"  # the rule id of a guard that failed; it blocks
 

@@ -1,0 +1,244 @@
+"""Finds terms in folded text: as they are written, in leet, and spelled out with something between their letters.
+
+Each index answers two questions about a text that may go on: which terms stand in it, and from where on its end could
+still become one. All positions are those of the folded text.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import ahocorasick_rs
+
+from weir.guard.fold import fold, is_word_character
+from weir.guard.rules import Boundary, Rule
+from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script, leet, squeeze, squeezed_with_places
+
+_LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
+_LEAST_UNCHANGED = 2  # letters that leet must leave as they are
+
+
+class Span(NamedTuple):
+    """Where a rule holds in a view: `[start, end)`."""
+
+    start: int
+    end: int
+    order: int
+    view: str
+
+
+class TermIndex(Protocol):
+    def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
+        """Yield the finds that start at or behind `begin`. `text[:begin]` is context; `is_end`: nothing follows."""
+        ...
+
+    def open_from(self, text: str, begin: int) -> int:
+        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find."""
+        ...
+
+
+def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
+    """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
+    terms = [_Term(o, f, *_bounds(r.boundary, f), r.is_squeezed) for o, r in enumerate(rules) for f in map(fold, r.terms)]
+    terms = list(dict.fromkeys(term for term in terms if term.folded))
+    squeezed = [term for term in terms if term.is_squeezed]
+    leets = [term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS]
+    spelled = [term for term in squeezed if _may_be_spelled(term.folded)]
+    indexes: list[TermIndex] = [_Written(terms)] if terms else []
+    return tuple([*indexes, *([_Leet(leets)] if leets else []), *([_Spelled(spelled)] if spelled else [])])
+
+
+class _Term(NamedTuple):
+    order: int
+    folded: str
+    left: bool  # must not follow a word character
+    right: bool  # must not be followed by one
+    is_squeezed: bool
+
+
+def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
+    if not folded or boundary == "substring":
+        return False, False
+    if boundary == "word":
+        return True, True
+    return is_word_character(folded[0]), is_word_character(folded[-1])
+
+
+def _may_be_spelled(folded: str) -> bool:
+    letters = squeeze(folded)
+    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) and len(letters) * (MAX_GAP + 1) <= 512
+
+
+class _Automaton:
+    """Literals and the terms that each of them stands for."""
+
+    def __init__(self, terms: Iterable[tuple[str, _Term]]) -> None:
+        self._terms: dict[str, list[_Term]] = {}
+        for literal, term in terms:
+            self._terms.setdefault(literal, []).append(term)
+        self._uses = list(self._terms.values())
+        self._automaton = ahocorasick_rs.AhoCorasick(list(self._terms))
+
+    def finds(self, text: str) -> Iterator[tuple[int, int, _Term]]:
+        for literal, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            for term in self._uses[literal]:
+                yield start, end, term
+
+
+class _Beginnings:
+    """What a find may start with: anywhere, or only where no word character precedes it."""
+
+    def __init__(self, beginnings: Iterable[tuple[str, bool]]) -> None:
+        self._anywhere: set[str] = set()
+        self._at_word: set[str] = set()
+        for beginning, is_at_word in beginnings:
+            (self._at_word if is_at_word else self._anywhere).add(beginning)
+        lengths: dict[str, set[int]] = {}
+        for beginning in self._anywhere | self._at_word:
+            lengths.setdefault(beginning[-1], set()).add(len(beginning))
+        self._lengths = {end: tuple(sorted(found, reverse=True)) for end, found in lengths.items()}
+
+    def lengths(self, text: str) -> tuple[int, ...]:
+        """Return how long the beginnings are that end as `text` does, the longest first."""
+        return self._lengths.get(text[-1:], ())
+
+    def holds(self, text: str, *, follows_word: bool) -> bool:
+        return text in self._anywhere or (not follows_word and text in self._at_word)
+
+
+class _Written:
+    """Terms as they are written."""
+
+    def __init__(self, terms: Sequence[_Term]) -> None:
+        self._automaton = _Automaton((term.folded, term) for term in terms)
+        self._begun = _Beginnings((part, term.left) for term in terms for part in _parts(term.folded, whole=term.right))
+
+    def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
+        for start, end, term in self._automaton.finds(text):
+            if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
+                yield Span(start, end, term.order, "fold")
+
+    def open_from(self, text: str, begin: int) -> int:
+        size = len(text)
+        for length in self._begun.lengths(text):
+            start = size - length
+            if start >= begin and self._begun.holds(text[start:], follows_word=_is_word_at(text, start - 1)):
+                return start
+        return size
+
+
+class _Leet:
+    """Latin terms some of whose letters are written as digits or signs; words of their own."""
+
+    def __init__(self, terms: Sequence[_Term]) -> None:
+        self._automaton = _Automaton((leet(term.folded), term) for term in terms)
+        self._begun = _Beginnings((part, True) for term in terms for part in _parts(leet(term.folded), whole=True))
+
+    def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
+        if LEET.isdisjoint(text):
+            return
+        for start, end, term in self._automaton.finds(leet(text)):
+            free = term._replace(left=True, right=True)
+            if start >= begin and _reads_as(text[start:end], term) and _stands_free(text, start, end, free, is_end=is_end):
+                yield Span(start, end, term.order, "leet")
+
+    def open_from(self, text: str, begin: int) -> int:
+        size = len(text)
+        if LEET.isdisjoint(text):
+            return size
+        view = leet(text)
+        for length in self._begun.lengths(view):
+            start = size - length
+            is_word = start >= begin and self._begun.holds(view[start:], follows_word=_is_word_at(text, start - 1))
+            if is_word and not LEET.isdisjoint(text[start:]):
+                return start
+        return size
+
+
+def _reads_as(text: str, term: _Term) -> bool:
+    if text == term.folded or not differs_by_leet(text, term.folded):
+        return False
+    return sum(a == b and a.isalpha() for a, b in zip(text, term.folded, strict=True)) >= _LEAST_UNCHANGED
+
+
+class _Spelled:
+    """Terms with up to `MAX_GAP` separators between their letters, digits read as leet.
+
+    Scripts written without spaces may have separators anywhere, others need one in every gap: words that merely follow
+    one another do not make a find. Ends that are ASCII letters or digits must stand free.
+    """
+
+    def __init__(self, terms: Sequence[_Term]) -> None:
+        self._automaton = _Automaton((leet(squeeze(term.folded)), term) for term in terms)
+        self._joined = _Beginnings(_spelled_beginnings(terms, is_joined=True))
+        self._apart = _Beginnings(_spelled_beginnings(terms, is_joined=False))
+        self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in terms)
+
+    def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
+        if self._is_plain_enough and text.isalnum():
+            return
+        letters, places = squeezed_with_places(text)
+        for first, last, term in self._automaton.finds(leet(letters)):
+            start, end = places[first], places[last - 1] + 1
+            if start < begin or not _is_spelled(places[first:last], is_joined=is_joined_script(term.folded)):
+                continue
+            read, written = letters[first:last], squeeze(term.folded)
+            if text[start:end] == term.folded or not (read == written or differs_by_leet(read, written)):
+                continue
+            free = term._replace(left=is_word_character(written[0]), right=is_word_character(written[-1]))
+            if _stands_free(text, start, end, free, is_end=is_end):
+                yield Span(start, end, term.order, "squeezed")
+
+    def open_from(self, text: str, begin: int) -> int:
+        letters, places = squeezed_with_places(text[begin:])
+        gap = len(text) - begin - places[-1] - 1 if places else MAX_GAP + 1
+        if gap > MAX_GAP:
+            return len(text)
+        letters = leet(letters)
+        return min(self._open(text, begin, letters, places, is_joined=is_joined) for is_joined in (True, False))
+
+    def _open(self, text: str, begin: int, letters: str, places: list[int], *, is_joined: bool) -> int:
+        begun = self._joined if is_joined else self._apart
+        reach = _chain(places, least=0 if is_joined else 1)
+        for length in begun.lengths(letters):
+            if length > reach:
+                continue
+            start = begin + places[-length]
+            if begun.holds(letters[-length:], follows_word=_is_word_at(text, start - 1)):
+                return start
+        return len(text)
+
+
+def _spelled_beginnings(terms: Iterable[_Term], *, is_joined: bool) -> Iterator[tuple[str, bool]]:
+    for term in terms:
+        if is_joined_script(term.folded) is is_joined:
+            letters = leet(squeeze(term.folded))
+            written = squeeze(term.folded)
+            for part in _parts(letters, whole=is_word_character(written[-1])):
+                yield part, is_word_character(written[0])
+
+
+def _chain(places: Sequence[int], *, least: int) -> int:
+    """Return how many of the last letters have `least` to `MAX_GAP` separators between one another."""
+    count = 1
+    while count < len(places) and least <= places[-count] - places[-count - 1] - 1 <= MAX_GAP:
+        count += 1
+    return count
+
+
+def _is_spelled(places: Sequence[int], *, is_joined: bool) -> bool:
+    return _chain(places, least=0 if is_joined else 1) == len(places)
+
+
+def _parts(literal: str, *, whole: bool) -> Iterator[str]:
+    """Yield the beginnings of a literal; `whole`: it too, as long as it waits for what follows it."""
+    return (literal[:length] for length in range(1, len(literal) + whole))
+
+
+def _stands_free(text: str, start: int, end: int, term: _Term, *, is_end: bool) -> bool:
+    if term.left and _is_word_at(text, start - 1):
+        return False
+    return not term.right or (not _is_word_at(text, end) if end < len(text) else is_end)
+
+
+def _is_word_at(text: str, index: int) -> bool:
+    return 0 <= index < len(text) and is_word_character(text[index])

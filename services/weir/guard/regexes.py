@@ -11,7 +11,10 @@ from weir.guard.rules import Rule
 
 Validators = Mapping[str, Callable[[str], bool]]
 _SET_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
-_WARM_UP = "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+_LOOSELY_HELD = 64  # characters; what waits longer is looked at closely
+_WARM_UP = (
+    "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+)
 
 
 class Match(NamedTuple):
@@ -61,12 +64,17 @@ class Encoded:
 class Regexes:
     """The regexes of one direction's rules."""
 
-    def __init__(self, rules: Sequence[Rule], allow: frozenset[str], validators: Validators, *, is_streamed: bool) -> None:
-        self._searches = tuple(search for order, rule in enumerate(rules) for search in _searches(order, rule, validators, is_streamed))
+    def __init__(
+        self, rules: Sequence[Rule], allow: frozenset[str], validators: Validators, *, is_streamed: bool
+    ) -> None:
+        self._searches = tuple(
+            search for order, rule in enumerate(rules) for search in _searches(order, rule, validators, is_streamed)
+        )
         self._allow = allow
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
         self._any = _set([search.pattern.search for search in self._searches])
         self._begun = _end_of([search.pattern.begun for search in self._searches]) if is_streamed else None
+        self._loosely = _end_of([search.pattern.begun_loosely for search in self._searches]) if is_streamed else None
         self._warm()
 
     def matches(self, text: Encoded, begin: int, resume: Mapping[int, int], *, is_end: bool) -> Iterator[Match]:
@@ -81,7 +89,10 @@ class Regexes:
 
     def open_from(self, text: Encoded, begin: int) -> int:
         """Return where the longest end of `text` starts, not before `begin`, that more text may make a find."""
-        return len(text.plain) if self._begun is None else _open_from(self._begun, text, begin)
+        if self._begun is None:
+            return len(text.plain)
+        start = _open_from(self._loosely, text, begin)
+        return start if len(text.plain) - start <= _LOOSELY_HELD else _open_from(self._begun, text, start)
 
     def go_on(self, number: int, text: Encoded, position: int, *, is_end: bool) -> tuple[int, bool]:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""

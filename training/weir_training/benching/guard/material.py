@@ -57,6 +57,7 @@ def terms(count: int = 10_000) -> tuple[str, ...]:
     """
     rng = Random(2)  # noqa: S311  reproducible, not secret
     known = (running("zh") + running("en")).lower()
+    known = f"{known}\0{''.join(filter(str.isalnum, known))}"  # nor with something between their letters
     words = sorted({word for word in running("en").lower().split() if word.isascii() and word.isalpha()})
     chinese = [one for one in running("zh") if "\u4e00" <= one <= "\u9fff"]
     found: dict[str, None] = {}

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Final
 
-JWT: Final = r"\beyJ[A-Za-z0-9_-]{10,200}\.[A-Za-z0-9_-]{10,400}\.[A-Za-z0-9_-]{10,200}\b"
+JWT: Final = r"\beyJ[A-Za-z0-9_-]{10,80}\.[A-Za-z0-9_-]{10,300}\.[A-Za-z0-9_-]{10,100}\b"
 KEY: Final = r"\bsk-[A-Za-z0-9_-]{20,80}\b"
 _KNOWN: Final = (
     r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,200}\.[A-Za-z]{2,24}\b",

@@ -3,19 +3,17 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
-from weir.guard.policy import Policy, Rule
+from weir.guard.rules import Action, Rule, RuleSet
 from weir_training.benching.workers.guard_timing import Guard, serve_guard
 
 
 class Weir:
-    def __init__(self, policy: Policy) -> None:
-        self._filter = InputFilter(policy)
-        self._guard = OutputGuard(policy)
+    def __init__(self, rules: RuleSet) -> None:
+        self._guard = OutputGuard(rules)
 
     def check(self, text: str) -> str:
-        return self._filter.check(text)[1]
+        return self._guard.whole(text).text
 
     def stream(self, pieces: Iterable[str]) -> Iterator[tuple[str, float, float]]:
         guard = self._guard.stream()
@@ -29,13 +27,15 @@ class Weir:
         yield "".join(one.text for one in decided), time.perf_counter() - began, 0.0
 
 
+def rule_set(terms: Sequence[str], patterns: Sequence[str]) -> RuleSet:
+    """Return the rules that the others get too: one list of terms, and every pattern a rule of its own."""
+    named = [Rule("terms", Action.REDACT, terms=tuple(terms))] if terms else []
+    rules = (*named, *(Rule(f"p{n}", Action.REDACT, regexes=(one,)) for n, one in enumerate(patterns)))
+    return RuleSet(input=rules, output=rules)
+
+
 def build(terms: Sequence[str], patterns: Sequence[str]) -> Guard:
-    named = (Rule(id="terms", action="redact", terms=tuple(terms)),) if terms else ()
-    rules = (
-        *named,
-        Rule(id="email", action="redact", detect="email"),
-    )
-    return Weir(Policy(version=1, id="bench", input=rules, output=rules))
+    return Weir(rule_set(terms, patterns))
 
 
 if __name__ == "__main__":

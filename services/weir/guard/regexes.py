@@ -100,7 +100,6 @@ class Regexes:
         if search.run is not None:
             end = text.character(search.run.match(text.raw, text.byte(position)).end())
             return end, end == size and not is_end
-        assert search.until is not None and search.until_begun is not None  # noqa: S101 - no other finds are open
         open_from = size if is_end else _open_from(search.until_begun, text, position)
         end = search.until.search(text.raw, text.byte(position))
         if end is not None and text.character(end.start()) < open_from:
@@ -149,7 +148,7 @@ class _Search(NamedTuple):
     is_secret: bool
 
 
-def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool) -> Iterator[_Search]:  # noqa: FBT001
+def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool) -> Iterator[_Search]:
     if rule.validator is not None and rule.validator not in validators:
         raise UsageError(f"rule {rule.id!r}: no validator is called {rule.validator!r}")
     for regex in rule.regexes:

@@ -176,7 +176,8 @@ class Exchange:
         if context.idempotency_key is None:
             return None
         digest = sha256(self.surface.path.encode() + b"\n" + body).digest()
-        return AttemptName(context.caller.key_id, context.idempotency_key, digest)
+        policy = self.service.guards.compiled.policy.sha256
+        return AttemptName(context.caller.key_id, context.idempotency_key, digest, policy)
 
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from weir.contracts.caller import Caller
+from weir.gateway.findings import audited
 from weir.gateway.generation import Generation
 from weir.store.database import StoreError
 from weir.store.keys import now
@@ -62,6 +63,12 @@ class Journal:
     def hasher(self) -> hmac.HMAC:
         """Return a fresh HMAC for one text that comes in pieces."""
         return self._hmac.copy()
+
+    def seal(self, text: str) -> str:
+        """Return the HMAC of a text."""
+        hasher = self.hasher()
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+        return hasher.hexdigest()
 
     def record(self, generation: Generation) -> None:
         """Note one request that has ended, however it did."""
@@ -190,6 +197,8 @@ class Journal:
             duration_ms=round((monotonic() - generation.began) * 1000),
             prompt_hmac=self._prompt_hmac(generation),
             answer_hmac="" if generation.answer_hash is None else generation.answer_hash.hexdigest(),
+            policy=f"{generation.guard.policy_id}@{generation.guard.policy_sha256[:12]}",
+            finds=audited(generation.notes),
         )
 
     def _prompt_hmac(self, generation: Generation) -> str:

@@ -180,6 +180,7 @@ class DrainingServer(uvicorn.Server):
         self.reload = Reloader(self._app.service, self._settings.guard)
         loop = asyncio.get_running_loop()
         self._reloads: set[asyncio.Task[str | None]] = set()
+        self._watching = asyncio.create_task(self.reload.watch())
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         await super().startup(sockets=sockets)
         gc.collect()
@@ -187,6 +188,10 @@ class DrainingServer(uvicorn.Server):
         gc.set_threshold(*_GC_THRESHOLDS)
         if self._cells is not None:
             self._cells.is_up = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._watching.cancel()
+        await super().shutdown(sockets=sockets)
 
     def _reload_soon(self) -> None:
         task = asyncio.create_task(self.reload())

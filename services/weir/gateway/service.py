@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from weir.contracts.errors import OverloadedError, WeirError
+from weir.contracts.caller import Caller
+from weir.contracts.errors import OverloadedError, PromptBlockedError, WeirError
 from weir.contracts.request import GenerateRequest
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission, Place
@@ -13,12 +14,13 @@ from weir.gateway.catalog import Catalog
 from weir.gateway.deadlines import in_time, seconds_left
 from weir.gateway.denials import ModelNotAllowedError
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.guarding import GuardedAnswer
+from weir.gateway.filtering import PromptFilter
+from weir.gateway.guarding import GuardedAnswer, said
+from weir.gateway.guards import Guards
 from weir.gateway.preparation import Preparation
 from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, recorded, replayed
 from weir.gateway.streams import Events, started
-from weir.guard.output import OutputGuard
 from weir.routing.router import Routed, Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -33,7 +35,7 @@ class GenerationService:
     cache: ResponseCache
     admission: Admission
     router: Router
-    output_guard: OutputGuard
+    guards: Guards
     metrics: GatewayMetrics
     timeout_s: float
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
@@ -71,9 +73,21 @@ class GenerationService:
             self.metrics.requests(ask.route, "other", "none", str(error.status.value)).inc()
             raise
         self.metrics.incoming(model.name).inc()
-        generation = Generation(ask, model)
+        generation = Generation(ask, model, self.guards.chosen(ask.route, ask.context.caller))
         generation.stream = await started(self._run(generation))
         return generation
+
+    def passed(self, request: GenerateRequest, route: str, caller: Caller) -> GenerateRequest:
+        """Return a request that no node is asked for as the input rules leave it.
+
+        Raises:
+            PromptBlockedError: a rule matched, or would answer in the model's place.
+        """
+        prompt = PromptFilter(self.guards.chosen(route, caller), None, [])
+        passed = prompt.passed(request, self.metrics)
+        if prompt.fallback is not None:
+            raise PromptBlockedError(prompt.found[0])
+        return passed
 
     async def _run(self, generation: Generation) -> Events:
         accounts = self.accounts
@@ -105,6 +119,8 @@ class GenerationService:
         return request
 
     def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
+        if generation.fallback is not None:
+            return said(generation)
         key = self.cache.key(generation, request)
         if key is None:
             return self._generated(generation, request)
@@ -122,7 +138,7 @@ class GenerationService:
             generation.queue_s = place.queue_s
             routed = await self._opened(place, request, deadline)
             generation.pool = routed.pool
-            guarded = GuardedAnswer(self.output_guard, generation)
+            guarded = GuardedAnswer(generation, self.guards.seal)
             try:
                 upstream = routed.first
                 while True:

@@ -3,13 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from weir.contracts.errors import UsageError
+from weir.guard.answers import AnswerCheck
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
-from weir.guard.policy import PolicySet
+from weir.guard.policy import PolicyError, PolicySet
 from weir.guard.policy.resolving import BASE
 from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
-from weir.guard.rules import AnswerRule, RuleSet
+from weir.guard.rules import RuleSet
+from weir.guard.validators import VALIDATORS
 
 _MAX_REMEMBERED = 10_000  # callers and routes; a gateway has few of both, but callers can make up routes
 _STEP = 4  # characters at a time: about what a token holds
@@ -25,9 +28,10 @@ class Chosen:
     """What holds for one caller on one route."""
 
     profile: str
+    rules: RuleSet
     input: InputFilter
     output: OutputGuard
-    answers: tuple[AnswerRule, ...]
+    answers: tuple[AnswerCheck, ...]
     policy_id: str
     policy_sha256: str
 
@@ -57,8 +61,9 @@ class CompiledGuard:
             if asked not in inputs:
                 inputs[asked] = InputFilter(asked)
             if answered not in outputs:
-                outputs[answered] = OutputGuard(answered)
-            profiles[name] = Chosen(name, inputs[asked], outputs[answered], rules.answer, policy.id, policy.sha256)
+                outputs[answered] = OutputGuard(answered, VALIDATORS)
+            answers = _answer_checks(policy, rules)
+            profiles[name] = Chosen(name, rules, inputs[asked], outputs[answered], answers, policy.id, policy.sha256)
         _warm(inputs.values(), outputs.values())
         return cls(policy, profiles)
 
@@ -74,11 +79,22 @@ class CompiledGuard:
     def _choose(self, caller: tuple[str, str | None, str | None]) -> Chosen:
         profile = self._profiles[self.policy.profile_of(*caller)]
         route = caller[0]
-        answers = tuple(r for r in profile.answers if not r.routes or any(fits(one, route) for one in r.routes))
+        answers = tuple(check for check in profile.answers if _holds_on(route, check.rule.routes))
         if len(self._chosen) >= _MAX_REMEMBERED:
             self._chosen.clear()
         self._chosen[caller] = replace(profile, answers=answers)
         return self._chosen[caller]
+
+
+def _answer_checks(policy: PolicySet, rules: RuleSet) -> tuple[AnswerCheck, ...]:
+    try:
+        return tuple(map(AnswerCheck, rules.answer))
+    except UsageError as error:
+        raise PolicyError([f"{policy.file}: {error}"]) from None
+
+
+def _holds_on(route: str, routes: tuple[str, ...]) -> bool:
+    return not routes or any(fits(one, route) for one in routes)
 
 
 def _warm(inputs: Iterable[InputFilter], outputs: Iterable[OutputGuard]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from weir.guard.rules import Action
 
+SCORE = "score"  # the rule id of flags that add up; it blocks
 GUARD_ERROR = "guard-error"  # the rule id of a guard that failed; it blocks
 
 

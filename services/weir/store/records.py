@@ -49,7 +49,11 @@ class Used(NamedTuple):
 
 
 class AuditRow(NamedTuple):
-    """One request, without a word of it. `verdicts` are rule ids; the HMACs tell equal texts, not what they say."""
+    """One request, without a word of it. `verdicts` are rule ids; the HMACs tell equal texts, not what they say.
+
+    `policy` names the guard policy that it was held to; `finds` is a JSON list of what its rules found: rule, action,
+    phase, where, [start, end) in characters, view, HMAC.
+    """
 
     at_ms: int
     request_id: str
@@ -67,6 +71,8 @@ class AuditRow(NamedTuple):
     duration_ms: int
     prompt_hmac: str
     answer_hmac: str
+    policy: str = ""
+    finds: str = ""
 
 
 def day_of(at: float) -> str:

@@ -115,12 +115,28 @@ class GatewayMetrics:
 
     def _guard(self) -> None:
         self.guard_verdicts = self._counter(
-            "guard_verdicts_total", "What guard rules found; rule `none`: nothing.", ("phase", "rule", "verdict")
+            "guard_verdicts_total",
+            "What guard rules found, each rule once per prompt and once per answer; rule `none`: nothing.",
+            ("phase", "rule", "verdict"),
+        )
+        self.guard_errors = self._counter(
+            "guard_errors_total", "Failures of the guard itself; each blocked what it looked at.", ("phase",)
         )
         self.guard_seconds = self._histogram(
             "guard_seconds", "Guard time per request: whole prompt, whole answer.", ("phase",), _GUARD_S
         )
         self.guard_stream_cut = self._counter("guard_stream_cut_total", "Answers that a rule ended.", ("rule",))
+        self.guard_overflows = Counter(
+            "weir_gateway_guard_hold_overflow_total",
+            "Answers of which a rule without an end would have held back more than may be held: the rest was replaced.",
+            registry=self.registry,
+        )
+        self.guard_policy = self._gauge(
+            "guard_policy_info", "Processes that hold to this policy.", ("id", "version", "sha256")
+        )
+        self.guard_reloads = self._counter(
+            "guard_reloads_total", "Attempts to read the guard policy again: applied or refused.", ("result",)
+        )
         self.guard_held = Distribution(
             Histogram(
                 "weir_gateway_guard_held_chars",

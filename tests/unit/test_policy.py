@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weir.guard.policy import PolicyError, PolicySet, default_policy, load_policy, parse_policy
@@ -103,6 +103,7 @@ def refusal(text: str, folder: Path | None = None) -> str:
         (HEAD + "lists: [{id: l, action: block, terms: [x], sha256: " + "a" * 64 + "}]", "sha256 belongs to file"),
         (HEAD + "lists: [{id: l, action: block, file: l.txt}]", "l.txt: a policy given as text cannot draw in files"),
         (HEAD + "lists: [{id: l, action: block, terms: [x], match: {zh: word}}]", "match: zh is always substring"),
+        (HEAD + "lists: [{id: l, action: block, terms: [x], match: {en: []}}]", "match: zh is always substring"),
         (HEAD + "packs: [no-such-pack]", "policy.yaml: pack 'no-such-pack': no such pack"),
         (HEAD + "packs: [{name: a, file: b}]", "packs: 0: give either name or file"),
         (
@@ -535,6 +536,7 @@ def faults_in(text: str, folder: Path) -> tuple[str, ...]:
     return ()
 
 
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(places(VALID), key=str)), ANYTHING, st.booleans()), max_size=3))
 def test_whatever_a_file_says_it_loads_or_is_refused(changes: list[tuple[tuple[Any, ...], object, bool]]) -> None:
     raw = json.loads(json.dumps(VALID))

@@ -39,6 +39,14 @@ _PLACES = {
     ops.AT_END: "$",
     ops.AT_END_STRING: r"\z",
 }
+_MISSING = {
+    ops.ASSERT: "look-around such as (?=…) or (?<=…): write what stands there as part of the regex, or \\b",
+    ops.ASSERT_NOT: "look-around such as (?!…) or (?<!…): use \\b or a negated class, or let `validate` deny finds",
+    ops.GROUPREF: "backreference such as \\1: write out what may stand there",
+    ops.GROUPREF_EXISTS: "condition such as (?(1)…): write both cases out under `any`",
+    ops.ATOMIC_GROUP: "atomic group (?>…): write (?:…), it never backtracks",
+    ops.POSSESSIVE_REPEAT: "possessive repeat such as a++: drop the second +, it never backtracks",
+}
 _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
 
 
@@ -202,7 +210,8 @@ def _parse(regex: str) -> Any:
         try:
             return parser.parse(regex)
         except (re.error, Warning, OverflowError, RecursionError) as error:
-            raise PatternError(f"not a regex: {error}") from error
+            hint = r"; for \p{Han} write [\u4e00-\u9fff]" if str(error).startswith(r"bad escape \p") else ""
+            raise PatternError(f"not a regex: {error}{hint}") from error
 
 
 def _flat(nodes: Iterable[_Node]) -> list[_Node]:
@@ -301,7 +310,7 @@ def _both(op: Any, content: Any) -> tuple[str, str]:
         return f"{group}{_written(content[3])})", f"{group}{_begun(content[3])})"
     if op in _REPEATS:
         return _repeat(op, *content)
-    raise PatternError("it looks around or back, which RE2 does not do")
+    raise PatternError(f"RE2 has no {_MISSING.get(op, op)}")
 
 
 def _repeat(op: Any, low: int, high: int, body: Sequence[_Node]) -> tuple[str, str]:

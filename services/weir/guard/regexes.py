@@ -13,6 +13,11 @@ Validators = Mapping[str, Callable[[str], bool]]
 _LOOSELY_HELD = 64  # characters; what waits longer is looked at closely
 _WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+    "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
+    "not happy with what you get, please return it to us; we will refund $49.99 (or more). Here is how: 1) open “My "
+    "orders”, 2) choose a product, 3) press Return. Which of these applies?\n"
+    "您好，您的订单已于5月12日发出，预计3到5个工作日内送达。如果收到的商品有问题，请联系客服，我们会为您退款49.9元。"
+    "首先打开“我的订单”，然后选择商品，再点击退货；谢谢您的理解！还有什么可以帮您的吗？（以页面为准）\n"
 )
 
 

@@ -7,7 +7,7 @@ letters stay: without them other words would be left.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -22,6 +22,7 @@ class _Table(NamedTuple):
     by_codepoint: Mapping[int, str]
     by_character: Mapping[str, str]
     characters: frozenset[str]
+    uneven: frozenset[str]  # those that become none or several
 
 
 @cache
@@ -31,7 +32,8 @@ def _table() -> _Table:
     for folded, characters in becoming.items():
         by_character.update(dict.fromkeys(characters, folded))
     by_codepoint = {ord(character): folded for character, folded in by_character.items()}
-    return _Table(by_codepoint, by_character, frozenset(by_character))
+    uneven = frozenset(character for character, folded in by_character.items() if len(folded) != 1)
+    return _Table(by_codepoint, by_character, frozenset(by_character), uneven)
 
 
 def plain(text: str) -> str:
@@ -41,8 +43,7 @@ def plain(text: str) -> str:
     table = _table()
     if len(text) <= _SHORT:
         return text.translate(table.by_codepoint)
-    rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
-    changing = table.characters.intersection(rest)
+    changing = table.characters.intersection(_beyond_ascii(text))
     if len(changing) > _FEW:
         return text.translate(table.by_codepoint)
     for character in changing:  # nothing that the table writes is a character that it changes
@@ -55,18 +56,33 @@ def fold(text: str) -> str:
     return plain(text).lower()
 
 
-def plain_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
+def _beyond_ascii(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+
+
+def plain_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     """Return the plain view and, per character of it, the index in `text` (plus `first`) that it came from."""
+    end = first + len(text)
     if text.isascii():
-        return text, list(range(first, first + len(text)))
-    becomes = _table().by_character.get
-    pieces = [becomes(character, character) for character in text]
-    if all(len(piece) == 1 for piece in pieces):
-        return "".join(pieces), list(range(first, first + len(text)))
-    return "".join(pieces), [index for index, piece in enumerate(pieces, first) for _ in piece]
+        return text, range(first, end)
+    table = _table()
+    if len(text) <= _SHORT:
+        pieces = [table.by_character.get(character, character) for character in text]
+        return "".join(pieces), [index for index, piece in enumerate(pieces, first) for _ in piece]
+    uneven = table.uneven.intersection(_beyond_ascii(text))
+    if not uneven:
+        return plain(text), range(first, end)
+    origins: list[int] = []
+    done = first
+    for index in [index for index, character in enumerate(text, first) if character in uneven]:
+        origins += range(done, index)
+        origins += [index] * len(table.by_character[text[index - first]])
+        done = index + 1
+    origins += range(done, end)
+    return plain(text), origins
 
 
-def fold_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
+def fold_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     """As `plain_with_origins`, for the fold view."""
     folded, origins = plain_with_origins(text, first)
     return folded.lower(), origins

@@ -11,7 +11,17 @@ from typing import NamedTuple, Protocol
 import ahocorasick_rs
 
 from weir.guard.fold import fold, is_word_character
-from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script, leet, squeeze, squeezed_with_places
+from weir.guard.letters import (
+    MAX_GAP,
+    differs_by_leet,
+    has_leet,
+    has_spelled_out,
+    is_joined_script,
+    leet,
+    places,
+    squeeze,
+    squeezed_with_places,
+)
 from weir.guard.rules import Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
@@ -154,7 +164,7 @@ class _Leet:
         return _Beginnings((part, True) for term in self._all for part in _parts(leet(term.folded), whole=True))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return
         for start, end, term in self._automaton.finds(leet(text)):
             free = term._replace(left=True, right=True)
@@ -167,13 +177,13 @@ class _Leet:
 
     def open_from(self, text: str, begin: int) -> int:
         size = len(text)
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return size
         view = leet(text)
         for length in self._begun.lengths(view):
             start = size - length
             is_begun = start >= begin and self._begun.holds(view, start, text, start)
-            if is_begun and not LEET.isdisjoint(text[start:]):
+            if is_begun and has_leet(text[start:]):
                 return start
         return size
 
@@ -205,12 +215,14 @@ class _Spelled:
         return _Beginnings(_spelled_beginnings(self._all, is_joined=False))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if self._is_plain_enough and text.isalpha():
+        if (self._is_plain_enough and text.isalpha()) or (text.isascii() and not has_spelled_out(text)):
             return
-        letters, places = squeezed_with_places(text)
+        letters = squeeze(text)
+        at: list[int] = []
         for first, last, term in self._automaton.finds(leet(letters)):
-            start, end = places[first], places[last - 1] + 1
-            if start < begin or not _is_spelled(places[first:last], is_joined=is_joined_script(term.folded)):
+            at = at or places(text, letters)
+            start, end = at[first], at[last - 1] + 1
+            if start < begin or not _is_spelled(at[first:last], is_joined=is_joined_script(term.folded)):
                 continue
             read, written = letters[first:last], squeeze(term.folded)
             if text[start:end] == term.folded or not (read == written or differs_by_leet(read, written)):
@@ -220,20 +232,20 @@ class _Spelled:
                 yield Span(start, end, term.order, "squeezed")
 
     def open_from(self, text: str, begin: int) -> int:
-        letters, places = squeezed_with_places(text[begin:])
-        gap = len(text) - begin - places[-1] - 1 if places else MAX_GAP + 1
+        letters, at = squeezed_with_places(text[begin:])
+        gap = len(text) - begin - at[-1] - 1 if at else MAX_GAP + 1
         if gap > MAX_GAP:
             return len(text)
         letters = leet(letters)
-        return min(self._open(text, begin, letters, places, is_joined=is_joined) for is_joined in (True, False))
+        return min(self._open(text, begin, letters, at, is_joined=is_joined) for is_joined in (True, False))
 
-    def _open(self, text: str, begin: int, letters: str, places: list[int], *, is_joined: bool) -> int:
+    def _open(self, text: str, begin: int, letters: str, at: list[int], *, is_joined: bool) -> int:
         begun = self._joined if is_joined else self._apart
-        reach = _chain(places, least=0 if is_joined else 1)
+        reach = _chain(at, least=0 if is_joined else 1)
         for length in begun.lengths(letters):
             if length > reach:
                 continue
-            start = begin + places[-length]
+            start = begin + at[-length]
             if begun.holds(letters, len(letters) - length, text, start):
                 return start
         return len(text)

@@ -89,7 +89,8 @@ def _mixed(language: str, size: int) -> str:
     while sum(len(part.encode()) for part in parts) < size:
         source = running(rng.choice(("zh", "en")) if language == "mixed" else language)
         at = rng.randrange(len(source) - _PASSAGE_CHARS)
-        parts.append(source[at : at + rng.randrange(_PASSAGE_CHARS // 2, _PASSAGE_CHARS)] + "\n")
+        # Far enough apart that no term is spelled out across the ends of two passages.
+        parts.append(source[at : at + rng.randrange(_PASSAGE_CHARS // 2, _PASSAGE_CHARS)] + "\n\n\n\n")
     return "".join(parts)
 
 

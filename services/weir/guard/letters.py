@@ -1,6 +1,7 @@
 """Letters behind digits, signs and separators: the leet and the squeezed view of folded text."""
 
 import unicodedata
+from collections.abc import Iterator
 from itertools import compress
 
 import re2
@@ -10,9 +11,10 @@ MAX_GAP = 3  # separators that may stand between two letters of a term
 _LEET = str.maketrans("013457@$!|l", "oieastasiii")  # 1 is i or l, so the two are one letter in this view
 _LEET_BYTES = bytes.maketrans(b"013457@$!|l", b"oieastasiii")
 _SHORT = 48  # characters; longer texts are worth what finding out about them costs
+_LEAST_SPELLED = 4
 _ASCII = bytes(range(128))
 _ASCII_SEPARATORS = bytes(byte for byte in _ASCII if not chr(byte).isalnum())
-_SPELLED_OUT = re2.compile(r"[0-9a-z](?:[^0-9a-z]{1,3}[0-9a-z]){3}")
+_SPELLED_OUT = re2.compile(r"[0-9a-z](?:[^0-9a-z]{1,3}[0-9a-z]){3,}")
 LEET = frozenset("013457@$!|")
 _LEET_LETTERS = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "|": "il"}
 _JOINED = (
@@ -33,9 +35,12 @@ def has_leet(text: str) -> bool:
     return not LEET.isdisjoint(text) if len(text) <= _SHORT else any(one in text for one in LEET)
 
 
-def has_spelled_out(text: str) -> bool:
-    """Whether four or more letters of folded ASCII text each stand alone, one after the other."""
-    return len(text) > 6 and _SPELLED_OUT.search(text) is not None
+def spelled_out(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where letters of folded text may stand apart, four and more in a row: `[start, end)`."""
+    if not text.isascii():
+        yield 0, len(text)
+    elif len(text) > 2 * _LEAST_SPELLED - 2:
+        yield from (match.span() for match in _SPELLED_OUT.finditer(text))
 
 
 def differs_by_leet(text: str, term: str) -> bool:

@@ -15,10 +15,10 @@ from weir.guard.letters import (
     MAX_GAP,
     differs_by_leet,
     has_leet,
-    has_spelled_out,
     is_joined_script,
     leet,
     places,
+    spelled_out,
     squeeze,
     squeezed_with_places,
 )
@@ -215,21 +215,26 @@ class _Spelled:
         return _Beginnings(_spelled_beginnings(self._all, is_joined=False))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if (self._is_plain_enough and text.isalpha()) or (text.isascii() and not has_spelled_out(text)):
+        if self._is_plain_enough and text.isalpha():
             return
-        letters = squeeze(text)
+        for low, high in spelled_out(text):
+            for start, end, term in self._finds(text, low, high):
+                if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
+                    yield Span(start, end, term.order, "squeezed")
+
+    def _finds(self, text: str, low: int, high: int) -> Iterator[tuple[int, int, _Term]]:
+        part = text[low:high]
+        letters = squeeze(part)
         at: list[int] = []
         for first, last, term in self._automaton.finds(leet(letters)):
-            at = at or places(text, letters)
-            start, end = at[first], at[last - 1] + 1
-            if start < begin or not _is_spelled(at[first:last], is_joined=is_joined_script(term.folded)):
+            at = at or places(part, letters)
+            start, end = low + at[first], low + at[last - 1] + 1
+            if not _is_spelled(at[first:last], is_joined=is_joined_script(term.folded)):
                 continue
             read, written = letters[first:last], squeeze(term.folded)
-            if text[start:end] == term.folded or not (read == written or differs_by_leet(read, written)):
-                continue
-            free = term._replace(left=is_word_character(written[0]), right=is_word_character(written[-1]))
-            if _stands_free(text, start, end, free, is_end=is_end):
-                yield Span(start, end, term.order, "squeezed")
+            if text[start:end] != term.folded and (read == written or differs_by_leet(read, written)):
+                is_free = is_word_character(written[0]), is_word_character(written[-1])
+                yield start, end, term._replace(left=is_free[0], right=is_free[1])
 
     def open_from(self, text: str, begin: int) -> int:
         letters, at = squeezed_with_places(text[begin:])

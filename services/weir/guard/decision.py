@@ -1,6 +1,7 @@
 """What finds do to a text: which of its stretches are replaced, and where it ends."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from weir.guard.rules import Action, Find, Rule
@@ -26,7 +27,7 @@ class Decision:
     released, nothing after; a fallback's text is then the last that is. Positions are those of the original text.
     """
 
-    def __init__(self, rules: Sequence[Rule], on_find: OnFind | None = None) -> None:
+    def __init__(self, rules: Sequence[Rule], on_find: OnFind | None = None, *, may_end: bool = True) -> None:
         self.blocked_by: str | None = None
         self.fallback_by: str | None = None
         self.found: set[str] = set()
@@ -35,6 +36,7 @@ class Decision:
         self.covered = 0  # the end of the last stretch
         self._rules = rules
         self._on_find = on_find
+        self._may_end = may_end
         self._text = ""  # not yet forgotten, and where it starts
         self._text_from = 0
         self._pieces: list[Piece] = []
@@ -42,6 +44,13 @@ class Decision:
     @property
     def is_over(self) -> bool:
         return self.blocked_by is not None or self.fallback_by is not None
+
+    def fork(self, on_find: OnFind | None) -> "Decision":
+        """Return a decision that goes on from here by itself."""
+        fork = copy(self)
+        fork.found = self.found.copy()
+        fork._pieces, fork._on_find = self._pieces.copy(), on_find  # noqa: SLF001 - its own
+        return fork
 
     def take(self, text: str) -> None:
         self._text += text
@@ -56,9 +65,9 @@ class Decision:
         if rule.action is Action.FLAG:
             return
         self.release_to(find.start)
-        if rule.action is Action.BLOCK:
+        if rule.action is Action.BLOCK and self._may_end:
             self.blocked_by = rule.id
-        elif rule.action is Action.FALLBACK:
+        elif rule.action is Action.FALLBACK and self._may_end:
             self.fallback_by = rule.id
             self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
         else:

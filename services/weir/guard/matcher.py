@@ -22,7 +22,11 @@ class Matcher:
         *,
         is_streamed: bool = True,
     ) -> None:
-        """Compile `rules`. `allow`: exact finds that are fine. Raises UsageError, naming the rule, for what no stream can follow."""
+        """Compile `rules`; `allow`: exact finds that are fine.
+
+        Raises:
+            UsageError: a regex cannot be taken, or a stream could not follow it; the message names the rule.
+        """
         self.rules = tuple(rules)
         self.allow = frozenset(map(fold, allow)) - {""}
         self.terms = term_indexes(self.rules)

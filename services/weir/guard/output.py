@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from copy import copy
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from weir.guard.decision import Decision, OnFind, Piece
 from weir.guard.fold import plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
 from weir.guard.regexes import Encoded, Match, Validators
-from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
+from weir.guard.rules import Action, Find, RuleSet
 
 __all__ = ["Guarded", "OutputGuard", "Piece", "StreamGuard"]
 
@@ -29,7 +29,7 @@ class OutputGuard:
         self.matcher = Matcher(rules.output, rules.allow, validators)
 
     def stream(self, on_find: OnFind | None = None) -> "StreamGuard":
-        """Return the guard of one answer. `on_find` hears of each find and its text, the certain part of an open one."""
+        """Return one answer's guard. `on_find` hears of each find and its text; of an open one, of the certain part."""
         return StreamGuard(self.matcher, on_find)
 
     def whole(self, text: str) -> Guarded:
@@ -49,9 +49,10 @@ class StreamGuard:
     more may be asked of it.
     """
 
-    def __init__(self, matcher: Matcher, on_find: OnFind | None = None) -> None:
+    def __init__(self, matcher: Matcher, on_find: OnFind | None = None, *, may_end: bool = True) -> None:
+        """Begin. `may_end=False`: what blocks is replaced instead, so that the rest of the text is looked at too."""
         self._matcher = matcher
-        self._decision = Decision(matcher.rules, on_find)
+        self._decision = Decision(matcher.rules, on_find, may_end=may_end)
         # The plain view not yet forgotten: [0, _decided) of it is context. _origins are positions in the original.
         self._plain = ""
         self._origins: list[int] = []
@@ -81,7 +82,13 @@ class StreamGuard:
         return self._decision.found
 
     @property
+    def num_seen(self) -> int:
+        """Characters taken in."""
+        return self._decision.seen
+
+    @property
     def held_chars(self) -> int:
+        """Characters taken in and neither released nor replaced yet."""
         return 0 if self.is_over else self._decision.seen - self._decision.sent
 
     def feed(self, text: str) -> list[Piece]:
@@ -92,6 +99,13 @@ class StreamGuard:
     def flush(self) -> list[Piece]:
         """Return what was held back. Call once, at the end of the answer."""
         return self._decide(is_end=True)
+
+    def fork(self, on_find: OnFind | None = None) -> "StreamGuard":
+        """Return a guard that goes on from here by itself."""
+        fork = copy(self)
+        fork._decision, fork._origins = self._decision.fork(on_find), self._origins.copy()  # noqa: SLF001 - its own
+        fork._resume, fork._open = self._resume.copy(), self._open.copy()  # noqa: SLF001 - its own
+        return fork
 
     def _take(self, text: str) -> None:
         plain, origins = plain_with_origins(text, self._decision.seen)

@@ -112,7 +112,8 @@ class _Tree:
             return self._capped(nodes, loops, min(cap, MAX_HOLD))
         if is_streamed:
             raise PatternError(
-                "a part other than the last character class repeats without end: give it a bound ({1,64}) or the rule a `cap`"
+                "a part other than the last character class repeats without end: "
+                "give it a bound ({1,64}) or the rule a `cap`"
             )
         return [self._pattern(nodes)]
 
@@ -245,7 +246,7 @@ def _written(nodes: Iterable[_Node]) -> str:
 
 
 def _begun(nodes: Sequence[_Node]) -> str:
-    """Return the regex of all beginnings of what `nodes` match: of the first node's, or it whole and then the rest's."""
+    """Return the regex of all beginnings of what `nodes` match: the first node's, or it whole and then the rest's."""
     begun = ""
     for op, content in reversed(list(nodes)):
         whole, part = _both(op, content)

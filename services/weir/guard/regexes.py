@@ -11,7 +11,9 @@ from weir.guard.rules import Rule
 
 Validators = Mapping[str, Callable[[str], bool]]
 _SET_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
-_WARM_UP = "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+_WARM_UP = (
+    "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+)
 
 
 class Match(NamedTuple):
@@ -61,8 +63,12 @@ class Encoded:
 class Regexes:
     """The regexes of one direction's rules."""
 
-    def __init__(self, rules: Sequence[Rule], allow: frozenset[str], validators: Validators, *, is_streamed: bool) -> None:
-        self._searches = tuple(search for order, rule in enumerate(rules) for search in _searches(order, rule, validators, is_streamed))
+    def __init__(
+        self, rules: Sequence[Rule], allow: frozenset[str], validators: Validators, *, is_streamed: bool
+    ) -> None:
+        self._searches = tuple(
+            search for order, rule in enumerate(rules) for search in _searches(order, rule, validators, is_streamed)
+        )
         self._allow = allow
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
         self._any = _set([search.pattern.search for search in self._searches])
@@ -89,7 +95,6 @@ class Regexes:
         if search.run is not None:
             end = text.character(search.run.match(text.raw, text.byte(position)).end())
             return end, end == size and not is_end
-        assert search.until is not None and search.until_begun is not None  # noqa: S101 - no other finds are open
         open_from = size if is_end else _open_from(search.until_begun, text, position)
         end = search.until.search(text.raw, text.byte(position))
         if end is not None and text.character(end.start()) < open_from:
@@ -138,7 +143,7 @@ class _Search(NamedTuple):
     is_secret: bool
 
 
-def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool) -> Iterator[_Search]:  # noqa: FBT001
+def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool) -> Iterator[_Search]:
     if rule.validator is not None and rule.validator not in validators:
         raise UsageError(f"rule {rule.id!r}: no validator is called {rule.validator!r}")
     for regex in rule.regexes:

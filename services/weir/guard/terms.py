@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 import ahocorasick_rs
 
 from weir.guard.fold import fold, is_word_character
-from weir.guard.rules import Boundary, Rule
 from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script, leet, squeeze, squeezed_with_places
+from weir.guard.rules import Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
 _LEAST_UNCHANGED = 2  # letters that leet must leave as they are
@@ -38,13 +38,17 @@ class TermIndex(Protocol):
 
 def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
     """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
-    terms = [_Term(o, f, *_bounds(r.boundary, f), r.is_squeezed) for o, r in enumerate(rules) for f in map(fold, r.terms)]
+    terms = [
+        _Term(o, f, *_bounds(r.boundary, f), r.is_squeezed) for o, r in enumerate(rules) for f in map(fold, r.terms)
+    ]
     terms = list(dict.fromkeys(term for term in terms if term.folded))
     squeezed = [term for term in terms if term.is_squeezed]
-    leets = [term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS]
+    leets = [
+        term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
+    ]
     spelled = [term for term in squeezed if _may_be_spelled(term.folded)]
-    indexes: list[TermIndex] = [_Written(terms)] if terms else []
-    return tuple([*indexes, *([_Leet(leets)] if leets else []), *([_Spelled(spelled)] if spelled else [])])
+    kinds = ((_Written, terms), (_Leet, leets), (_Spelled, spelled))
+    return tuple(kind(some) for kind, some in kinds if some)
 
 
 class _Term(NamedTuple):
@@ -138,7 +142,11 @@ class _Leet:
             return
         for start, end, term in self._automaton.finds(leet(text)):
             free = term._replace(left=True, right=True)
-            if start >= begin and _reads_as(text[start:end], term) and _stands_free(text, start, end, free, is_end=is_end):
+            if (
+                start >= begin
+                and _reads_as(text[start:end], term)
+                and _stands_free(text, start, end, free, is_end=is_end)
+            ):
                 yield Span(start, end, term.order, "leet")
 
     def open_from(self, text: str, begin: int) -> int:
@@ -174,7 +182,7 @@ class _Spelled:
         self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in terms)
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if self._is_plain_enough and text.isalnum():
+        if self._is_plain_enough and text.isalpha():
             return
         letters, places = squeezed_with_places(text)
         for first, last, term in self._automaton.finds(leet(letters)):

@@ -35,8 +35,11 @@ _BANK_BINS = (
     *("4563", "4367", "4213", "4340", "4055", "5899", "9111", "9030"),
 )
 _BANK_LENGTHS = range(16, 20)
+_TAIWAN_PLACES = "ABCDEFGHJKLMNPQRSTUVXYWZIO"  # in the order of their numbers, from 10
 _CHINESE_DIGITS = str.maketrans("〇零○一二三四五六七八九幺壹贰叁肆伍陆柒捌玖两", "00012345678911234567892")
 _MOBILE_LENGTH = 11
+_LEAST_SPELLED = 3  # Chinese numerals in a number that counts as spelled out
+_PLATE_LETTERS = 3  # at most, behind the letter of the place
 
 
 def is_date(year: int, month: int, day: int) -> bool:
@@ -97,12 +100,49 @@ def is_bank_card(text: str) -> bool:
     return is_luhn(number) and not is_one_digit_repeated(number)
 
 
+def is_mobile(text: str) -> bool:
+    """A mobile number, with or without 86 in front. Round amounts (15000000000) are none."""
+    number = bare_digits(text)[-_MOBILE_LENGTH:]
+    return len(number) == _MOBILE_LENGTH and number[2:] != "0" * 9
+
+
 def is_spelled_mobile(text: str) -> bool:
     """A mobile number in Chinese numerals, also mixed with digits (一三八1234五六七八)."""
     number = bare_digits(text.translate(_CHINESE_DIGITS))
+    if len(number) - len(bare_digits(text)) < _LEAST_SPELLED:
+        return False
     return len(number) == _MOBILE_LENGTH and number[0] == "1" and number[1] in "3456789"
 
 
 def is_spelled_resident_id(text: str) -> bool:
     """An identity card number in Chinese numerals, with the check character."""
     return is_resident_id(text.translate(_CHINESE_DIGITS))
+
+
+def is_plate(text: str) -> bool:
+    """A number plate rather than a word in Latin letters behind the short name of a province."""
+    number = bare(text)
+    digits = sum(character.isdigit() for character in number)
+    return digits >= 2 and len(number) - 1 - digits <= _PLATE_LETTERS
+
+
+def is_hong_kong_id(text: str) -> bool:
+    """One or two letters, six digits, check digit modulo 11 (A for 10); a missing first letter counts as 36."""
+    number = bare(text)
+    body, check = number[:-1], number[-1:]
+    if len(body) not in (7, 8) or not body[-6:].isdigit() or not body[:-6].isalpha() or not check:
+        return False
+    values = [36] * (8 - len(body)) + [int(character, 36) for character in body]
+    total = sum(value * weight for value, weight in zip(values, range(9, 1, -1), strict=True))
+    return (total + int(check, 36)) % 11 == 0
+
+
+def is_taiwan_id(text: str) -> bool:
+    """A letter for the place, then nine digits (or a letter and eight, residents from abroad), modulo 10."""
+    number = bare(text)
+    if len(number) != 10 or number[0] not in _TAIWAN_PLACES or number[1] not in "1289ABCD" or not number[2:].isdigit():
+        return False
+    place = _TAIWAN_PLACES.index(number[0]) + 10
+    second = number[1] if number[1].isdigit() else str((_TAIWAN_PLACES.index(number[1]) + 10) % 10)
+    total = place // 10 + place % 10 * 9 + weighted(second + number[2:], (8, 7, 6, 5, 4, 3, 2, 1, 1))
+    return total % 10 == 0

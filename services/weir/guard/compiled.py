@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from weir.contracts.errors import UsageError
 from weir.guard.answers import AnswerCheck
 from weir.guard.input import InputFilter
 from weir.guard.output import OutputGuard
-from weir.guard.policy import PolicySet
+from weir.guard.policy import PolicyError, PolicySet
 from weir.guard.policy.resolving import BASE
 from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
 from weir.guard.rules import RuleSet
+from weir.guard.validators import VALIDATORS
 
 _MAX_REMEMBERED = 10_000  # callers and routes; a gateway has few of both, but callers can make up routes
 _STEP = 4  # characters at a time: about what a token holds
@@ -59,8 +61,8 @@ class CompiledGuard:
             if asked not in inputs:
                 inputs[asked] = InputFilter(asked)
             if answered not in outputs:
-                outputs[answered] = OutputGuard(answered)
-            answers = tuple(map(AnswerCheck, rules.answer))
+                outputs[answered] = OutputGuard(answered, VALIDATORS)
+            answers = _answer_checks(policy, rules)
             profiles[name] = Chosen(name, rules, inputs[asked], outputs[answered], answers, policy.id, policy.sha256)
         _warm(inputs.values(), outputs.values())
         return cls(policy, profiles)
@@ -82,6 +84,13 @@ class CompiledGuard:
             self._chosen.clear()
         self._chosen[caller] = replace(profile, answers=answers)
         return self._chosen[caller]
+
+
+def _answer_checks(policy: PolicySet, rules: RuleSet) -> tuple[AnswerCheck, ...]:
+    try:
+        return tuple(map(AnswerCheck, rules.answer))
+    except UsageError as error:
+        raise PolicyError([f"{policy.file}: {error}"]) from None
 
 
 def _holds_on(route: str, routes: tuple[str, ...]) -> bool:

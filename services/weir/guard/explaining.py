@@ -102,7 +102,7 @@ def step_lines(steps: Sequence[Step], cut_by: str | None) -> Iterator[str]:
         if passed:
             yield f"  … {passed} passed through at once"
             passed = 0
-        fed = shown(step.fed) if step.fed else "(end)"
+        fed = shown(step.fed).replace(" ", "␣") if step.fed else "(end)"
         yield f"  {fed}{' ' * max(width - columns(fed), 0)}  held {step.held:>3}  sent {shown(step.sent)!r}"
     if passed:
         yield f"  … {passed} passed through at once"

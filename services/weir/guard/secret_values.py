@@ -8,13 +8,15 @@ _LEAST_ENTROPY = 2.9  # bits per character of 16 characters; random base 64 has 
 _SHORTEST_PASSWORD = 6
 _PLACEHOLDERS = (
     *("example", "your", "placeholder", "changeme", "change_me", "change-me", "xxxx", "****", "insert", "replace"),
-    *("dummy", "redacted", "0123456789", "1234567890"),
+    *("dummy", "redacted"),
 )
 _CODE = (
     *("os.", "env", "self.", "process.", "config", "settings", "getenv", "secrets.", "vault", "none", "null", "true"),
-    *("false", "undefined", "str", "${", "{", "<", "%", "[", "("),
+    *("false", "undefined", "str", "$", "{", "<", "%s", "%(", "[", "("),
 )
+_NO_PASSWORDS = frozenset({"password", "passwd", "pass", "pwd", "secret", "user", "username", "guest", "token", "x", "pw"})
 _ASSIGNS = "=:是为"
+_SYMBOLS = "!@#$%^&*?~"  # those that words and identifiers do not hold
 _AROUND = " \t\r\n=:>是为\"'`"
 
 
@@ -39,12 +41,19 @@ def is_secret_assignment(text: str) -> bool:
 
 
 def is_password_assignment(text: str) -> bool:
-    """As `is_secret_assignment`, but people make passwords of words: two kinds of characters will do."""
+    """As `is_secret_assignment`, but people make passwords of words: letters, and a digit or a symbol."""
     value = _value(text)
     if len(value) < _SHORTEST_PASSWORD or len(set(value)) < 4 or _is_code(value) or _is_placeholder(value):
         return False
     has_digit, has_letter = any(c.isdigit() for c in value), any(c.isalpha() for c in value)
-    return has_digit + has_letter + any(not c.isalnum() for c in value) >= 2
+    return has_letter and (has_digit or any(c in _SYMBOLS for c in value))
+
+
+def is_url_password(text: str) -> bool:
+    """Whether an address with `user:password@` holds a password, and not the word for one or a variable."""
+    password = text.partition("://")[2].partition(":")[2].removesuffix("@")
+    folded = password.lower()
+    return not (folded in _NO_PASSWORDS or _is_code(password) or "..." in password or _is_placeholder(folded))
 
 
 def _is_placeholder(text: str) -> bool:

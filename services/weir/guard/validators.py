@@ -34,6 +34,10 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "gb11643-15": cn_numbers.is_old_resident_id,
         "gb32100": cn_numbers.is_credit_code,
         "cn-bank": cn_numbers.is_bank_card,
+        "cn-mobile": cn_numbers.is_mobile,
+        "cn-plate": cn_numbers.is_plate,
+        "hk-id": cn_numbers.is_hong_kong_id,
+        "tw-id": cn_numbers.is_taiwan_id,
         "cn-mobile-spelled": cn_numbers.is_spelled_mobile,
         "gb11643-spelled": cn_numbers.is_spelled_resident_id,
         "us-ssn": us_numbers.is_ssn,
@@ -58,6 +62,7 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "eu-vat": eu_numbers.is_vat_number,
         "random": secret_values.is_random,
         "secret": secret_values.is_secret_assignment,
+        "url-password": secret_values.is_url_password,
         "password": secret_values.is_password_assignment,
     }
 )

@@ -15,9 +15,11 @@ from weir.guard.compiled import Chosen, CompiledGuard
 from weir.guard.explaining import input_lines, output_lines
 from weir.guard.policy import PolicyError, PolicySet, default_policy, load_policy
 from weir.guard.policy.errors import nearest
+from weir.guard.policy.loading import pack_names
 from weir.guard.policy.resolving import BASE
 from weir.guard.policy.schema import policy_json_schema
 from weir.guard.summary import Summary, summary_of
+from weir.guard.validators import VALIDATORS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check a guard policy, try texts on it, see why.")
 
@@ -90,7 +92,7 @@ def explain(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a policy, for editors: `# yaml-language-server: $schema=guard.schema.json`."""
-    typer.echo(json.dumps(policy_json_schema(), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(policy_json_schema(pack_names(), sorted(VALIDATORS)), indent=2, ensure_ascii=False))
 
 
 def _loaded(path: Path) -> PolicySet:

@@ -61,6 +61,7 @@ def parsed_policy(content: bytes, name: str, reader: Reader) -> PolicySet:
     sources = _Drawing(reader, name, policy).sources()
     rule_sets, origins = resolved(sources)
     return PolicySet(
+        file=name,
         id=policy.id,
         version=policy.version,
         sha256=digest_of([("", sha256(content).hexdigest()), *reader.digests.items()]),

@@ -14,6 +14,7 @@ class PolicySet:
     """One version of the operator's rules, resolved.
 
     Attributes:
+        file: what error messages call it.
         sha256: over the policy file and every file that it draws in, packs included.
         rule_sets: by profile; `base` is always there.
         apply: who gets which profile; the first that fits decides.
@@ -23,6 +24,7 @@ class PolicySet:
         files: digests of all that was read.
     """
 
+    file: str
     id: str
     version: int
     sha256: str

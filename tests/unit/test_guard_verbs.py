@@ -176,9 +176,9 @@ def test_explain_says_where_a_stream_ends(policy: str, capsys: pytest.CaptureFix
 
 def test_explain_shows_prompts_by_profile(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["guard", "explain", policy, "攻击", "--direction", "input"]) == 0
-    assert capsys.readouterr().out.startswith("prompt: block\n")
+    assert capsys.readouterr().out.startswith("prompt: block (attack)\n")
     assert run(["guard", "explain", policy, "攻击", "--direction", "input", "--profile", "mild"]) == 0
-    assert capsys.readouterr().out.startswith("prompt: flag\n")
+    assert capsys.readouterr().out.startswith("prompt: flag (attack)\n")
     assert run(["guard", "explain", policy, "攻击", "--profile", "mid"]) == 2
     assert "no such profile (did you mean 'mild'?)" in capsys.readouterr().err
 

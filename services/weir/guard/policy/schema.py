@@ -73,9 +73,10 @@ class ScriptMatch(_Strict):
 def _by_script(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    if not set(value) <= {"zh", "en"} or value.get("zh", "substring") != "substring" or value.get("en") not in _BY_EN:
+    zh, en = value.get("zh", "substring"), value.get("en")
+    if not set(value) <= {"zh", "en"} or zh != "substring" or not isinstance(en, str) or en not in _BY_EN:
         raise ValueError("zh is always substring; en is word or substring")
-    return _BY_EN[value["en"]]
+    return _BY_EN[en]
 
 
 _BY_EN = {"word": "auto", "substring": "substring"}

@@ -11,7 +11,7 @@ from weir.contracts.errors import PromptBlockedError
 from weir.contracts.request import GenerateRequest, Message, Tool, ToolCall, ToolUse
 from weir.gateway.findings import Findings, Note, Seal
 from weir.guard.compiled import Chosen
-from weir.guard.input import Checked
+from weir.guard.input import Checked, effect
 from weir.guard.rules import Action
 from weir.guard.structured import Decoded
 from weir.guard.verdict import GUARD_ERROR, SCORE
@@ -109,9 +109,11 @@ class PromptFilter:
         """Take note of the finds; return the text to go on with."""
         for find in checked.finds:
             rule = self._rules[find.order]
-            self._findings.add(find, text[find.start : find.end], where)
-            self._scores[rule.id] = rule.score
-            if rule.action is Action.FALLBACK and self.fallback is None:
+            done = effect(find, rule)
+            self._findings.add(find, text[find.start : find.end], where, done)
+            if done is Action.FLAG:
+                self._scores[rule.id] = rule.score
+            if done is Action.FALLBACK and self.fallback is None:
                 self.fallback = rule.replacement
         if checked.verdict.action is Action.BLOCK:
             raise PromptBlockedError(checked.verdict.rules[0])

@@ -5,6 +5,7 @@ from hmac import HMAC
 from time import monotonic
 
 from weir.contracts.caller import ANYONE, Caller
+from weir.contracts.events import FinishReason
 from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.streams import Started
@@ -88,6 +89,9 @@ class Generation:
     queue_s: float = 0.0
     first_text: float = 0.0
     last_text: float = 0.0
+    ended: float = 0.0
+    reason: FinishReason | None = None
+    is_drained: bool = False  # it ended while no new ones were taken
     verdicts: list[str] = field(default_factory=list)  # ids of rules that matched, in prompt or answer
     answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None

@@ -42,6 +42,10 @@ class Message(BaseModel):
     tool_call_id: str | None = None
     name: str | None = None
 
+    @property
+    def is_plain_user(self) -> bool:
+        return self.role == "user" and self.name is None and self.tool_call_id is None and not self.tool_calls
+
 
 class Tool(BaseModel):
     """A function that the model may call; `parameters` is the JSON text of its arguments' schema."""

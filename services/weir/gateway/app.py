@@ -31,7 +31,7 @@ from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
-_FOLD_S: Final = 0.05
+_FOLD_S: Final = 0.2
 
 
 class GatewayApp:
@@ -72,7 +72,7 @@ class GatewayApp:
 
 
     async def _keep_folding(self) -> None:
-        """Bring the metrics up to date: other processes read them, and a kill loses what was not folded."""
+        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
         while True:
             await asyncio.sleep(_FOLD_S)
             self.service.metrics.fold()

@@ -36,6 +36,8 @@ class RequestContext:
     def effective_priority(self) -> int:
         """What counts: a request may go below its key's priority, never above."""
         own = self.caller.priority
+        if own == 0 and self.priority is None:
+            return 0
         return max(-_MOST_PRIORITY, min(own if self.priority is None else min(own, self.priority), _MOST_PRIORITY))
 
 

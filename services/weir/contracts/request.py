@@ -10,6 +10,7 @@ from weir.contracts.grammar import Grammar
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 BANNED_BIAS = -100.0  # a token with this bias is never chosen, at any temperature
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+_put = object.__setattr__  # past the check that a model is frozen
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=BANNED_BIAS, le=100.0)]
 
@@ -150,6 +151,15 @@ class GenerateRequest(BaseModel):
         repr=False,
         description="beginnings of prompts are shared between requests of equal salt only; none: the common salt",
     )
+
+    def changed(self, **fields: Any) -> Self:
+        """As `model_copy(update=fields)`, in a third of its time; neither checks anything."""
+        made = object.__new__(type(self))
+        _put(made, "__dict__", self.__dict__ | fields)
+        _put(made, "__pydantic_fields_set__", self.__pydantic_fields_set__ | fields.keys())
+        _put(made, "__pydantic_extra__", None)
+        _put(made, "__pydantic_private__", None)
+        return made
 
     @property
     def gives_tokens(self) -> bool:

@@ -152,7 +152,7 @@ def _timed(request: GenerateRequest, deadline: float | None) -> GenerateRequest:
     left_s = deadline - monotonic()
     if left_s <= 0:
         raise DeadlineExceededError
-    return request.model_copy(update={"deadline_s": left_s})
+    return request.changed(deadline_s=left_s)
 
 
 async def _pause(attempt: int, deadline: float | None) -> None:

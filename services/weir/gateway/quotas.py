@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from weir.contracts.caller import Caller
@@ -172,7 +173,11 @@ def _until_next_month_s(at: float) -> float:
 
 def _duration(seconds: float) -> bytes:
     """Write a duration as OpenAI does: `6m0s`, `1.5s`, `20ms`, `0s`."""
-    milliseconds = max(round(seconds * 1000), 0)
+    return _milliseconds(max(round(seconds * 1000), 0))
+
+
+@lru_cache(maxsize=4096)
+def _milliseconds(milliseconds: int) -> bytes:
     if 0 < milliseconds < 1000:
         return b"%dms" % milliseconds
     minutes, rest = divmod(milliseconds, 60_000)

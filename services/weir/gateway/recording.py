@@ -193,7 +193,7 @@ class Journal:
             version=model.version,
             pool=generation.pool,
             status=generation.status,
-            verdicts=" ".join(dict.fromkeys(generation.verdicts)),
+            verdicts=" ".join(dict.fromkeys(generation.verdicts)) if generation.verdicts else "",
             blocked_by=generation.blocked_by,
             prompt_tokens=generation.prompt_tokens,
             generated_tokens=generation.generated_tokens,

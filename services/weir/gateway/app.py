@@ -70,7 +70,6 @@ class GatewayApp:
         self.service.metrics.fold()
         await send({"type": "lifespan.shutdown.complete"})
 
-
     async def _keep_folding(self) -> None:
         """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
         while True:

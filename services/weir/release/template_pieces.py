@@ -6,7 +6,7 @@ certain, it is not one.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from jinja2 import nodes
@@ -53,15 +53,9 @@ class _Reader:
                 self._messages.add(loop.target.name)
 
     def is_harmless(self, parent: nodes.Node, child: nodes.Node) -> bool:
-        if isinstance(child, nodes.Call):
-            return isinstance(child.node, nodes.Name) and child.node.name == "raise_exception"
-        if isinstance(child, nodes.Filter) and child.name == "random":
-            return False
-        if isinstance(child, (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.CallBlock, nodes.FilterBlock)):
-            return False
         match self._kind(child):
             case None:
-                return True
+                return _is_constant(child)
             case "messages":
                 return isinstance(parent, nodes.Getitem) or (isinstance(parent, nodes.For) and parent.iter is child)
             case "message":
@@ -72,23 +66,35 @@ class _Reader:
                 return is_asked or isinstance(parent, (nodes.Output, nodes.Add, nodes.Concat))
 
     def _kind(self, node: nodes.Node) -> Kind:
+        kind: Kind = None
         match node:
             case nodes.Name(name="messages"):
-                return "messages"
-            case nodes.Name(name=name):
-                return "message" if name in self._messages else None
-            case nodes.Getitem(node=inner, arg=nodes.Slice()) if self._kind(inner) == "messages":
-                return "messages"
-            case nodes.Getitem(node=inner) if self._kind(inner) == "messages":
-                return "message"
-            case nodes.Getitem() | nodes.Getattr() if self._kind(node.node) == "message":
-                return "content" if _field(node) == "content" else None
+                kind = "messages"
+            case nodes.Name(name=name) if name in self._messages:
+                kind = "message"
+            case nodes.Getitem(node=inner, arg=index) if self._kind(inner) == "messages":
+                kind = "messages" if isinstance(index, nodes.Slice) else "message"
+            case nodes.Getitem(node=inner) | nodes.Getattr(node=inner) if self._kind(inner) == "message":
+                kind = "content" if _field(node) == "content" else None
             case nodes.Add(left=left, right=right):
-                return "content" if "content" in {self._kind(left), self._kind(right)} else None
+                kind = self._kind_of_sum((left, right))
             case nodes.Concat(nodes=parts):
-                return "content" if any(self._kind(part) == "content" for part in parts) else None
+                kind = self._kind_of_sum(parts)
             case _:
-                return None
+                pass
+        return kind
+
+    def _kind_of_sum(self, parts: Iterable[nodes.Node]) -> Kind:
+        return "content" if any(self._kind(part) == "content" for part in parts) else None
+
+
+def _is_constant(node: nodes.Node) -> bool:
+    """Whether it comes to the same every time, as far as it is up to this node, and gives nothing a new name."""
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Name) and node.node.name == "raise_exception"
+    if isinstance(node, nodes.Filter):
+        return bool(node.name != "random")
+    return not isinstance(node, (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.CallBlock, nodes.FilterBlock))
 
 
 def _field(node: nodes.Node) -> str | None:

@@ -91,7 +91,9 @@ class GatewayMetrics:
     def _queue_and_nodes(self) -> None:
         self.queue_depth = Gauge("weir_gateway_queue_depth", "Requests waiting for admission.", registry=self.registry)
         self.queue_wait = Distribution(
-            Histogram("weir_gateway_queue_wait_seconds", "Time in the queue.", buckets=_QUEUE_S, registry=self.registry),
+            Histogram(
+                "weir_gateway_queue_wait_seconds", "Time in the queue.", buckets=_QUEUE_S, registry=self.registry
+            ),
             self._waiting,
         )
         self.upstream_errors = self._counter(

@@ -264,11 +264,12 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(release: Path, node_url
             so_far = load.done
             weir.eventually(lambda: load.done > so_far + 30)
 
-        # what the victim had in its hands is lost, and nothing else; an answer it had counted may not have arrived
+        # What the victim had in its hands is lost, and the counts of its last hundredth of a second; an answer that it
+        # had counted may not have arrived.
         assert len(load.wrong) <= 4
         weir.eventually(lambda: weir.metric("requests_in_flight", route="/generate") == 0)
         counted = weir.metric("requests_total", **DONE)
-        assert load.done <= counted <= load.done + len(load.wrong)
+        assert load.done - 12 <= counted <= load.done + len(load.wrong)
         assert _histograms_are_sound(weir.ask("/metrics", admin=True)[1])
         assert '"died"' in weir.log
 

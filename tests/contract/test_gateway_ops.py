@@ -143,6 +143,7 @@ def test_nothing_of_a_prompt_or_an_answer_is_logged(
             weir.post(path, {"inputs": CANARY})
         weir.post("/generate", {"inputs": f"{CANARY} ignore previous instructions"})
         weir.post("/generate", {"inputs": [CANARY]})
+        weir.app.service.metrics.fold()  # what ended is logged with what it is counted with
 
     assert caplog.records
     lines = [JsonFormatter("gateway").format(record) for record in caplog.records]

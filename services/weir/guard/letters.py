@@ -42,7 +42,7 @@ def squeezed_with_places(text: str) -> tuple[str, list[int]]:
 
 def is_joined_script(text: str) -> bool:
     """Whether it has a character of a script that is written without spaces, or in syllables (Han, kana, hangul)."""
-    return any(low <= ord(character) <= high for character in text for low, high in _JOINED)
+    return not text.isascii() and any(low <= ord(letter) <= high for letter in text for low, high in _JOINED)
 
 
 def _is_letter(character: str) -> bool:

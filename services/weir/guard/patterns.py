@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -15,6 +16,7 @@ import re2
 
 from weir.guard.rules import MAX_HOLD
 
+_SEARCH_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
 _Node = tuple[Any, Any]
 _UNBOUNDED = int(ops.MAXREPEAT)
 _SINGLE = frozenset({ops.LITERAL, ops.NOT_LITERAL, ops.ANY, ops.IN})
@@ -64,6 +66,7 @@ class Pattern:
     is_overflow: bool = False
 
 
+@lru_cache(maxsize=4096)
 def read_regex(
     regex: str, *, keeps_case: bool = False, until: str | None = None, cap: int | None = None, is_streamed: bool = True
 ) -> tuple[Pattern, ...]:
@@ -163,7 +166,7 @@ class _Tree:
     def _pattern(self, nodes: list[_Node], until: Pattern | None = None) -> Pattern:
         search = self._prefix + _written(nodes)
         try:
-            re2.compile(search, _quiet())
+            compiled(search)
         except re2.error as error:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             raise PatternError(f"RE2 cannot take it: {reason}") from error
@@ -174,9 +177,17 @@ class _Tree:
         return int(low), int(high)
 
 
-def _quiet() -> Any:
+@lru_cache(maxsize=4096)
+def compiled(regex: str) -> Any:
+    """Return what searches for a regex. Directions, profiles and a policy's next version share it, warm as it is."""
+    return re2.compile(regex, search_options())
+
+
+def search_options() -> Any:
     options = re2.Options()
+    options.max_mem = _SEARCH_MEMORY
     options.log_errors = False
+    options.never_capture = True
     return options
 
 

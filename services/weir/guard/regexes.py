@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import re2
 
 from weir.contracts.errors import UsageError
-from weir.guard.patterns import Pattern, PatternError, read_regex
+from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, search_options
 from weir.guard.rules import Rule
 
 Validators = Mapping[str, Callable[[str], bool]]
-_SET_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
 _WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
 )
@@ -159,9 +158,9 @@ def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool)
             yield _Search(
                 order,
                 pattern,
-                _compiled(pattern.search),
-                _compiled(f"(?:{pattern.run})*") if pattern.run else None,
-                _compiled(until.search) if until else None,
+                compiled(pattern.search),
+                compiled(f"(?:{pattern.run})*") if pattern.run else None,
+                compiled(until.search) if until else None,
                 _end_of([until.begun]) if until else None,
                 validate,
                 rule.is_secret,
@@ -174,26 +173,16 @@ def _open_from(begun: Any, text: Encoded, begin: int) -> int:
 
 
 def _end_of(begun: Sequence[str]) -> Any:
-    return _compiled("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z") if begun else None
-
-
-def _compiled(regex: str) -> Any:
-    return re2.compile(regex, _options())
+    if not begun:
+        return None
+    return re2.compile("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z", search_options())
 
 
 def _set(regexes: Sequence[str]) -> Any:
     if not regexes:
         return None
-    compiled = re2.Set.SearchSet(_options())
+    searched = re2.Set.SearchSet(search_options())
     for regex in regexes:
-        compiled.Add(regex)
-    compiled.Compile()
-    return compiled
-
-
-def _options() -> Any:
-    options = re2.Options()
-    options.max_mem = _SET_MEMORY
-    options.log_errors = False
-    options.never_capture = True
-    return options
+        searched.Add(regex)
+    searched.Compile()
+    return searched

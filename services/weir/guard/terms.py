@@ -5,6 +5,7 @@ still become one. All positions are those of the folded text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
@@ -114,7 +115,12 @@ class _Written:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((term.folded, term) for term in terms)
-        self._begun = _Beginnings((part, term.left) for term in terms for part in _parts(term.folded, whole=term.right))
+        self._all = terms
+
+    @cached_property
+    def _begun(self) -> _Beginnings:  # large, and only streams need it
+        parts = ((part, term.left) for term in self._all for part in _parts(term.folded, whole=term.right))
+        return _Beginnings(parts)
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         for start, end, term in self._automaton.finds(text):
@@ -135,7 +141,11 @@ class _Leet:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(term.folded), term) for term in terms)
-        self._begun = _Beginnings((part, True) for term in terms for part in _parts(leet(term.folded), whole=True))
+        self._all = terms
+
+    @cached_property
+    def _begun(self) -> _Beginnings:
+        return _Beginnings((part, True) for term in self._all for part in _parts(leet(term.folded), whole=True))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         if LEET.isdisjoint(text):
@@ -177,9 +187,16 @@ class _Spelled:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(squeeze(term.folded)), term) for term in terms)
-        self._joined = _Beginnings(_spelled_beginnings(terms, is_joined=True))
-        self._apart = _Beginnings(_spelled_beginnings(terms, is_joined=False))
+        self._all = terms
         self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in terms)
+
+    @cached_property
+    def _joined(self) -> _Beginnings:
+        return _Beginnings(_spelled_beginnings(self._all, is_joined=True))
+
+    @cached_property
+    def _apart(self) -> _Beginnings:
+        return _Beginnings(_spelled_beginnings(self._all, is_joined=False))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         if self._is_plain_enough and text.isalpha():

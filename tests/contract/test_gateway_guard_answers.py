@@ -38,7 +38,11 @@ rules:
   - {id: heron, action: flag, terms: [heron]}
   - {id: lenient-only, action: block, terms: [pelican]}
 answers:
-  - {id: shape, schema: {type: object, required: [city]}, action: fallback, text: '{"city": null}', routes: [/v1/responses]}
+  - id: shape
+    schema: {type: object, required: [city]}
+    action: fallback
+    text: '{"city": null}'
+    routes: [/v1/responses]
   - {id: on-topic, topics: [退货, refund], action: block, routes: [/v1/completions]}
   - {id: polite, topics: [please], action: flag, routes: [/v2/*]}
 profiles:
@@ -119,8 +123,8 @@ def test_an_answer_that_was_asked_for_as_json_stays_json(weir: Gateway, stage: S
 
 
 def test_choices_of_one_request_are_guarded_apart(weir: Gateway, stage: Stage) -> None:
-    scripts = iter([answer("to deto"), answer("nate it"), answer("deton", "ate")])
-    stage.script = lambda request: next(scripts)(request)
+    scripts = [answer("to deto"), answer("nate it"), answer("deton", "ate")]
+    stage.script = lambda request: scripts.pop()(request)
 
     reply = weir.post(CHAT, user("?") | {"n": 3, "temperature": 1})
 
@@ -206,7 +210,7 @@ def test_a_profile_holds_for_its_routes_and_keys(release: Path, stage: Stage, tm
         assert asked("other", "/vertex", {"instances": [{"inputs": "?"}]}) == "a pelican"
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The text of a failure may quote what was looked at."""
 
 
@@ -246,7 +250,7 @@ def test_a_guard_that_fails_blocks_is_counted_and_audited(
     with gateway(release, stage.backend, policy=policy, with_store=True, home=tmp_path) as weir:
 
         def broken(*_: object, **__: object) -> None:
-            raise Broken("secret words")
+            raise BrokenError("secret words")
 
         monkeypatch.setattr(kind, method, broken)
         reply = weir.post(path, body)
@@ -262,7 +266,9 @@ def test_a_guard_that_fails_blocks_is_counted_and_audited(
     if method != "flush":
         assert b"secret" not in reply.body
     assert b"blue" not in reply.body  # held back to the end
-    assert "secret" not in caplog.text.replace('Broken("secret words")', "").replace("Broken: secret words", "")
+    assert "secret" not in caplog.text.replace('BrokenError("secret words")', "").replace(
+        "BrokenError: secret words", ""
+    )
 
 
 def _audited(weir: Gateway) -> list[dict[str, Any]]:

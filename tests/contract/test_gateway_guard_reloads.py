@@ -115,7 +115,9 @@ def test_a_configmap_that_kubernetes_replaces_is_noticed(release: Path, stage: S
         assert says(weir, stage, "an apple, a pear") == "an apple, a #"
 
 
-@pytest.mark.parametrize("fault", ["words: [", "", "version: 1\nid: p\nlists: [{id: w, file: missing.txt, action: block}]"])
+@pytest.mark.parametrize(
+    "fault", ["words: [", "", "version: 1\nid: p\nlists: [{id: w, file: missing.txt, action: block}]"]
+)
 def test_a_bad_policy_is_refused_and_the_old_one_stays(
     watched: tuple[Gateway, Path], stage: Stage, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,9 +159,7 @@ def test_a_change_while_the_files_are_read_is_not_missed(tmp_path: Path) -> None
     assert [watch.is_changed(look([file])) for _ in range(2)] == [False, True]
 
 
-def test_streams_that_run_keep_their_policy_and_no_request_fails(
-    watched: tuple[Gateway, Path], stage: Stage
-) -> None:
+def test_streams_that_run_keep_their_policy_and_no_request_fails(watched: tuple[Gateway, Path], stage: Stage) -> None:
     weir, path = watched
     steps = [step for _ in range(30) for step in (TokenChunk("apple "), 0.02, TokenChunk("pear "))]
     stage.script = [*steps, END]
@@ -232,9 +232,7 @@ def process(release: Path, tmp_path: Path) -> Iterator[tuple[GatewayProcess, Pat
     node = OipNode(answer("ok"))
     with (
         running(node) as port,
-        gateway_process(
-            release, f"http://127.0.0.1:{port}", tmp_path, "--guard", str(path), "--workers", "2"
-        ) as weir,
+        gateway_process(release, f"http://127.0.0.1:{port}", tmp_path, "--guard", str(path), "--workers", "2") as weir,
     ):
         yield weir, path
 

@@ -14,7 +14,9 @@ _CODE = (
     *("os.", "env", "self.", "process.", "config", "settings", "getenv", "secrets.", "vault", "none", "null", "true"),
     *("false", "undefined", "str", "$", "{", "<", "%s", "%(", "[", "("),
 )
-_NO_PASSWORDS = frozenset({"password", "passwd", "pass", "pwd", "secret", "user", "username", "guest", "token", "x", "pw"})
+_NO_PASSWORDS = frozenset(
+    {"password", "passwd", "pass", "pwd", "secret", "user", "username", "guest", "token", "x", "pw"}
+)
 _ASSIGNS = "=:是为"
 _SYMBOLS = "!@#$%^&*?~"  # those that words and identifiers do not hold
 _AROUND = " \t\r\n=:>是为\"'`"

@@ -38,7 +38,7 @@ def output_lines(guard: OutputGuard, text: str) -> Iterator[str]:
     whole, rules = guard.whole(text), guard.matcher.rules
     action = max((rules[find.order].action for find in whole.finds), key=STRENGTH.__getitem__, default=Action.ALLOW)
     yield f"answer: {action}"
-    for find in _sorted(whole.finds):
+    for find in _sorted(guard.matcher.scan(text)):
         rule = rules[find.order]
         yield from caret_lines(text, find, f"{rule.id}: {rule.action}")
     if whole.text != text:

@@ -86,10 +86,6 @@ def refusal(text: str, folder: Path | None = None) -> str:
         ),
         (HEAD + "rules: [{id: A!, action: block, terms: [x]}]", "rule 'A!': id: String should match"),
         (HEAD + "rules: [{id: a, action: fallback, terms: [x]}]", "rule 'a': fallback needs a text"),
-        (
-            HEAD + "rules: [{id: a, action: fallback, terms: [x], text: t, direction: input}]",
-            "rule 'a': fallback ends an answer: it needs direction: [output]",
-        ),
         (HEAD + "rules: [{id: a, action: rewrite, terms: [x]}]", "rule 'a': rewrite needs a replacement"),
         (
             HEAD + "rules: [{id: a, action: block, terms: [x]}, {id: a, action: flag, terms: [y]}]",

@@ -37,11 +37,11 @@ Description = Annotated[str, Field(max_length=2000, description="for people; not
 Replacement = Annotated[
     Text, Field(description="for redact (default: defaults.marker) and rewrite; {rule}: the rule's id")
 ]
-FallbackText = Annotated[Text, Field(description="for fallback: what ends the answer")]
+FallbackText = Annotated[Text, Field(description="for fallback: what ends the answer, or is the answer to a prompt")]
 
 _ACTION = (
     "flag: count it; redact: put the marker there; rewrite: put `replacement` there; fallback: end the answer with "
-    "`text`; block: refuse the prompt, end the answer"
+    "`text`, or answer a prompt with it; block: refuse the prompt, end the answer"
 )
 
 

@@ -29,7 +29,9 @@ def input_lines(check: InputFilter, text: str) -> Iterator[str]:
     for find in _sorted(checked.finds):
         rule = check.rules[find.order]
         yield from caret_lines(text, find, f"{rule.id}: {effect(find, rule)}")
-    if action is not Action.BLOCK and checked.text != text:
+    if action is Action.FALLBACK:
+        yield f"  is answered with: {shown(next(r.replacement for r in check.rules if r.id == rules[0]))}"
+    elif action is not Action.BLOCK and checked.text != text:
         yield f"  goes on as: {shown(checked.text)}"
 
 

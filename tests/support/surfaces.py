@@ -41,7 +41,11 @@ WAYS = (
     Way("/", lambda text: {"inputs": text}),
     Way("/", lambda text: {"inputs": text} | STREAM, is_stream=True),
     Way("/generate", lambda text: {"inputs": text}),
-    Way("/generate", lambda text: {"inputs": text, "parameters": {"details": True, "best_of": 2, "temperature": 0.5}}, note="best of 2"),
+    Way(
+        "/generate",
+        lambda text: {"inputs": text, "parameters": {"details": True, "best_of": 2, "temperature": 0.5}},
+        note="best of 2",
+    ),
     Way("/generate_stream", lambda text: {"inputs": text}, is_stream=True),
     Way(CHAT, user),
     Way(CHAT, lambda text: user(_halves(text)), note="parts"),

@@ -92,7 +92,9 @@ def test_a_fallback_inside_json_blocks_and_beside_it_ends_the_answer() -> None:
 
 def test_what_is_found_is_told_once_with_its_place() -> None:
     told = []
-    guard = StructuredGuard(GUARD, opening=None, begins_inside=True, on_find=lambda find, text: told.append((find, text)))
+    guard = StructuredGuard(
+        GUARD, opening=None, begins_inside=True, on_find=lambda find, text: told.append((find, text))
+    )
     guard.feed('{"k": "a \\u0068eron", "n": 13812345678}')
     guard.flush()
 

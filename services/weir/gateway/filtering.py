@@ -169,4 +169,3 @@ def _each_leaf(value: Any, change: Callable[[str], str]) -> _Changed | None:
     if isinstance(value, bool) or value is None:
         return None
     return _each_leaf(str(value), change)
-

@@ -32,9 +32,9 @@ class GuardedAnswer:
         guard, request = generation.guard, generation.ask.request
         self._matcher = guard.output.matcher
         self._findings = Findings("output", self._matcher.rules, seal, generation.notes)
-        self._stream = _stream_of(generation, lambda find, text: self._findings.add(find, text, "answer"))
+        self._begun: StreamGuard | StructuredGuard | None = None
         self._aligner = TokenAligner() if request.gives_tokens else None
-        self._alternatives = AlternativeScreen(self._matcher) if request.sampling.logprobs else None
+        self._alternatives: AlternativeScreen | None = None
         self._checks = guard.answers
         self._kept: list[TokenChunk] | None = [] if any(check.holds_back for check in guard.answers) else None
         self._texts: list[str] = []  # of the whole answer, where a rule looks at it
@@ -50,6 +50,8 @@ class GuardedAnswer:
         """Return what may be sent now that `event` is known."""
         began = perf_counter()
         try:
+            if self._begun is None:
+                self._begin()
             return self._taken(event)
         except Exception:  # noqa: BLE001 - whatever it is, nothing more is sent
             _log.exception("output_guard_failed")
@@ -67,10 +69,22 @@ class GuardedAnswer:
         self._generation.verdicts += self._findings.found
         if self._has_failed:
             metrics.guard_errors("output").inc()
-        if self._stream.num_overflows:
+        if self._begun is not None and self._begun.num_overflows:
             metrics.guard_overflows.inc()
         if self._generation.blocked_by is not None:
             metrics.guard_stream_cut(self._generation.blocked_by).inc()
+
+    def _begin(self) -> None:
+        """Not when it is made: a failure is to end in a block."""
+        self._begun = _stream_of(self._generation, lambda find, text: self._findings.add(find, text, "answer"))
+        if self._generation.ask.request.sampling.logprobs:
+            self._alternatives = AlternativeScreen(self._matcher)
+
+    @property
+    def _stream(self) -> StreamGuard | StructuredGuard:
+        if self._begun is None:
+            raise RuntimeError("nothing was taken yet")
+        return self._begun
 
     def _taken(self, event: GenerationEvent) -> Sequence[GenerationEvent]:
         if isinstance(event, Finished):

@@ -13,6 +13,7 @@ _LEET_BYTES = bytes.maketrans(b"013457@$!|l", b"oieastasiii")
 _SHORT = 48  # characters; longer texts are worth what finding out about them costs
 _LEAST_SPELLED = 4
 _ASCII = bytes(range(128))
+_USUAL_SEPARATORS = "。、《》「」【】·•→"  # beyond ASCII, in the fold view
 _ASCII_SEPARATORS = bytes(byte for byte in _ASCII if not chr(byte).isalnum())
 _SPELLED_OUT = re2.compile(r"[0-9a-z](?:[^0-9a-z]{1,3}[0-9a-z]){3,}")
 LEET = frozenset("013457@$!|")
@@ -61,6 +62,9 @@ def squeeze(text: str) -> str:
     if len(text) <= _SHORT:
         return "".join(filter(_is_letter, text))
     text = text.encode("utf-8", "surrogatepass").translate(None, _ASCII_SEPARATORS).decode("utf-8", "surrogatepass")
+    for one in _USUAL_SEPARATORS:
+        if one in text:
+            text = text.replace(one, "")
     if text.isalnum():
         return text
     rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")

@@ -69,10 +69,11 @@ def terms(count: int = 10_000) -> tuple[str, ...]:
 
 
 def _chinese(rng: Random, characters: Sequence[str]) -> str:
+    """Return three to six characters: shorter terms are seldom fit to be looked for in all disguises."""
     pieces = []
-    for _ in range(2):
+    for least in (1, 2):
         at = rng.randrange(len(characters) - 3)
-        pieces.append("".join(characters[at : at + rng.randrange(1, 4)]))
+        pieces.append("".join(characters[at : at + rng.randrange(least, 4)]))
     return "".join(pieces)
 
 

@@ -1,7 +1,7 @@
 """Writes the guard's character tables (services/weir/guard/tables): `make guard-tables`, with the `dev` extra.
 
-Sources: Python's unicodedata, Unicode's confusables (confusable-homoglyphs), OpenCC's character dictionary. The files
-are committed, so that what a guard finds does not depend on the Python version that it runs on.
+Sources: Python's unicodedata, Unicode's confusables (confusable-homoglyphs), OpenCC's character dictionary, pypinyin's
+phrases. The files are committed, so that what a guard finds does not depend on the Python version that it runs on.
 """
 
 import json
@@ -9,11 +9,13 @@ import re
 import string
 import sys
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import opencc
 from confusable_homoglyphs import confusables
+from pypinyin import lazy_pinyin
+from pypinyin.phrases_dict import phrases_dict
 
 TABLES = Path(__file__).parents[1] / "services/weir/guard/tables"
 
@@ -40,6 +42,7 @@ _LATIN_NAME = re.compile(
 )
 _ENCLOSED_NUMBER = re.compile(r"CIRCLED|PARENTHESIZED|FULL STOP|COMMA")
 _DROPPED_MARKS = re.compile(r"COMBINING|VARIATION SELECTOR|MONGOLIAN|HEBREW|ARABIC|SYRIAC|CYRILLIC|IDEOGRAPHIC|HANGUL")
+_COMMON = 0.15  # the share of a reading among those of a character, from which on it counts
 _VOICING = "\u3099\u309a"
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u0640\u034f\u2065")
 _PUNCTUATION = {
@@ -174,10 +177,43 @@ def fold_table() -> dict[str, str]:
     return {folded: "".join(sources) for folded, sources in sorted(becoming.items())}
 
 
+def pinyin_table() -> dict[str, str]:
+    """Return the characters of each toneless syllable: those that are mostly read so, a bar, those that sometimes are."""
+    readings: dict[str, Counter[str]] = defaultdict(Counter)
+    for phrase, syllables in phrases_dict.items():
+        for character, (syllable, *_) in zip(phrase, syllables, strict=False):
+            readings[character][_toneless(syllable)] += 1
+    first: dict[str, list[str]] = defaultdict(list)
+    second: dict[str, list[str]] = defaultdict(list)
+    for character in _simplified_characters():
+        usual = lazy_pinyin(character, v_to_u=False)[0]
+        counted = readings[character]
+        common = [reading for reading, n in counted.most_common(2) if n >= _COMMON * counted.total()] or [usual]
+        first[common[0]].append(character)
+        second[common[-1]] += [character] if len(common) > 1 else []
+    return {s: "".join(first[s]) + "|" + "".join(second[s]) for s in sorted({*first, *second}) if s.isalpha()}
+
+
+def _toneless(syllable: str) -> str:
+    marked = unicodedata.normalize("NFD", syllable.replace("ü", "v"))
+    return "".join(c for c in marked if not unicodedata.combining(c)).replace("ɡ", "g").replace("ɑ", "a")
+
+
+def _simplified_characters() -> list[str]:
+    """Return the 6,763 characters of GB 2312."""
+    rows = (bytes((row, cell)) for row in range(0xB0, 0xF8) for cell in range(0xA1, 0xFF))
+    return [character for row in rows if (character := row.decode("gb2312", "ignore"))]
+
+
+def _write(name: str, table: dict[str, str]) -> None:
+    written = json.dumps(table, indent=0)  # ASCII: no invisible characters in a file that people review
+    (TABLES / name).write_text(written + "\n", "utf-8")
+
+
 def main() -> None:
     TABLES.mkdir(exist_ok=True)
-    written = json.dumps(fold_table(), indent=0)  # ASCII: no invisible characters in a file that people review
-    (TABLES / "fold.json").write_text(written + "\n", "utf-8")
+    _write("fold.json", fold_table())
+    _write("pinyin.json", pinyin_table())
 
 
 if __name__ == "__main__":

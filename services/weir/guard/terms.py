@@ -5,15 +5,27 @@ still become one. All positions are those of the folded text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
 
 from weir.guard.fold import is_word_character, spellings
-from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script, leet, squeeze, squeezed_with_places
+from weir.guard.letters import (
+    MAX_GAP,
+    differs_by_leet,
+    has_leet,
+    is_joined_script,
+    leet,
+    places,
+    spelled_out,
+    squeeze,
+    squeezed_with_places,
+)
 from weir.guard.rules import Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
+_KEY = 3  # last characters by which beginnings are looked up
 _LEAST_UNCHANGED = 2  # letters that leet must leave as they are
 
 
@@ -104,15 +116,20 @@ class _Beginnings:
             (self._at_word if is_at_word else self._anywhere).add(beginning)
         lengths: dict[str, set[int]] = {}
         for beginning in self._anywhere | self._at_word:
-            lengths.setdefault(beginning[-1], set()).add(len(beginning))
-        self._lengths = {end: tuple(sorted(found, reverse=True)) for end, found in lengths.items()}
+            if len(beginning) > _KEY:
+                lengths.setdefault(beginning[-_KEY:], set()).add(len(beginning))
+        short = tuple(range(_KEY, 0, -1))
+        self._lengths = {end: (*sorted(found, reverse=True), *short) for end, found in lengths.items()}
+        self._short = short
 
     def lengths(self, text: str) -> tuple[int, ...]:
-        """Return how long the beginnings are that end as `text` does, the longest first."""
-        return self._lengths.get(text[-1:], ())
+        """Return how long the beginnings may be that end as `text` does, the longest first."""
+        return self._lengths.get(text[-_KEY:], self._short)
 
-    def holds(self, text: str, *, follows_word: bool) -> bool:
-        return text in self._anywhere or (not follows_word and text in self._at_word)
+    def holds(self, text: str, start: int, before: str, place: int) -> bool:
+        """Whether `text[start:]` is a beginning, where it stands behind `before[:place]`."""
+        part = text[start:]
+        return part in self._anywhere or (part in self._at_word and not _is_word_at(before, place - 1))
 
 
 class _Written:
@@ -120,7 +137,12 @@ class _Written:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((term.folded, term) for term in terms)
-        self._begun = _Beginnings((part, term.left) for term in terms for part in _parts(term.folded, whole=term.right))
+        self._all = terms
+
+    @cached_property
+    def _begun(self) -> _Beginnings:  # large, and only streams need it
+        parts = ((part, term.left) for term in self._all for part in _parts(term.folded, whole=term.right))
+        return _Beginnings(parts)
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         for start, end, term in self._automaton.finds(text):
@@ -131,7 +153,7 @@ class _Written:
         size = len(text)
         for length in self._begun.lengths(text):
             start = size - length
-            if start >= begin and self._begun.holds(text[start:], follows_word=_is_word_at(text, start - 1)):
+            if start >= begin and self._begun.holds(text, start, text, start):
                 return start
         return size
 
@@ -141,10 +163,14 @@ class _Leet:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(term.folded), term) for term in terms)
-        self._begun = _Beginnings((part, True) for term in terms for part in _parts(leet(term.folded), whole=True))
+        self._all = terms
+
+    @cached_property
+    def _begun(self) -> _Beginnings:
+        return _Beginnings((part, True) for term in self._all for part in _parts(leet(term.folded), whole=True))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return
         for start, end, term in self._automaton.finds(leet(text)):
             free = term._replace(left=True, right=True)
@@ -157,13 +183,13 @@ class _Leet:
 
     def open_from(self, text: str, begin: int) -> int:
         size = len(text)
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return size
         view = leet(text)
         for length in self._begun.lengths(view):
             start = size - length
-            is_word = start >= begin and self._begun.holds(view[start:], follows_word=_is_word_at(text, start - 1))
-            if is_word and not LEET.isdisjoint(text[start:]):
+            is_begun = start >= begin and self._begun.holds(view, start, text, start)
+            if is_begun and has_leet(text[start:]):
                 return start
         return size
 
@@ -183,41 +209,55 @@ class _Spelled:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(squeeze(term.folded)), term) for term in terms)
-        self._joined = _Beginnings(_spelled_beginnings(terms, is_joined=True))
-        self._apart = _Beginnings(_spelled_beginnings(terms, is_joined=False))
+        self._all = terms
         self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in terms)
+
+    @cached_property
+    def _joined(self) -> _Beginnings:
+        return _Beginnings(_spelled_beginnings(self._all, is_joined=True))
+
+    @cached_property
+    def _apart(self) -> _Beginnings:
+        return _Beginnings(_spelled_beginnings(self._all, is_joined=False))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         if self._is_plain_enough and text.isalpha():
             return
-        letters, places = squeezed_with_places(text)
+        for low, high in spelled_out(text):
+            for start, end, term in self._finds(text, low, high):
+                if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
+                    yield Span(start, end, term.order, "squeezed")
+
+    def _finds(self, text: str, low: int, high: int) -> Iterator[tuple[int, int, _Term]]:
+        part = text[low:high]
+        letters = squeeze(part)
+        at: list[int] = []
         for first, last, term in self._automaton.finds(leet(letters)):
-            start, end = places[first], places[last - 1] + 1
-            if start < begin or not _is_spelled(places[first:last], is_joined=is_joined_script(term.folded)):
+            at = at or places(part, letters)
+            start, end = low + at[first], low + at[last - 1] + 1
+            if not _is_spelled(at[first:last], is_joined=is_joined_script(term.folded)):
                 continue
             read, written = letters[first:last], squeeze(term.folded)
-            if text[start:end] == term.folded or not (read == written or differs_by_leet(read, written)):
-                continue
-            free = term._replace(left=is_word_character(written[0]), right=is_word_character(written[-1]))
-            if _stands_free(text, start, end, free, is_end=is_end):
-                yield Span(start, end, term.order, "squeezed")
+            if text[start:end] != term.folded and (read == written or differs_by_leet(read, written)):
+                is_free = is_word_character(written[0]), is_word_character(written[-1])
+                yield start, end, term._replace(left=is_free[0], right=is_free[1])
 
     def open_from(self, text: str, begin: int) -> int:
-        letters, places = squeezed_with_places(text[begin:])
-        gap = len(text) - begin - places[-1] - 1 if places else MAX_GAP + 1
+        letters, at = squeezed_with_places(text[begin:])
+        gap = len(text) - begin - at[-1] - 1 if at else MAX_GAP + 1
         if gap > MAX_GAP:
             return len(text)
         letters = leet(letters)
-        return min(self._open(text, begin, letters, places, is_joined=is_joined) for is_joined in (True, False))
+        return min(self._open(text, begin, letters, at, is_joined=is_joined) for is_joined in (True, False))
 
-    def _open(self, text: str, begin: int, letters: str, places: list[int], *, is_joined: bool) -> int:
+    def _open(self, text: str, begin: int, letters: str, at: list[int], *, is_joined: bool) -> int:
         begun = self._joined if is_joined else self._apart
-        reach = _chain(places, least=0 if is_joined else 1)
+        reach = _chain(at, least=0 if is_joined else 1)
         for length in begun.lengths(letters):
             if length > reach:
                 continue
-            start = begin + places[-length]
-            if begun.holds(letters[-length:], follows_word=_is_word_at(text, start - 1)):
+            start = begin + at[-length]
+            if begun.holds(letters, len(letters) - length, text, start):
                 return start
         return len(text)
 

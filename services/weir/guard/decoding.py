@@ -1,0 +1,264 @@
+"""What encoded parts of a prompt say: percent, entity and backslash escapes, base64 and hexadecimal.
+
+A decoded text knows which stretch of its source each of its parts stands for: a run of escapes, or a word of base64, is
+one stretch. The work is bounded: so many escapes of a kind, so many characters of base64, in two rounds.
+"""
+
+import binascii
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from html.entities import html5
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import re2
+
+_ROUNDS = 2  # base64 of base64
+_MAX_ESCAPES = 10_000  # of a kind, in one text
+_MAX_ENCODED_CHARS = 64 * 1024  # of base64 and hexadecimal in one text
+_LEAST_ENCODED = 8  # characters: a word of six letters in base64
+_NEAR = 8  # characters between two escapes that make one run all the same
+_LONGEST_ENTITY = 32
+_MAX_CODEPOINT = 0x10FFFF
+
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_WORDS = bytes(byte if byte in _ALPHABET else 0x20 for byte in range(256))
+_HEX = {f"{byte:02{case}}": bytes([byte]) for byte in range(256) for case in "xX"}
+_HEX |= {a + b: bytes([int(a + b, 16)]) for a in "abcdef" for b in "ABCDEF"}
+_HEX |= {b + a: bytes([int(b + a, 16)]) for a in "abcdef" for b in "ABCDEF"}
+_ENTITIES = {name: said.encode() for name, said in html5.items() if name.endswith(";")}
+_ENTITIES |= {f"#{code};": bytes([code]) for code in range(1, 128)}
+_OCTAL = {f"{byte:03o}": bytes([byte]) for byte in range(256)}
+
+# What a text needs for each of these views to say anything; asked for in one pass over it.
+_TRIGGERS = {
+    "percent": "%[0-9a-fA-F]{2}",
+    "entity": "&(?:#[0-9xX]|[a-zA-Z]{2,32};)",
+    "backslash": r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})",
+    "base64": "[A-Za-z0-9+/_-]{0,6}[a-z0-9+/][A-Z][A-Za-z0-9+/_-]{2}",
+    "hex": "[0-9a-fA-F]{8}",
+    "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
+}
+
+
+class Decoded:
+    """A text made from a source, piece by piece."""
+
+    def __init__(self, view: str) -> None:
+        self.view = view
+        self._parts: list[str] = []
+        self._length = 0
+        self._starts: list[int] = []
+        self._sources: list[tuple[int, int, bool]] = []  # start, end, whether it is there as it is in the source
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def add(self, text: str, start: int, end: int, *, is_verbatim: bool = False) -> None:
+        """Append what `source[start:end]` stands for."""
+        if text:
+            self._parts.append(text)
+            self._starts.append(self._length)
+            self._sources.append((start, end, is_verbatim))
+            self._length += len(text)
+
+    def source_of(self, start: int, end: int) -> tuple[int, int]:
+        """Return the stretch of the source that `text[start:end]`, which is not empty, stands for."""
+        first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
+        begin, _, is_verbatim = self._sources[first]
+        begin += start - self._starts[first] if is_verbatim else 0
+        last_begin, last_end, is_verbatim = self._sources[last]
+        return begin, last_begin + end - self._starts[last] if is_verbatim else last_end
+
+
+class Reading(NamedTuple):
+    """A text that another one stands for, by way of `steps`: the source of each is the text before it."""
+
+    text: str
+    steps: tuple[Decoded, ...]
+
+    @property
+    def view(self) -> str:
+        return self.steps[-1].view if self.steps else "plain"
+
+    def then(self, step: Decoded) -> "Reading":
+        return Reading(step.text, (*self.steps, step))
+
+    def source_of(self, start: int, end: int) -> tuple[int, int]:
+        for step in reversed(self.steps):
+            start, end = step.source_of(start, end)
+        return start, end
+
+
+class Decoder:
+    """Finds what a text stands for. Immutable."""
+
+    def __init__(self) -> None:
+        options = re2.Options()
+        options.never_capture = True
+        self._names = tuple(_TRIGGERS)
+        self._triggers: Any = re2.Set.SearchSet(options)
+        for trigger in _TRIGGERS.values():
+            self._triggers.Add(trigger)
+        self._triggers.Compile()
+        self._bytes: Any = re2.compile(rb"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
+
+    def readings(self, text: str) -> Iterator[Reading]:
+        """Yield what plain `text` stands for, undone once and twice."""
+        latest = [Reading(text, ())]
+        for _ in range(_ROUNDS):
+            latest = [further for reading in latest for further in self._further(reading)]
+            yield from latest
+
+    def _further(self, reading: Reading) -> Iterator[Reading]:
+        kinds = self._kinds(reading.text)
+        undone = reading
+        for kind, (marker, read) in _ESCAPES.items():
+            if kind in kinds:
+                undone = undone.then(_undone(undone.text, kind, marker, read))
+        if undone is not reading:
+            yield undone
+            kinds = self._kinds(undone.text)
+        elif reading.view in _ESCAPES:  # its words were decoded when it was made
+            return
+        if kinds & _ENCODED:
+            yield from self._decoded(undone, "bytes" in kinds)
+
+    def _decoded(self, reading: Reading, has_bytes: bool) -> Iterator[Reading]:
+        found = sorted((*_encoded_words(reading.text), *(self._spaced_bytes(reading.text) if has_bytes else ())))
+        if found:
+            step, before = Decoded("base64"), 0
+            for start, end, text in found:
+                if before and reading.text[before:start].strip():
+                    step.add("\n", before, start)  # parts on lines of their own are one message, others are not
+                step.add(text, start, end)
+                before = end
+            yield reading.then(step)
+
+    def _spaced_bytes(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Yield hexadecimal bytes that have something between them: 73 65 63, 0x73, 0x65."""
+        if not text.isascii():
+            return
+        for match in self._bytes.finditer(text.encode()[:_MAX_ENCODED_CHARS]):
+            said = _printable(bytes.fromhex(match.group().translate(_WORDS).decode().replace("0x", " ")))
+            if said is not None:
+                yield match.start(), match.end(), said
+
+    def _kinds(self, text: str) -> set[str]:
+        raw = text.encode("utf-8", "surrogatepass")
+        return {self._names[number] for number in self._triggers.Match(raw) or ()}
+
+
+def _undone(text: str, view: str, marker: str, read: Callable[[str], tuple[bytes, int]]) -> Decoded:
+    """Undo the escapes that `marker` begins. `read` says what the text behind one stands for and how far it goes."""
+    first, *pieces = text.split(marker, _MAX_ESCAPES)
+    out = Decoded(view)
+    out.add(first, 0, len(first), is_verbatim=True)
+    position = run_start = len(first)
+    run = bytearray()
+    for piece in pieces:
+        data, used = read(piece)
+        run += data
+        rest = piece[used:] if data else marker + piece
+        if len(rest) > _NEAR:
+            break_at = position + len(marker) + len(piece) - len(rest)
+            out.add(_text_of(run), run_start, break_at)
+            out.add(rest, break_at, break_at + len(rest), is_verbatim=True)
+            run_start = break_at + len(rest)
+            run.clear()
+        else:
+            run += rest.encode("utf-8", "surrogatepass")
+        position += len(marker) + len(piece)
+    out.add(_text_of(run), run_start, position)
+    return out
+
+
+def _text_of(data: bytes | bytearray) -> str:
+    try:
+        text = data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("gb18030", "replace")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # halves of one character
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _percent(piece: str) -> tuple[bytes, int]:
+    return _HEX.get(piece[:2], b""), 2
+
+
+def _backslash(piece: str) -> tuple[bytes, int]:
+    kind = piece[:1]
+    if kind in ("x", "X"):
+        return _HEX.get(piece[1:3], b""), 3
+    if piece[:2] == "u{":
+        end = piece.find("}", 3, 10)
+        return (_codepoint(piece[2:end], 16), end + 1) if end > 0 else (b"", 0)
+    if kind in ("u", "U"):
+        width = 4 if kind == "u" else 8
+        digits = piece[1 : 1 + width]
+        return (_codepoint(digits, 16), 1 + width) if len(digits) == width else (b"", 0)
+    return _OCTAL.get(piece[:3], b""), 3
+
+
+def _entity(piece: str) -> tuple[bytes, int]:
+    end = piece.find(";", 0, _LONGEST_ENTITY) + 1
+    known = _ENTITIES.get(piece[:end])
+    if known is not None or piece[:1] != "#":
+        return known or b"", end
+    base, first, digits = (16, 2, "0123456789abcdefABCDEF") if piece[1:2] in ("x", "X") else (10, 1, "0123456789")
+    window = piece[first : first + 8]
+    number = window[: len(window) - len(window.lstrip(digits))]
+    end = first + len(number)
+    return _codepoint(number, base), end + (piece[end : end + 1] == ";")
+
+
+def _codepoint(digits: str, base: int) -> bytes:
+    try:
+        return chr(int(digits, base)).encode("utf-8", "surrogatepass")
+    except (ValueError, OverflowError):
+        return b""
+
+
+def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where words of base64 or hexadecimal are, and what they say."""
+    words = text.encode("utf-8", "replace").translate(_WORDS).split()
+    left, position = _MAX_ENCODED_CHARS, 0
+    for word in [word for word in words if len(word) >= _LEAST_ENCODED and not (word.isalpha() and word.islower())]:
+        left -= len(word)
+        if left < 0:
+            return
+        said = _said(word)
+        if said is not None:
+            start = text.index(word.decode(), position)
+            position = start + len(word)
+            yield start, position, said
+
+
+def _said(word: bytes) -> str | None:
+    if len(word) % 2 == 0 and not word.translate(None, _HEX_DIGITS):
+        said = _printable(bytes.fromhex(word.decode()))
+        if said is not None:
+            return said
+    if len(word) % 4 == 1 or word.isdigit():
+        return None
+    return _printable(binascii.a2b_base64(word.translate(_STANDARD) + b"=" * (-len(word) % 4)))
+
+
+def _printable(data: bytes) -> str | None:
+    """Return the text that `data` is, if people can read it."""
+    try:
+        text = data.decode("utf-16-le" if data[1::2].count(0) * 2 == len(data) else "utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() or text.translate(_NO_BREAKS).isprintable() else None
+
+
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_NO_BREAKS = str.maketrans("\n\r\t", "   ")
+_ENCODED = {"base64", "hex", "bytes"}
+_ESCAPES: Mapping[str, tuple[str, Callable[[str], tuple[bytes, int]]]] = MappingProxyType(
+    {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash)}
+)

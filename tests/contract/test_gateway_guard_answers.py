@@ -12,7 +12,8 @@ from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
 from tests.support.surfaces import CHAT, COMPLETIONS, RESPONSES, STREAM, reason_of, text_of, user
 from tests.support.tool_release import make_tool_release
 
-from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest
 from weir.guard.answers import AnswerCheck
 from weir.guard.input import InputFilter
 from weir.guard.output import StreamGuard
@@ -124,7 +125,11 @@ def test_an_answer_that_was_asked_for_as_json_stays_json(weir: Gateway, stage: S
 
 def test_choices_of_one_request_are_guarded_apart(weir: Gateway, stage: Stage) -> None:
     scripts = [answer("to deto"), answer("nate it"), answer("deton", "ate")]
-    stage.script = lambda request: scripts.pop()(request)
+
+    def play(request: GenerateRequest) -> Sequence[GenerationEvent]:
+        return scripts.pop()(request)
+
+    stage.script = play
 
     reply = weir.post(CHAT, user("?") | {"n": 3, "temperature": 1})
 

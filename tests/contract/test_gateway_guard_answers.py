@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -308,3 +309,24 @@ def test_the_audit_tells_what_was_found_where_and_equal_texts_apart_but_no_text(
     assert all(len(find["hmac"]) == 64 for find in finds)
     assert "bluebird" not in json.dumps(row)
     assert "138" not in json.dumps(row["finds"])
+
+
+def test_a_long_answer_is_judged_in_a_thread(weir: Gateway, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    judge, feed = AnswerCheck.is_kept, StreamGuard.feed
+
+    def noted(check: AnswerCheck, text: str) -> bool:
+        names.append(threading.current_thread().name)
+        return judge(check, text)
+
+    def fed(stream: StreamGuard, text: str) -> Any:
+        names.append(threading.current_thread().name) if len(text) > 32_768 else None
+        return feed(stream, text)
+
+    monkeypatch.setattr(AnswerCheck, "is_kept", noted)
+    monkeypatch.setattr(StreamGuard, "feed", fed)
+    stage.script = answer("a refund " * 5000, *["and more "] * 20)
+    assert reason_of(weir.post(COMPLETIONS, {"prompt": "?", "max_tokens": 30})) == "stop"
+
+    assert len(names) == 2
+    assert all("asyncio_" in name for name in names)

@@ -381,7 +381,7 @@ def test_match_says_where_terms_must_stand(match: str, boundary: str) -> None:
 
 
 PROFILES = """
-rules: [{id: a, action: block, terms: [x]}, {id: b, action: flag, terms: [y]}]
+rules: [{id: a, action: block, terms: [xx]}, {id: b, action: flag, terms: [yy]}]
 allow: [one]
 profiles:
   strict: {score_block: 50, overrides: {b: {action: block}}, allow: [two]}
@@ -427,6 +427,12 @@ def test_a_profile_may_use_a_pack_otherwise(tmp_path: Path) -> None:
 
     assert actions(policy.base.input) == {"plate": "redact", "key": "block"}
     assert actions(policy.rule_sets["p"].input) == {"plate": "flag", "key": "flag"}
+
+
+def test_a_term_of_one_character_is_a_warning() -> None:
+    policy = parse_policy(HEAD + "rules: [{id: a, action: flag, terms: [毒品, 毒]}]")
+
+    assert policy.warnings == ("policy.yaml: rule 'a': term number 2 is one character",)
 
 
 def test_a_profile_that_nobody_gets_is_a_warning() -> None:

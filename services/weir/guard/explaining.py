@@ -29,7 +29,9 @@ def input_lines(check: InputFilter, text: str) -> Iterator[str]:
     for find in _sorted(checked.finds):
         rule = check.rules[find.order]
         yield from caret_lines(text, find, f"{rule.id}: {effect(find, rule)}")
-    if action is not Action.BLOCK and checked.text != text:
+    if action is Action.FALLBACK:
+        yield f"  is answered with: {shown(next(r.replacement for r in check.rules if r.id == rules[0]))}"
+    elif action is not Action.BLOCK and checked.text != text:
         yield f"  goes on as: {shown(checked.text)}"
 
 
@@ -38,7 +40,7 @@ def output_lines(guard: OutputGuard, text: str) -> Iterator[str]:
     whole, rules = guard.whole(text), guard.matcher.rules
     action = max((rules[find.order].action for find in whole.finds), key=STRENGTH.__getitem__, default=Action.ALLOW)
     yield f"answer: {action}"
-    for find in _sorted(whole.finds):
+    for find in _sorted(guard.matcher.scan(text)):
         rule = rules[find.order]
         yield from caret_lines(text, find, f"{rule.id}: {rule.action}")
     if whole.text != text:

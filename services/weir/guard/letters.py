@@ -36,7 +36,9 @@ def squeeze(text: str) -> str:
 
 def squeezed_with_places(text: str) -> tuple[str, list[int]]:
     """Return the squeezed text and, per character of it, where it stands in `text`."""
-    places = [index for index, character in enumerate(text) if _is_letter(character)]
+    if text.isalnum():
+        return text, list(range(len(text)))
+    places = [i for i, one in enumerate(text) if one.isalnum() or (not one.isascii() and _is_letter(one))]
     return "".join([text[index] for index in places]), places
 
 

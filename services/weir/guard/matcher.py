@@ -8,6 +8,7 @@ from weir.guard.regexes import Encoded, Regexes, Validators
 from weir.guard.rules import STRENGTH, Action, Find, Rule
 from weir.guard.terms import Span, term_indexes
 
+_SAMPLE = "a b4 字"
 NO_VALIDATORS: Validators = MappingProxyType({})
 
 
@@ -31,6 +32,8 @@ class Matcher:
         self.allow = frozenset(map(fold, allow)) - {""}
         self.terms = term_indexes(self.rules)
         self.regexes = Regexes(self.rules, self.allow, validators, is_streamed=is_streamed)
+        if is_streamed:
+            self.open_from(Encoded(_SAMPLE), _SAMPLE, 0)  # the terms' beginnings are made when they are first asked for
 
     def scan(self, text: str) -> list[Find]:
         """Return all finds in a whole text, in the order in which they count (see `rank`)."""

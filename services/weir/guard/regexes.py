@@ -10,8 +10,14 @@ from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, sea
 from weir.guard.rules import Rule
 
 Validators = Mapping[str, Callable[[str], bool]]
+_LOOSELY_HELD = 64  # characters; what waits longer is looked at closely
 _WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+    "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
+    "not happy with what you get, please return it to us; we will refund $49.99 (or more). Here is how: 1) open “My "
+    "orders”, 2) choose a product, 3) press Return. Which of these applies?\n"
+    "您好，您的订单已于5月12日发出，预计3到5个工作日内送达。如果收到的商品有问题，请联系客服，我们会为您退款49.9元。"
+    "首先打开“我的订单”，然后选择商品，再点击退货；谢谢您的理解！还有什么可以帮您的吗？（以页面为准）\n"
 )
 
 
@@ -72,6 +78,7 @@ class Regexes:
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
         self._any = _set([search.pattern.search for search in self._searches])
         self._begun = _end_of([search.pattern.begun for search in self._searches]) if is_streamed else None
+        self._loosely = _end_of([search.pattern.begun_loosely for search in self._searches]) if is_streamed else None
         self._warm()
 
     def matches(self, text: Encoded, begin: int, resume: Mapping[int, int], *, is_end: bool) -> Iterator[Match]:
@@ -86,7 +93,10 @@ class Regexes:
 
     def open_from(self, text: Encoded, begin: int) -> int:
         """Return where the longest end of `text` starts, not before `begin`, that more text may make a find."""
-        return len(text.plain) if self._begun is None else _open_from(self._begun, text, begin)
+        if self._begun is None:
+            return len(text.plain)
+        start = _open_from(self._loosely, text, begin)
+        return start if len(text.plain) - start <= _LOOSELY_HELD else _open_from(self._begun, text, start)
 
     def go_on(self, number: int, text: Encoded, position: int, *, is_end: bool) -> tuple[int, bool]:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""

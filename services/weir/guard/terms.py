@@ -15,6 +15,7 @@ from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script,
 from weir.guard.rules import Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
+_KEY = 3  # last characters by which beginnings are looked up
 _LEAST_UNCHANGED = 2  # letters that leet must leave as they are
 
 
@@ -99,15 +100,20 @@ class _Beginnings:
             (self._at_word if is_at_word else self._anywhere).add(beginning)
         lengths: dict[str, set[int]] = {}
         for beginning in self._anywhere | self._at_word:
-            lengths.setdefault(beginning[-1], set()).add(len(beginning))
-        self._lengths = {end: tuple(sorted(found, reverse=True)) for end, found in lengths.items()}
+            if len(beginning) > _KEY:
+                lengths.setdefault(beginning[-_KEY:], set()).add(len(beginning))
+        short = tuple(range(_KEY, 0, -1))
+        self._lengths = {end: (*sorted(found, reverse=True), *short) for end, found in lengths.items()}
+        self._short = short
 
     def lengths(self, text: str) -> tuple[int, ...]:
-        """Return how long the beginnings are that end as `text` does, the longest first."""
-        return self._lengths.get(text[-1:], ())
+        """Return how long the beginnings may be that end as `text` does, the longest first."""
+        return self._lengths.get(text[-_KEY:], self._short)
 
-    def holds(self, text: str, *, follows_word: bool) -> bool:
-        return text in self._anywhere or (not follows_word and text in self._at_word)
+    def holds(self, text: str, start: int, before: str, place: int) -> bool:
+        """Whether `text[start:]` is a beginning, where it stands behind `before[:place]`."""
+        part = text[start:]
+        return part in self._anywhere or (part in self._at_word and not _is_word_at(before, place - 1))
 
 
 class _Written:
@@ -131,7 +137,7 @@ class _Written:
         size = len(text)
         for length in self._begun.lengths(text):
             start = size - length
-            if start >= begin and self._begun.holds(text[start:], follows_word=_is_word_at(text, start - 1)):
+            if start >= begin and self._begun.holds(text, start, text, start):
                 return start
         return size
 
@@ -166,8 +172,8 @@ class _Leet:
         view = leet(text)
         for length in self._begun.lengths(view):
             start = size - length
-            is_word = start >= begin and self._begun.holds(view[start:], follows_word=_is_word_at(text, start - 1))
-            if is_word and not LEET.isdisjoint(text[start:]):
+            is_begun = start >= begin and self._begun.holds(view, start, text, start)
+            if is_begun and not LEET.isdisjoint(text[start:]):
                 return start
         return size
 
@@ -228,7 +234,7 @@ class _Spelled:
             if length > reach:
                 continue
             start = begin + places[-length]
-            if begun.holds(letters[-length:], follows_word=_is_word_at(text, start - 1)):
+            if begun.holds(letters, len(letters) - length, text, start):
                 return start
         return len(text)
 

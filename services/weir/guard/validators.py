@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from weir.guard import cn_numbers, eu_numbers, secret_values, us_numbers, world_numbers
-from weir.guard.checksums import bare_digits, is_luhn, is_one_digit_repeated
+from weir.guard.checksums import bare_digits, from_first_digit, is_luhn, is_one_digit_repeated
 
 Validator = Callable[[str], bool]
 
@@ -24,8 +24,13 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "card": world_numbers.is_card,
         "iban": world_numbers.is_iban,
         "ipv4": world_numbers.is_public_ipv4,
+        "ip-named": world_numbers.is_named_ipv4,
+        "mac": world_numbers.is_mac,
+        "email": world_numbers.is_email,
+        "phone-e164": world_numbers.is_international_phone,
         "ipv6": world_numbers.is_ipv6,
         "imei": world_numbers.is_imei,
+        "imei-named": lambda text: world_numbers.is_imei(bare_digits(text)[-15:]),
         "vin": world_numbers.is_vin,
         "base58-wallet": world_numbers.is_base58_wallet,
         "bech32-wallet": world_numbers.is_bech32_wallet,
@@ -59,6 +64,7 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "ch-ahv": eu_numbers.is_ahv,
         "pt-nif": eu_numbers.is_nif,
         "ie-pps": eu_numbers.is_pps,
+        "ie-pps-named": lambda text: eu_numbers.is_pps(from_first_digit(text)),
         "eu-vat": eu_numbers.is_vat_number,
         "random": secret_values.is_random,
         "secret": secret_values.is_secret_assignment,

@@ -42,12 +42,13 @@ def is_secret_assignment(text: str) -> bool:
     value = _value(text)
     if _is_code(value) or not is_random(value) or not any(map(_is_mixed, _pieces(value))):
         return False
-    return not (text.lower().startswith("token") and _is_uuid(value))  # a page's or a request's token
+    is_page_token = _is_uuid(value) or (value.startswith("eyJ") and "." not in value)
+    return not (text.lower().startswith("token") and is_page_token)
 
 
 def is_password_assignment(text: str) -> bool:
     """As `is_secret_assignment`, but people make passwords of words: letters, and a digit or a symbol."""
-    value = _value(text).strip("*").split(",")[0]
+    value = _value(text).split(",")[0].strip("*")
     if len(value) < _SHORTEST_PASSWORD or len(set(value)) < 4 or _is_code(value) or _is_placeholder(value):
         return False
     has_digit, has_letter = any(c.isdigit() for c in value), any(c.isalpha() for c in value)

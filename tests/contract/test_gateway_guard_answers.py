@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
 from tests.support.surfaces import CHAT, COMPLETIONS, RESPONSES, STREAM, reason_of, text_of, user
 from tests.support.tool_release import make_tool_release
 
-from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest
 from weir.guard.answers import AnswerCheck
 from weir.guard.input import InputFilter
 from weir.guard.output import StreamGuard
@@ -38,7 +40,11 @@ rules:
   - {id: heron, action: flag, terms: [heron]}
   - {id: lenient-only, action: block, terms: [pelican]}
 answers:
-  - {id: shape, schema: {type: object, required: [city]}, action: fallback, text: '{"city": null}', routes: [/v1/responses]}
+  - id: shape
+    schema: {type: object, required: [city]}
+    action: fallback
+    text: '{"city": null}'
+    routes: [/v1/responses]
   - {id: on-topic, topics: [退货, refund], action: block, routes: [/v1/completions]}
   - {id: polite, topics: [please], action: flag, routes: [/v2/*]}
 profiles:
@@ -119,8 +125,12 @@ def test_an_answer_that_was_asked_for_as_json_stays_json(weir: Gateway, stage: S
 
 
 def test_choices_of_one_request_are_guarded_apart(weir: Gateway, stage: Stage) -> None:
-    scripts = iter([answer("to deto"), answer("nate it"), answer("deton", "ate")])
-    stage.script = lambda request: next(scripts)(request)
+    scripts = [answer("to deto"), answer("nate it"), answer("deton", "ate")]
+
+    def play(request: GenerateRequest) -> Sequence[GenerationEvent]:
+        return scripts.pop()(request)
+
+    stage.script = play
 
     reply = weir.post(CHAT, user("?") | {"n": 3, "temperature": 1})
 
@@ -206,7 +216,7 @@ def test_a_profile_holds_for_its_routes_and_keys(release: Path, stage: Stage, tm
         assert asked("other", "/vertex", {"instances": [{"inputs": "?"}]}) == "a pelican"
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The text of a failure may quote what was looked at."""
 
 
@@ -246,7 +256,7 @@ def test_a_guard_that_fails_blocks_is_counted_and_audited(
     with gateway(release, stage.backend, policy=policy, with_store=True, home=tmp_path) as weir:
 
         def broken(*_: object, **__: object) -> None:
-            raise Broken("secret words")
+            raise BrokenError("secret words")
 
         monkeypatch.setattr(kind, method, broken)
         reply = weir.post(path, body)
@@ -262,7 +272,9 @@ def test_a_guard_that_fails_blocks_is_counted_and_audited(
     if method != "flush":
         assert b"secret" not in reply.body
     assert b"blue" not in reply.body  # held back to the end
-    assert "secret" not in caplog.text.replace('Broken("secret words")', "").replace("Broken: secret words", "")
+    assert "secret" not in caplog.text.replace('BrokenError("secret words")', "").replace(
+        "BrokenError: secret words", ""
+    )
 
 
 def _audited(weir: Gateway) -> list[dict[str, Any]]:
@@ -297,3 +309,24 @@ def test_the_audit_tells_what_was_found_where_and_equal_texts_apart_but_no_text(
     assert all(len(find["hmac"]) == 64 for find in finds)
     assert "bluebird" not in json.dumps(row)
     assert "138" not in json.dumps(row["finds"])
+
+
+def test_a_long_answer_is_judged_in_a_thread(weir: Gateway, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    judge, feed = AnswerCheck.is_kept, StreamGuard.feed
+
+    def noted(check: AnswerCheck, text: str) -> bool:
+        names.append(threading.current_thread().name)
+        return judge(check, text)
+
+    def fed(stream: StreamGuard, text: str) -> Any:
+        names.append(threading.current_thread().name) if len(text) > 32_768 else None
+        return feed(stream, text)
+
+    monkeypatch.setattr(AnswerCheck, "is_kept", noted)
+    monkeypatch.setattr(StreamGuard, "feed", fed)
+    stage.script = answer("a refund " * 5000, *["and more "] * 20)
+    assert reason_of(weir.post(COMPLETIONS, {"prompt": "?", "max_tokens": 30})) == "stop"
+
+    assert len(names) == 2
+    assert all("asyncio_" in name for name in names)

@@ -13,8 +13,8 @@ from weir.gateway.admission.door import Admission
 from weir.gateway.answering import Answering, work_of
 from weir.gateway.catalog import Catalog
 from weir.gateway.denials import ModelNotAllowedError
-from weir.gateway.generation import Ask, Generation
 from weir.gateway.filtering import PromptFilter
+from weir.gateway.generation import Ask, Generation
 from weir.gateway.guarding import said
 from weir.gateway.guards import Guards
 from weir.gateway.preparation import Preparation

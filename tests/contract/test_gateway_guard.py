@@ -104,6 +104,33 @@ def test_an_answer_is_redacted_alike_on_every_surface(weir: Gateway, stage: Stag
     assert reason_of(reply) in {None, "stop", "eos_token"}
 
 
+EVASIONS = {
+    "capitals": "DetoNATE",
+    "full width": "ｄｅｔｏｎａｔｅ",
+    "zero width": "de\u200bto\u200dna\ufeffte",
+    "look-alikes": "d\u0435t\u043en\u0430t\u0435",
+    "accents": "détönàtë",
+    "mathematical letters": "\U0001d41d\U0001d41e\U0001d42d\U0001d428\U0001d427\U0001d41a\U0001d42d\U0001d41e",
+    "letter by letter": "d e t o n a t e",
+    "with stars": "d*e*t*o*n*a*t*e",
+    "leet": "d3t0n4te",
+    "soft hyphens": "deto\u00adnate",
+    "traditional": "製造炸彈",
+    "spelled out": "制 造-炸·弹",
+}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.is_stream], ids=lambda way: way.name)
+@pytest.mark.parametrize("evasion", EVASIONS)
+def test_no_spelling_of_a_blocked_term_is_streamed(weir: Gateway, stage: Stage, way: Way, evasion: str) -> None:
+    stage.script = answer("First, ", *EVASIONS[evasion], " and more")
+
+    reply = way.ask(weir, "?")
+
+    assert text_of(reply) == "First, "
+    assert reason_of(reply) == "content_filter"
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_a_blocked_answer_ends_alike_on_every_surface(weir: Gateway, stage: Stage, way: Way) -> None:
     stage.script = [TokenChunk(text) for text in ("First ", "deto", "nate ", *("and so on " for _ in range(50)))]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
 from tests.support.surfaces import CHAT, COMPLETIONS, RESPONSES, STREAM, reason_of, text_of, user
 from tests.support.tool_release import make_tool_release
 
-from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest
 from weir.guard.answers import AnswerCheck
 from weir.guard.input import InputFilter
 from weir.guard.output import StreamGuard
@@ -124,7 +126,11 @@ def test_an_answer_that_was_asked_for_as_json_stays_json(weir: Gateway, stage: S
 
 def test_choices_of_one_request_are_guarded_apart(weir: Gateway, stage: Stage) -> None:
     scripts = [answer("to deto"), answer("nate it"), answer("deton", "ate")]
-    stage.script = lambda request: scripts.pop()(request)
+
+    def play(request: GenerateRequest) -> Sequence[GenerationEvent]:
+        return scripts.pop()(request)
+
+    stage.script = play
 
     reply = weir.post(CHAT, user("?") | {"n": 3, "temperature": 1})
 
@@ -303,3 +309,24 @@ def test_the_audit_tells_what_was_found_where_and_equal_texts_apart_but_no_text(
     assert all(len(find["hmac"]) == 64 for find in finds)
     assert "bluebird" not in json.dumps(row)
     assert "138" not in json.dumps(row["finds"])
+
+
+def test_a_long_answer_is_judged_in_a_thread(weir: Gateway, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    judge, feed = AnswerCheck.is_kept, StreamGuard.feed
+
+    def noted(check: AnswerCheck, text: str) -> bool:
+        names.append(threading.current_thread().name)
+        return judge(check, text)
+
+    def fed(stream: StreamGuard, text: str) -> Any:
+        names.append(threading.current_thread().name) if len(text) > 32_768 else None
+        return feed(stream, text)
+
+    monkeypatch.setattr(AnswerCheck, "is_kept", noted)
+    monkeypatch.setattr(StreamGuard, "feed", fed)
+    stage.script = answer("a refund " * 5000, *["and more "] * 20)
+    assert reason_of(weir.post(COMPLETIONS, {"prompt": "?", "max_tokens": 30})) == "stop"
+
+    assert len(names) == 2
+    assert all("asyncio_" in name for name in names)

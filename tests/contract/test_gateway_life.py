@@ -181,6 +181,7 @@ def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
     flags = ("--guard", str(policy), "--workers", str(workers))
     with gateway_process(release, node_url, tmp_path, *flags) as weir, Load(weir.port) as load:
         assert ask(weir.port, text="apple pie")[0] == 422
+        weir.eventually(lambda: weir.metric("guard_reloads_total", result="unchanged") == workers)  # all are up
         policy.write_text(policy_text("b", "input", "pear"))
         make_prompt_release(release.parents[1], version=2)
         assert weir.status("/admin/reload", admin=True, method="POST") == (200 if workers == 1 else 202)

@@ -1,5 +1,6 @@
 """A node's guarded answer to one request, from its place in the queue to the place it leaves."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,7 +61,8 @@ class Answering:
         if routed is None or guarded is None:
             return await self._first(request)
         deadline = self.generation.ask.context.deadline
-        return guarded.take(await (routed.next() if deadline is None else in_time(routed.next(), deadline)))
+        event = await (routed.next() if deadline is None else in_time(routed.next(), deadline))
+        return await asyncio.to_thread(guarded.take, event) if guarded.takes_long(event) else guarded.take(event)
 
     async def aclose(self) -> None:
         try:
@@ -81,7 +83,8 @@ class Answering:
         routed = self.routed = await self._opened(place, request, deadline)
         generation.pool = routed.pool
         guarded = self.guarded = GuardedAnswer(generation, parts.guards.seal)
-        return guarded.take(routed.first)
+        first = routed.first
+        return await asyncio.to_thread(guarded.take, first) if guarded.takes_long(first) else guarded.take(first)
 
     async def _opened(self, place: Place, request: GenerateRequest, deadline: float | None) -> Routed:
         """Return once a node has begun to answer; while all are full the request waits, first of its key.

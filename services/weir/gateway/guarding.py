@@ -20,6 +20,7 @@ from weir.guard.verdict import GUARD_ERROR
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
+_INLINE_CHARS = 32_768  # more are guarded in a thread
 
 
 class GuardedAnswer:
@@ -45,6 +46,12 @@ class GuardedAnswer:
         self._most_held = 0
         self._has_failed = False
         self.is_over = False
+
+    def takes_long(self, event: GenerationEvent) -> bool:
+        """Whether to take `event` would hold up others: do it in a thread then."""
+        if isinstance(event, Finished):
+            return bool(self._checks) and sum(map(len, self._texts)) > _INLINE_CHARS
+        return len(event.text) > _INLINE_CHARS
 
     def take(self, event: GenerationEvent) -> Sequence[GenerationEvent]:
         """Return what may be sent now that `event` is known."""
@@ -96,9 +103,11 @@ class GuardedAnswer:
         if self._aligner is not None:
             tokens = event.tokens if self._alternatives is None else self._alternatives.screened(event.tokens)
             self._aligner.take(tokens, event.text)
-        pieces = self._stream.feed(event.text)
-        self._most_held = max(self._most_held, self._stream.held_chars)
-        if not self._stream.is_over:
+        stream = self._stream
+        pieces = stream.feed(event.text)
+        if (held := stream.held_chars) > self._most_held:
+            self._most_held = held
+        if not stream.is_over:
             return self._given(self._chunks(pieces, is_last=False))
         return self._ended_by_a_rule(self._chunks(pieces, is_last=True))
 

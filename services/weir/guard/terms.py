@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
 
-from weir.guard.fold import fold, is_word_character
+from weir.guard.fold import is_word_character, spellings
 from weir.guard.letters import (
     MAX_GAP,
     differs_by_leet,
@@ -30,12 +30,13 @@ _LEAST_UNCHANGED = 2  # letters that leet must leave as they are
 
 
 class Span(NamedTuple):
-    """Where a rule holds in a view: `[start, end)`."""
+    """Where a rule holds in a view: `[start, end)`. `is_latin`: it holds for a term written in ASCII."""
 
     start: int
     end: int
     order: int
     view: str
+    is_latin: bool = False
 
 
 class TermIndex(Protocol):
@@ -50,10 +51,7 @@ class TermIndex(Protocol):
 
 def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
     """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
-    terms = [
-        _Term(o, f, *_bounds(r.boundary, f), r.is_squeezed) for o, r in enumerate(rules) for f in map(fold, r.terms)
-    ]
-    terms = list(dict.fromkeys(term for term in terms if term.folded))
+    terms = list(dict.fromkeys(term for order, rule in enumerate(rules) for term in _terms(order, rule)))
     squeezed = [term for term in terms if term.is_squeezed]
     leets = [
         term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
@@ -69,10 +67,18 @@ class _Term(NamedTuple):
     left: bool  # must not follow a word character
     right: bool  # must not be followed by one
     is_squeezed: bool
+    is_latin: bool
+
+
+def _terms(order: int, rule: Rule) -> Iterator[_Term]:
+    for written in rule.terms:
+        for folded in sorted(spellings(written)):
+            if folded:
+                yield _Term(order, folded, *_bounds(rule.boundary, folded), rule.is_squeezed, written.isascii())
 
 
 def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
-    if not folded or boundary == "substring":
+    if boundary == "substring":
         return False, False
     if boundary == "word":
         return True, True
@@ -141,7 +147,7 @@ class _Written:
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         for start, end, term in self._automaton.finds(text):
             if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
-                yield Span(start, end, term.order, "fold")
+                yield Span(start, end, term.order, "fold", term.is_latin)
 
     def open_from(self, text: str, begin: int) -> int:
         size = len(text)

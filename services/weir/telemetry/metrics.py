@@ -157,7 +157,9 @@ class GatewayMetrics:
             "guard_policy_info", "Processes that hold to this policy.", ("id", "version", "sha256")
         )
         self.guard_reloads = self._counter(
-            "guard_reloads_total", "Attempts to read the guard policy again: applied or refused.", ("result",)
+            "guard_reloads_total",
+            "Attempts to read the guard policy again: applied, unchanged or refused.",
+            ("result",),
         )
         self.guard_held = Distribution(
             Histogram(

@@ -104,7 +104,7 @@ def test_named_cases(answer: str, expected: str, size: int) -> None:
     assert all(expected.startswith(sent) for sent in history)
 
 
-def test_a_find_that_goes_on_holds_nothing_back() -> None:
+def test_a_find_that_goes_on_soon_holds_nothing_back() -> None:
     stream = OutputGuard(RuleSet(output=RULES.output[7:8])).stream()
     stream.feed("a sk-abcd1234")
     held = []
@@ -112,7 +112,8 @@ def test_a_find_that_goes_on_holds_nothing_back() -> None:
         assert not any(piece.text and piece.is_verbatim for piece in stream.feed("z9"))
         held.append(stream.held_chars)
 
-    assert max(held) == 0
+    assert max(held) <= 32
+    assert set(held[16:]) == {0}
     assert "".join(piece.text for piece in [*stream.feed(" end"), *stream.flush()]) == " end"
 
 

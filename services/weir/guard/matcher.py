@@ -33,7 +33,8 @@ class Matcher:
         self.terms = term_indexes(self.rules)
         self.regexes = Regexes(self.rules, self.allow, validators, is_streamed=is_streamed)
         if is_streamed:
-            self.open_from(Encoded(_SAMPLE), _SAMPLE, 0)  # the terms' beginnings are made when they are first asked for
+            for index in self.terms:  # their beginnings are made when they are first asked for
+                index.open_from(_SAMPLE, 0)
 
     def scan(self, text: str) -> list[Find]:
         """Return all finds in a whole text, in the order in which they count (see `rank`)."""
@@ -48,7 +49,11 @@ class Matcher:
 
     def open_from(self, text: Encoded, folded: str, begin: int) -> int:
         """Return where the longest end of the text starts, not before `begin`, that more text may make a find."""
-        return min([self.regexes.open_from(text, begin), *(index.open_from(folded, begin) for index in self.terms)])
+        start = self.regexes.open_from(text, begin)
+        for index in self.terms:
+            if start > begin:
+                start = min(start, index.open_from(folded, begin))
+        return start
 
     def term_spans(self, folded: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         """Yield the terms that start at or behind `begin`; `folded[:begin]` is context. `is_end`: nothing follows."""
@@ -66,7 +71,8 @@ class Matcher:
 
     def _spans(self, view: str) -> Iterator[Span]:
         yield from self.term_spans(view.lower(), 0, is_end=True)
-        for match in self.regexes.matches(Encoded(view), 0, {}, is_end=True):
+        text = Encoded(view)
+        for match in self.regexes.matches(text, self.regexes.hits(text), 0, {}, is_end=True):
             if not match.is_dropped:
                 yield Span(match.start, match.end, match.order, "plain")
 

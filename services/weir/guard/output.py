@@ -121,22 +121,31 @@ class StreamGuard:
             return []
         text, folded = Encoded(self._plain), self._plain.lower()
         horizon = len(folded) if is_end else self._matcher.open_from(text, folded, self._decided)
-        horizon = min(horizon, self._go_on(text, is_end=is_end))
+        if self._open:
+            horizon = min(horizon, self._go_on(text, is_end=is_end))
+        if horizon > self._decided:
+            horizon = self._apply(text, folded, horizon, is_end=is_end)
+        if not decision.is_over:
+            self._release(horizon)
+            self._forget(horizon)
+        return decision.pieces()
+
+    def _apply(self, text: Encoded, folded: str, horizon: int, *, is_end: bool) -> int:
+        """Apply the finds that start before `horizon`; return the horizon that they leave."""
         matches = self._matches(text, is_end=is_end)
-        for match in sorted(matches):
+        for match in matches:
             if match.is_open and match.start < horizon:
                 horizon = min(horizon, match.start if match.is_dropped else match.end)
         horizon = self._at_character(horizon)
         spans = self._matcher.term_spans(folded, self._decided, is_end=is_end)
         finds = [*self._terms(span for span in spans if span.start < horizon)]
-        finds += self._noted(match for match in matches if match.start < horizon)
+        if matches:
+            finds += self._noted(match for match in matches if match.start < horizon)
         for find, certain in sorted(finds, key=lambda item: self._matcher.rank(item[0])):
-            decision.apply(find, certain)
-            if decision.is_over:
-                return decision.pieces()
-        self._release(horizon)
-        self._forget(horizon)
-        return decision.pieces()
+            self._decision.apply(find, certain)
+            if self._decision.is_over:
+                break
+        return horizon
 
     def _go_on(self, text: Encoded, *, is_end: bool) -> int:
         """Follow the open finds; return from where on it is not certain that they cover the text."""
@@ -154,9 +163,13 @@ class StreamGuard:
         return horizon
 
     def _matches(self, text: Encoded, *, is_end: bool) -> list[Match]:
+        regexes = self._matcher.regexes
+        hits = regexes.hits(text)
+        if not hits:
+            return []
         resume = {pattern: position - self._base for pattern, position in self._resume.items()}
         resume.update(dict.fromkeys(self._open, len(text.plain)))
-        return list(self._matcher.regexes.matches(text, self._decided, resume, is_end=is_end))
+        return sorted(regexes.matches(text, hits, self._decided, resume, is_end=is_end))
 
     def _terms(self, spans: Iterable[Span]) -> Iterable[tuple[Find, int]]:
         for span in spans:
@@ -183,7 +196,7 @@ class StreamGuard:
 
     def _release(self, horizon: int) -> None:
         decision = self._decision
-        if not any(self._covers(order) for order, _ in self._open.values()):
+        if not self._open or not any(self._covers(order) for order, _ in self._open.values()):
             decision.release_to(decision.seen if horizon == len(self._plain) else self._origins[horizon])
 
     def _covers(self, order: int) -> bool:

@@ -54,6 +54,7 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "uk-nino": eu_numbers.is_nino,
         "de-steuer-id": eu_numbers.is_steuer_id,
         "fr-nir": eu_numbers.is_nir,
+        "fr-nir-named": lambda text: eu_numbers.is_nir(from_first_digit(text)),
         "es-dni": eu_numbers.is_dni,
         "it-codice-fiscale": eu_numbers.is_codice_fiscale,
         "nl-bsn": eu_numbers.is_bsn,

@@ -5,7 +5,7 @@ still become one. All positions are those of the folded text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
@@ -51,7 +51,20 @@ class TermIndex(Protocol):
 
 def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
     """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
-    terms = list(dict.fromkeys(term for order, rule in enumerate(rules) for term in _terms(order, rule)))
+    uses = (_Use(order, r.terms, r.boundary, is_squeezed=r.is_squeezed) for order, r in enumerate(rules) if r.terms)
+    return _indexes(tuple(uses))
+
+
+class _Use(NamedTuple):
+    order: int
+    terms: tuple[str, ...]
+    boundary: Boundary
+    is_squeezed: bool
+
+
+@lru_cache(maxsize=2)  # prompts and answers are often searched for the same lists
+def _indexes(uses: Sequence[_Use]) -> tuple[TermIndex, ...]:
+    terms = list(dict.fromkeys(term for use in uses for term in _terms(use)))
     squeezed = [term for term in terms if term.is_squeezed]
     leets = [
         term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
@@ -70,11 +83,12 @@ class _Term(NamedTuple):
     is_latin: bool
 
 
-def _terms(order: int, rule: Rule) -> Iterator[_Term]:
-    for written in rule.terms:
+def _terms(use: _Use) -> Iterator[_Term]:
+    for written in use.terms:
         for folded in sorted(spellings(written)):
             if folded:
-                yield _Term(order, folded, *_bounds(rule.boundary, folded), rule.is_squeezed, written.isascii())
+                bounds = _bounds(use.boundary, folded)
+                yield _Term(use.order, folded, *bounds, use.is_squeezed, written.isascii())
 
 
 def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
@@ -114,14 +128,15 @@ class _Beginnings:
         self._at_word: set[str] = set()
         for beginning, is_at_word in beginnings:
             (self._at_word if is_at_word else self._anywhere).add(beginning)
-        lengths: dict[str, set[int]] = {}
+        masks: dict[str, int] = {}  # by last characters, a bit for each length: half the time of sets to build
         for beginning in self._anywhere | self._at_word:
             if len(beginning) > _KEY:
-                lengths.setdefault(beginning[-_KEY:], set()).add(len(beginning))
+                end = beginning[-_KEY:]
+                masks[end] = masks.get(end, 0) | 1 << len(beginning)
+        self._short = tuple(range(_KEY, 0, -1))
+        lengths = {mask: (*_bits(mask), *self._short) for mask in set(masks.values())}
+        self._lengths = {end: lengths[mask] for end, mask in masks.items()}
         self.ends = frozenset(beginning[-1] for beginning in self._anywhere | self._at_word)
-        short = tuple(range(_KEY, 0, -1))
-        self._lengths = {end: (*sorted(found, reverse=True), *short) for end, found in lengths.items()}
-        self._short = short
 
     def lengths(self, text: str) -> tuple[int, ...]:
         """Return how long the beginnings may be that end as `text` does, the longest first."""
@@ -131,6 +146,10 @@ class _Beginnings:
         """Whether `text[start:]` is a beginning, where it stands behind `before[:place]`."""
         part = text[start:]
         return part in self._anywhere or (part in self._at_word and not _is_word_at(before, place - 1))
+
+
+def _bits(mask: int) -> list[int]:
+    return [bit for bit in range(mask.bit_length(), -1, -1) if mask >> bit & 1]
 
 
 class _Written:

@@ -17,6 +17,7 @@ import re2
 
 _ASCII = bytes(range(128))
 _USUAL = "，“”？：’！‘…—；（）"  # what most Chinese and much English text holds of all that changes
+_MOST = 6  # characters that one becomes; ﷺ would be eighteen, and a text of them a flood
 _FEW = 24  # so many replacements, one after the other, are faster than looking at each character
 _SHORT = 48
 _LONGEST_FOREIGN_WORD = 4
@@ -36,7 +37,8 @@ def _table() -> _Table:
     becoming: dict[str, str] = json.loads(files("weir.guard").joinpath("tables/fold.json").read_text("ascii"))
     by_character: dict[str, str] = {}
     for folded, characters in becoming.items():
-        by_character.update(dict.fromkeys(characters, folded))
+        if len(folded) <= _MOST:
+            by_character.update(dict.fromkeys(characters, folded))
     by_codepoint = {ord(character): folded for character, folded in by_character.items()}
     usual = tuple((character, by_character[character]) for character in _USUAL)
     unusual = _any_of(by_character.keys() - frozenset(_USUAL))

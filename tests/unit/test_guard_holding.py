@@ -16,17 +16,15 @@ from weir_training.benching.guard.patterns import patterns
 LENGTH = 24_000  # characters of each text
 PIECE = 4  # characters: about a token
 ROOT = Path(__file__).parents[2]
-KINDS = ("zh", "en", "mixed", "docs", "code")
+ORDINARY = ("zh", "en", "mixed")
+TECHNICAL = ("docs", "code")  # full of names and paths, which might become addresses
 
 
 @cache
 def guard(*, is_squeezed: bool) -> OutputGuard:
     named = (Rule("terms", Action.REDACT, terms=terms(10_000), is_squeezed=is_squeezed),)
-    return OutputGuard(
-        RuleSet(
-            output=named + tuple(Rule(f"p{n}", Action.REDACT, regexes=(one,)) for n, one in enumerate(patterns(100)))
-        )
-    )
+    found = (Rule(f"p{n}", Action.REDACT, regexes=(one,)) for n, one in enumerate(patterns(100)))
+    return OutputGuard(RuleSet(output=(*named, *found)))
 
 
 @cache
@@ -51,20 +49,34 @@ def share(values: Sequence[float], part: float) -> float:
     return sorted(values)[int(len(values) * part)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("is_squeezed", "most"), [(False, 32), (True, 48)])
-def test_ordinary_text_is_hardly_held_back(kind: str, is_squeezed: bool, most: int) -> None:
-    stream, held = guard(is_squeezed=is_squeezed).stream(), []
+def held(kind: str, *, is_squeezed: bool) -> list[int]:
+    stream, chars = guard(is_squeezed=is_squeezed).stream(), []
     for piece in pieces(text(kind)):
         stream.feed(piece)
-        held.append(stream.held_chars)
-
-    assert sum(held) / len(held) <= 4
-    assert share(held, 0.99) <= most
-    assert max(held) <= 512
+        chars.append(stream.held_chars)
+    return chars
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ORDINARY)
+@pytest.mark.parametrize("is_squeezed", [False, True])
+def test_ordinary_text_is_hardly_held_back(kind: str, is_squeezed: bool) -> None:
+    chars = held(kind, is_squeezed=is_squeezed)
+
+    assert sum(chars) / len(chars) <= 4
+    assert share(chars, 0.99) <= 24  # 32 is promised, 48 where terms are looked for spelled out too
+    assert max(chars) <= 64
+
+
+@pytest.mark.parametrize("kind", TECHNICAL)
+def test_technical_text_is_held_back_a_little_more(kind: str) -> None:
+    chars = held(kind, is_squeezed=True)
+
+    assert sum(chars) / len(chars) <= 6
+    assert share(chars, 0.99) <= 48
+    assert max(chars) <= 128
+
+
+@pytest.mark.parametrize("kind", [*ORDINARY, "docs"])
 def test_the_first_words_are_seen_at_most_a_token_later(kind: str) -> None:
     random, whole = Random(3), text(kind)
     begins = [at + 1 for at, character in enumerate(whole[:-200]) if character in "。！？\n.!?"]
@@ -77,7 +89,7 @@ def test_the_first_words_are_seen_at_most_a_token_later(kind: str) -> None:
     assert late <= 20
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*ORDINARY, *TECHNICAL])
 def test_a_piece_takes_few_microseconds(kind: str) -> None:
     best = []
     for _ in range(5):

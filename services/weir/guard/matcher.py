@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
+from weir.contracts.errors import UsageError
 from weir.guard.fold import fold, is_foreign_word, plain, plain_with_origins
 from weir.guard.regexes import Encoded, Regexes, Validators
-from weir.guard.rules import STRENGTH, Action, Find, Rule
+from weir.guard.rules import MAX_HOLD, STRENGTH, Action, Find, Rule
 from weir.guard.terms import Span, term_indexes
 
 _SAMPLE = "a b4 字"
@@ -30,6 +31,8 @@ class Matcher:
         """
         self.rules = tuple(rules)
         self.allow = frozenset(map(fold, allow)) - {""}
+        if any(len(entry) > MAX_HOLD for entry in self.allow):
+            raise UsageError(f"allow: an entry has more than {MAX_HOLD} characters")
         self.terms = term_indexes(self.rules)
         self.regexes = Regexes(self.rules, self.allow, validators, is_streamed=is_streamed)
         if is_streamed:
@@ -47,9 +50,9 @@ class Matcher:
         finds = {find for find, is_latin in located if not (is_latin and is_foreign_word(text[find.start : find.end]))}
         return sorted(finds, key=self.rank)
 
-    def open_from(self, text: Encoded, folded: str, begin: int) -> int:
+    def open_from(self, text: Encoded, folded: str, begin: int, *, closely: bool = False) -> int:
         """Return where the longest end of the text starts, not before `begin`, that more text may make a find."""
-        start = self.regexes.open_from(text, begin)
+        start = self.regexes.open_from(text, begin, closely=closely)
         for index in self.terms:
             if start > begin:
                 start = min(start, index.open_from(folded, begin))

@@ -97,12 +97,16 @@ class Regexes:
         for number in hits:
             yield from self._matches(number, text, max(begin, resume.get(number, 0)), is_end=is_end)
 
-    def open_from(self, text: Encoded, begin: int) -> int:
-        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find."""
+    def open_from(self, text: Encoded, begin: int, *, closely: bool = False) -> int:
+        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find.
+
+        `closely`: and not a short one that only looks like it.
+        """
         if self._begun is None:
             return len(text.plain)
         start = _open_from(self._loosely, text, begin)
-        return start if len(text.plain) - start <= _LOOSELY_HELD else _open_from(self._begun, text, start)
+        is_near = not closely and len(text.plain) - start <= _LOOSELY_HELD
+        return start if is_near else _open_from(self._begun, text, start)
 
     def go_on(self, number: int, text: Encoded, position: int, *, is_end: bool) -> tuple[int, bool]:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""

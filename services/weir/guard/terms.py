@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
 
+from weir.contracts.errors import UsageError
 from weir.guard.fold import is_word_character, spellings
 from weir.guard.letters import (
     MAX_GAP,
@@ -22,7 +23,7 @@ from weir.guard.letters import (
     spelled_out,
     squeeze,
 )
-from weir.guard.rules import Boundary, Rule
+from weir.guard.rules import MAX_HOLD, Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
 _KEY = 3  # last characters by which beginnings are looked up
@@ -86,6 +87,8 @@ class _Term(NamedTuple):
 def _terms(use: _Use) -> Iterator[_Term]:
     for written in use.terms:
         for folded in sorted(spellings(written)):
+            if len(folded) > MAX_HOLD:
+                raise UsageError(f"rule {rule.id!r}: a term has more than {MAX_HOLD} characters")
             if folded:
                 bounds = _bounds(use.boundary, folded)
                 yield _Term(use.order, folded, *bounds, use.is_squeezed, written.isascii())
@@ -101,7 +104,7 @@ def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
 
 def _may_be_spelled(folded: str) -> bool:
     letters = squeeze(folded)
-    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) and len(letters) * (MAX_GAP + 1) <= 512
+    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) <= MAX_HOLD // (MAX_GAP + 1)
 
 
 class _Automaton:

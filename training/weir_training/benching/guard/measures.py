@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -12,13 +13,21 @@ from weir_training.benching.guard.patterns import patterns
 from weir_training.benching.guard.subjects import Subject
 from weir_training.progress import Progress, Tick
 
-SMALL, LARGE = "1k terms", "10k terms"
+SMALL, LARGE, POLICY = "1k terms", "10k terms", "the policy"
 SHARED_SIZES: Final = (1 << 10, 8 << 10)
 OWN_SIZES: Final = (1 << 10, 8 << 10, 100 << 10)
 CHUNK_CHARS: Final = 4
 _ANSWERS: Final = 120
 _ANSWER_CHARS: Final = 200
 _PEER_STREAM_CHARS: Final = 600
+
+
+class Plan(NamedTuple):
+    """`cpu`: which all guards share; `policy`: a file that Weir is measured with too."""
+
+    rounds: int
+    cpu: int | None
+    policy: Path | None = None
 
 
 class Times(NamedTuple):
@@ -35,7 +44,8 @@ class Figures:
     checks: dict[tuple[str, str, str], Times] = field(default_factory=dict)
     chunks: dict[tuple[str, str, str], Times] = field(default_factory=dict)
     held: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)
-    loads: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    loads: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    stages: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     late: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     leaks: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -45,34 +55,46 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
 
 
-def measure(subjects: Sequence[Subject], rounds: int, cpu: int | None, progress: Progress) -> Figures:
-    """Load every guard with 1,000 and 10,000 terms and 100 patterns, then go round."""
+def measure(subjects: Sequence[Subject], plan: Plan, progress: Progress) -> Figures:
+    """Load every guard with 1,000 and 10,000 terms and 100 patterns (and Weir with a policy), then go round."""
     figures = Figures()
-    lists = {SMALL: terms()[:1000], LARGE: terms()}
-    for name, some in lists.items():
-        for subject in subjects:
-            progress(Tick("load", 0, 1, f"{subject.name}, {name}"))
-            loaded = subject.load(name, some, patterns(), cpu)
-            figures.loads.setdefault((subject.name, name), []).append(loaded)
-    material = list(texts(OWN_SIZES, lists[SMALL]))
-    for number in range(rounds):
-        progress(Tick("round", number, rounds))
-        for name in lists:
-            for text in material:
+    material = list(texts(OWN_SIZES, terms()[:1000]))
+    _load(figures, subjects, plan, progress)
+    for number in range(plan.rounds):
+        progress(Tick("round", number, plan.rounds))
+        for text in material:
+            for name in (SMALL, LARGE, POLICY):
                 for subject in subjects:
                     _check(figures, subject, name, text)
         for subject in subjects:
             _stream(figures, subject, material)
-    progress(Tick("round", rounds, rounds))
+    progress(Tick("round", plan.rounds, plan.rounds))
     for subject in subjects:
-        _leak(figures, subject, cpu)
+        _leak(figures, subject, plan.cpu)
         if subject.is_ours:
             _first(figures, subject)
+            _stages(figures, subject, material)
     return figures
 
 
+def _load(figures: Figures, subjects: Sequence[Subject], plan: Plan, progress: Progress) -> None:
+    """Twice: the first time also pays for what a process loads once."""
+    for name, count in ((SMALL, 1000), (LARGE, None)):
+        for subject in subjects:
+            for turn in ("first", "again"):
+                progress(Tick("load", 0, 1, f"{subject.name}, {name}"))
+                loaded = subject.load(name, terms()[:count], patterns(), plan.cpu)
+                figures.loads[subject.name, f"{name}, {turn}"] = loaded
+    for subject in subjects:
+        if subject.is_ours and plan.policy is not None:
+            for turn in ("first", "again"):
+                loaded = subject.load_policy(POLICY, plan.policy, plan.cpu)
+                figures.loads[subject.name, f"{POLICY}, {turn}"] = loaded
+
+
 def _check(figures: Figures, subject: Subject, name: str, text: Text) -> None:
-    if not subject.is_ours and text.size not in SHARED_SIZES:
+    is_known = (subject.name, f"{name}, first") in figures.loads
+    if not is_known or not subject.checks or (not subject.is_ours and text.size not in SHARED_SIZES):
         return
     found = subject.check(name, text.text)
     _add(figures.checks, (subject.name, name, text.name), found)
@@ -85,7 +107,9 @@ def _stream(figures: Figures, subject: Subject, material: Sequence[Text]) -> Non
     for text in material:
         if text.size != SHARED_SIZES[-1] or text.kind != "benign":
             continue  # replacements are not as long as what they stand for, so held back could not be counted
-        for name in (SMALL, LARGE):
+        for name in (SMALL, LARGE, POLICY):
+            if (subject.name, f"{name}, first") not in figures.loads:
+                continue
             whole = text.text if subject.is_ours else text.text[:_PEER_STREAM_CHARS]
             found = subject.stream(name, [whole[at : at + CHUNK_CHARS] for at in range(0, len(whole), CHUNK_CHARS)])
             key = (subject.name, name, text.name)
@@ -111,6 +135,15 @@ def _leak(figures: Figures, subject: Subject, cpu: int | None) -> None:
 def _first(figures: Figures, subject: Subject) -> None:
     for language in LANGUAGES:
         figures.late[subject.name, language] = subject.first(LARGE, answers(language))
+
+
+def _stages(figures: Figures, subject: Subject, material: Sequence[Text]) -> None:
+    for name in (LARGE, POLICY):
+        if (subject.name, f"{name}, first") not in figures.loads:
+            continue
+        for text in material:
+            if text.size == SHARED_SIZES[-1]:
+                figures.stages[name, text.name] = subject.stages(name, text.text)
 
 
 def answers(language: str) -> list[list[str]]:

@@ -10,6 +10,7 @@ from weir_training.benching.guard.material import LANGUAGES
 from weir_training.benching.guard.measures import (
     LARGE,
     OWN_SIZES,
+    POLICY,
     SHARED_SIZES,
     SMALL,
     Figures,
@@ -42,7 +43,7 @@ def check_lines(figures: Figures, names: Sequence[str]) -> list[Line]:
     return [
         line
         for text, _ in texts
-        for terms in (SMALL, LARGE)
+        for terms in (SMALL, LARGE, POLICY)
         for line in _lines(figures.checks, names, terms, text, unit=1e3)
     ]
 
@@ -52,7 +53,7 @@ def chunk_lines(figures: Figures, names: Sequence[str]) -> list[Line]:
     return [
         line
         for text in texts
-        for terms in (SMALL, LARGE)
+        for terms in (SMALL, LARGE, POLICY)
         for line in _lines(figures.chunks, names, terms, text, unit=1e6)
     ]
 
@@ -124,11 +125,19 @@ def leak_table(figures: Figures, names: Sequence[str]) -> str:
 
 
 def load_table(figures: Figures) -> str:
-    rows = [f"{'build':<24}{'ms':>9}{'MB':>8}"]
+    rows = [f"{'build':<30}{'ms':>9}{'MB':>8}"]
     for (name, terms), found in figures.loads.items():
-        seconds = statistics.median(one["seconds"] for one in found)
-        grown = statistics.median(one["grown_bytes"] for one in found)
-        rows.append(f"{name + ', ' + terms:<24}{seconds * 1e3:>9.0f}{grown / 1e6:>8.1f}")
+        rows.append(f"{name + ', ' + terms:<30}{found['seconds'] * 1e3:>9.0f}{found['grown_bytes'] / 1e6:>8.1f}")
+    return "\n".join(rows)
+
+
+def stage_table(figures: Figures) -> str:
+    """Microseconds of CPU (median) of each stage of a check, 8 KB."""
+    names = list(dict.fromkeys(stage for found in figures.stages.values() for stage in found))
+    rows = [f"{'stages of a check, us':<22}{'':<12}" + "".join(f"{name:>17}" for name in names)]
+    for (terms, text), found in figures.stages.items():
+        cells = "".join(f"{found[name] * 1e6:>17.0f}" if name in found else f"{'-':>17}" for name in names)
+        rows.append(f"{text:<22}{terms:<12}{cells}")
     return "\n".join(rows)
 
 

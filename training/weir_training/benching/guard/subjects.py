@@ -34,12 +34,25 @@ class Subject:
         self._child = command.start()
 
     @property
+    def checks(self) -> bool:
+        """NeMo's buffer is measured for what it lets through; what it has searched is not its own."""
+        return self.name != "nemo"
+
+    @property
     def streams(self) -> bool:
         return self.name in STREAMING
 
     def load(self, name: str, terms: Sequence[str], patterns: Sequence[str], cpu: int | None) -> dict[str, Any]:
         """Build a guard and call it `name`; return the seconds it took and by how much the process grew."""
         return self._ask("load", name=name, terms=list(terms), patterns=list(patterns), cpu=cpu)
+
+    def load_policy(self, name: str, path: Path, cpu: int | None) -> dict[str, Any]:
+        """As `load`, of what a policy file says; for Weir alone."""
+        return self._ask("load", name=name, path=str(path), cpu=cpu)
+
+    def stages(self, name: str, text: str) -> dict[str, float]:
+        """Return seconds of CPU per stage of a check; for Weir alone."""
+        return dict(self._ask("stages", name=name, text=text)["stages"])
 
     def check(self, name: str, text: str) -> dict[str, list[float]]:
         return self._ask("check", name=name, text=text, **self.budget._asdict())

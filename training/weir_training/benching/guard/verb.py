@@ -11,10 +11,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from weir.contracts.errors import UsageError
+from weir.guard.policy import load_policy
 from weir_training.atomic import write_json
 from weir_training.benching.environments import installed
 from weir_training.benching.guard import report
-from weir_training.benching.guard.measures import Figures, measure
+from weir_training.benching.guard.measures import Figures, Plan, measure
 from weir_training.benching.guard.subjects import PEERS, Subject, ours, peer
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 from weir_training.progress import bar
@@ -30,7 +31,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def guard(
-    peers: Peer = None, rounds: Rounds = 3, out: Out = None, home: Home = DEFAULT_HOME, as_json: AsJson = False
+    policy: Annotated[Path | None, typer.Argument(metavar="POLICY", help="Measure Weir with this policy too.")] = None,
+    peers: Peer = None,
+    rounds: Rounds = 3,
+    out: Out = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the guard with 1,000 and 10,000 terms and 100 patterns; peers get the same rules and texts, in turn.
 
@@ -40,6 +46,9 @@ def guard(
     unknown = sorted(set(peers or ()) - set(PEERS))
     if unknown:
         raise UsageError(f"--peer {unknown[0]}: expected one of {', '.join(PEERS)}")
+    if policy is not None:
+        load_policy(policy)  # what is wrong with it is said here
+    plan = Plan(rounds, _cpu(), policy)
     folder = home / "bench" / "guard"
     with nullcontext(lambda _: None) if as_json else bar() as progress, ExitStack() as stack:
         subjects: list[Subject] = []
@@ -49,9 +58,8 @@ def guard(
         ]:
             subjects.append(start())
             stack.callback(subjects[-1].close)
-        cpu = _cpu()
-        figures = measure(subjects, rounds, cpu, progress)
-    _tell(figures, [one.name for one in subjects], _circumstances(rounds, cpu), out or home / "bench" / "results",
+        figures = measure(subjects, plan, progress)
+    _tell(figures, [one.name for one in subjects], _circumstances(plan), out or home / "bench" / "results",
           as_json=as_json)  # fmt: skip
 
 
@@ -64,10 +72,11 @@ def _cpu() -> int | None:
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-def _circumstances(rounds: int, cpu: int | None) -> dict[str, Any]:
+def _circumstances(plan: Plan) -> dict[str, Any]:
     return {
-        "rounds": rounds,
-        "cpu": cpu,
+        "rounds": plan.rounds,
+        "cpu": plan.cpu,
+        "policy": None if plan.policy is None else str(plan.policy),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {name: installed(name) for name in _VERSIONS},
@@ -84,6 +93,7 @@ def _tell(figures: Figures, names: list[str], about: dict[str, Any], folder: Pat
         "late": [[*key, values] for key, values in figures.late.items()],
         "leaked": [[*key, value] for key, value in figures.leaks.items()],
         "loads": [[*key, values] for key, values in figures.loads.items()],
+        "stages": [[*key, values] for key, values in figures.stages.items()],
     }
     path = folder / f"guard-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}.json"
     write_json(path, result)
@@ -98,6 +108,7 @@ def _tell(figures: Figures, names: list[str], about: dict[str, Any], folder: Pat
         *([report.ratio_table(checks, chunks)] if len(names) > 1 else []),
         report.held_table(figures),
         report.leak_table(figures, names),
+        report.stage_table(figures),
         report.load_table(figures),
         f"figures: {path}\n" + (f"picture: {picture}" if drawn else "no picture: pip install 'weir[bench]'"),
     ]

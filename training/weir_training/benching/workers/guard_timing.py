@@ -21,21 +21,23 @@ class Guard(Protocol):
         ...
 
 
-Build = Callable[[Sequence[str], Sequence[str]], Guard]
+Build = Callable[[list[str], list[str]], Guard]
 
 
-def serve_guard(build: Build) -> None:
-    """Answer until the input ends. `build` makes a guard of terms and patterns."""
+def serve_guard(build: Build, build_policy: Callable[[str], Guard] | None = None) -> None:
+    """Answer until the input ends. `build` makes a guard of terms and patterns, `build_policy` one of a policy file."""
     loaded: dict[str, Guard] = {}
 
-    def load(name: str, terms: list[str], patterns: list[str], cpu: int | None = None) -> dict[str, Any]:
+    def load(name: str, cpu: int | None = None, **rules: Any) -> dict[str, Any]:
         if cpu is not None and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {cpu})
+        make = build_policy if build_policy is not None and "path" in rules else build
         before, began = rss_bytes(), time.perf_counter()
-        loaded[name] = build(terms, patterns)
+        loaded[name] = make(**rules)
         seconds = time.perf_counter() - began
+        grown = rss_bytes() - before
         loaded[name].check("warm 热身")
-        return {"seconds": seconds, "grown_bytes": rss_bytes() - before}
+        return {"seconds": seconds, "grown_bytes": grown}
 
     def check(name: str, text: str, seconds: float, least: int, most: int) -> dict[str, Any]:
         return _timed(loaded[name].check, text, seconds, least, most)
@@ -58,7 +60,11 @@ def serve_guard(build: Build) -> None:
         """Per answer: how many pieces had come when its first character was out."""
         return {"pieces": [_first(loaded[name], pieces) for pieces in answers]}
 
-    serve({"load": load, "check": check, "stream": stream, "released": released, "first": first})
+    def stages(name: str, text: str) -> dict[str, Any]:
+        guard: Any = loaded[name]
+        return {"stages": guard.stages(text)}
+
+    serve({"stages": stages, "load": load, "check": check, "stream": stream, "released": released, "first": first})
 
 
 def _timed(function: Callable[[str], object], text: str, seconds: float, least: int, most: int) -> dict[str, Any]:

@@ -88,7 +88,10 @@ def plain_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     table = _table()
     if len(text) <= _SHORT:
         pieces = [table.by_character.get(character, character) for character in text]
-        return "".join(pieces), [index for index, piece in enumerate(pieces, first) for _ in piece]
+        view = "".join(pieces)
+        if view == text or (len(view) == len(text) and "" not in pieces):
+            return view, range(first, end)
+        return view, [index for index, piece in enumerate(pieces, first) for _ in piece]
     raw = text.encode("utf-8", "replace")  # as many characters, whatever they are
     if table.uneven.search(raw) is None:
         return plain(text), range(first, end)

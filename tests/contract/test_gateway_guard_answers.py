@@ -16,6 +16,7 @@ from tests.support.tool_release import make_tool_release
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest
 from weir.guard.answers import AnswerCheck
+from weir.guard.compiled import CompiledGuard
 from weir.guard.input import InputFilter
 from weir.guard.output import StreamGuard
 from weir.guard.policy import parse_policy
@@ -221,6 +222,8 @@ class BrokenError(Exception):
 
 
 STAGES: Sequence[tuple[type, str, str, dict[str, Any]]] = (
+    (CompiledGuard, "chosen", "/generate", {"inputs": "?"}),
+    (CompiledGuard, "chosen", "/tokenize", {"inputs": "?"}),
     (InputFilter, "check", "/generate", {"inputs": "?"}),
     (InputFilter, "check", CHAT, user("?") | TOOLS),
     (InputFilter, "check", "/tokenize", {"inputs": "?"}),
@@ -261,14 +264,15 @@ def test_a_guard_that_fails_blocks_is_counted_and_audited(
         monkeypatch.setattr(kind, method, broken)
         reply = weir.post(path, body)
         monkeypatch.undo()
-        phase = "input" if kind is InputFilter else "output"
+        phase = {CompiledGuard: "choice", InputFilter: "input"}.get(kind, "output")
         assert weir.metric("guard_errors_total", phase=phase) == 1
-        assert weir.metric("guard_verdicts_total", phase=phase, rule="guard-error", verdict="block") == 1
-        if path != "/tokenize":
+        if phase != "choice":
+            assert weir.metric("guard_verdicts_total", phase=phase, rule="guard-error", verdict="block") == 1
+        if phase != "choice" and path != "/tokenize":
             (row,) = _audited(weir)
             assert (row["blocked_by"], row["verdicts"]) == ("guard-error", "guard-error")
 
-    assert (reply.status, reason_of(reply)) == (422, None) if phase == "input" else (200, "content_filter")
+    assert (reply.status, reason_of(reply)) == (422, None) if phase != "output" else (200, "content_filter")
     if method != "flush":
         assert b"secret" not in reply.body
     assert b"blue" not in reply.body  # held back to the end

@@ -28,6 +28,7 @@ RULES = RuleSet(
         Rule("pem", Action.REDACT, regexes=("-----BEGIN KEY",), until="-----END KEY-----", replacement="[pem]"),
         Rule("jwt", Action.REDACT, regexes=(r"\bey\w{4,}\.\w{4,}\.\w{4,}",), cap=64, replacement="[jwt]"),
         Rule("card", Action.REDACT, regexes=(r"\b(?:\d[ -]?){12,18}\d\b",), validator="luhn", replacement="[card]"),
+        Rule("bot", Action.REDACT, terms=("bot",), replacement="[bot]"),
         Rule("link", Action.REWRITE, regexes=(r"https?://[^\s。]+",), replacement="(link removed)"),
     ),
     allow=("help@weir.example", "sk-allowed1", "https://weir.example/"),
@@ -70,6 +71,7 @@ CASES = [
     pytest.param("ok detonated", "ok detonated", id="no block inside a longer word"),
     pytest.param("well, politics is", "well, Let us change the subject.", id="a fallback ends the answer"),
     pytest.param("politics detonate", "Let us change the subject.", id="the first to end it ends it"),
+    pytest.param("bot and вот", "[bot] and вот", id="a word of another alphabet is none"),
     pytest.param("xsecret", "xsecret", id="no word begins inside a word"),
     pytest.param("abcab_secret", "[code]_secret", id="nor behind something redacted"),
     pytest.param("密钥sk-abcd1234efgh5678。", "密钥[key]。", id="a key beside Chinese"),
@@ -163,7 +165,7 @@ def test_nothing_of_a_long_token_or_phrase_is_sent_first(action: Action, size: i
 
 @pytest.mark.parametrize("at_token", [185, 190, 195, 199, 200, 205])
 def test_a_secret_across_the_end_of_a_buffer_of_200_tokens_is_whole(at_token: int) -> None:
-    """A rolling buffer of 200 tokens with 50 of context sends its first 40, 20 or 4 characters (NeMo Guardrails 0.24)."""
+    """A rolling buffer of 200 tokens with 50 of context sends its first 40, 20 or 4 characters (NeMo 0.24)."""
     secret = "sk-" + "a1b2c3d4e5" * 4
     tokens = ["word "] * at_token + [secret[at : at + 4] for at in range(0, len(secret), 4)] + [" word"] * 100
     stream, sent = GUARD.stream(), ""

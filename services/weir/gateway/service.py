@@ -102,17 +102,19 @@ class GenerationService:
 
         Raises:
             UnknownModelError, ModelNotAllowedError: there is no such model for this caller.
+            PromptBlockedError: it cannot be found out what holds for him.
         """
         try:
             model = self.catalog.resolve(ask.request.model)
             if not ask.context.caller.may_use(model.name):
                 raise ModelNotAllowedError
+            guard = self.guards.chosen(ask.route, ask.context.caller)
         except WeirError as error:
             self.metrics.incoming("other").inc()
             self.metrics.requests(ask.route, "other", "none", str(error.status.value)).inc()
             raise
         self.metrics.incoming(model.name).inc()
-        return Generation(ask, model, self.guards.chosen(ask.route, ask.context.caller))
+        return Generation(ask, model, guard)
 
     async def _collect(self, answer: Events, generation: Generation, collector: Collector) -> None:
         async with aclosing(answer):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
-from weir.guard.fold import fold, plain, plain_with_origins
+from weir.guard.fold import fold, is_foreign_word, plain, plain_with_origins
 from weir.guard.regexes import Encoded, Regexes, Validators
 from weir.guard.rules import STRENGTH, Action, Find, Rule
 from weir.guard.terms import Span, term_indexes
@@ -42,7 +42,8 @@ class Matcher:
         if not spans:
             return []
         _, origins = plain_with_origins(text)
-        finds = {Find(origins[span.start], origins[span.end - 1] + 1, span.order, span.view) for span in spans}
+        located = ((Find(origins[s.start], origins[s.end - 1] + 1, s.order, s.view), s.is_latin) for s in spans)
+        finds = {find for find, is_latin in located if not (is_latin and is_foreign_word(text[find.start : find.end]))}
         return sorted(finds, key=self.rank)
 
     def open_from(self, text: Encoded, folded: str, begin: int) -> int:

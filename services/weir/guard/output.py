@@ -5,10 +5,11 @@ from copy import copy
 from typing import NamedTuple
 
 from weir.guard.decision import Decision, OnFind, Piece
-from weir.guard.fold import plain_with_origins
+from weir.guard.fold import is_foreign_word, plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
 from weir.guard.regexes import Encoded, Match, Validators
 from weir.guard.rules import Action, Find, RuleSet
+from weir.guard.terms import Span
 
 __all__ = ["Guarded", "OutputGuard", "Piece", "StreamGuard"]
 
@@ -126,14 +127,11 @@ class StreamGuard:
             if match.is_open and match.start < horizon:
                 horizon = min(horizon, match.start if match.is_dropped else match.end)
         horizon = self._at_character(horizon)
-        finds = [
-            (Find(self._origins[s.start], self._origins[s.end - 1] + 1, s.order, s.view), 0)
-            for s in self._matcher.term_spans(folded, self._decided, is_end=is_end)
-            if s.start < horizon
-        ]
+        spans = self._matcher.term_spans(folded, self._decided, is_end=is_end)
+        finds = [*self._terms(span for span in spans if span.start < horizon)]
         finds += self._noted(match for match in matches if match.start < horizon)
         for find, certain in sorted(finds, key=lambda item: self._matcher.rank(item[0])):
-            decision.apply(find, certain or find.end)
+            decision.apply(find, certain)
             if decision.is_over:
                 return decision.pieces()
         self._release(horizon)
@@ -159,6 +157,12 @@ class StreamGuard:
         resume = {pattern: position - self._base for pattern, position in self._resume.items()}
         resume.update(dict.fromkeys(self._open, len(text.plain)))
         return list(self._matcher.regexes.matches(text, self._decided, resume, is_end=is_end))
+
+    def _terms(self, spans: Iterable[Span]) -> Iterable[tuple[Find, int]]:
+        for span in spans:
+            start, end = self._origins[span.start], self._origins[span.end - 1] + 1
+            if not (span.is_latin and is_foreign_word(self._decision.original(start, end))):
+                yield Find(start, end, span.order, span.view), end
 
     def _noted(self, matches: Iterable[Match]) -> Iterable[tuple[Find, int]]:
         """Return the finds of decided matches, and up to where they are certain; remember where they end."""

@@ -5,13 +5,23 @@ still become one. All positions are those of the folded text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
 
-from weir.guard.fold import fold, is_word_character
-from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script, leet, squeeze, squeezed_with_places
+from weir.guard.fold import is_word_character, spellings
+from weir.guard.letters import (
+    MAX_GAP,
+    differs_by_leet,
+    has_leet,
+    is_joined_script,
+    leet,
+    places,
+    spelled_out,
+    squeeze,
+    squeezed_with_places,
+)
 from weir.guard.rules import Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
@@ -20,12 +30,13 @@ _LEAST_UNCHANGED = 2  # letters that leet must leave as they are
 
 
 class Span(NamedTuple):
-    """Where a rule holds in a view: `[start, end)`."""
+    """Where a rule holds in a view: `[start, end)`. `is_latin`: it holds for a term written in ASCII."""
 
     start: int
     end: int
     order: int
     view: str
+    is_latin: bool = False
 
 
 class TermIndex(Protocol):
@@ -40,10 +51,20 @@ class TermIndex(Protocol):
 
 def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
     """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
-    terms = [
-        _Term(o, f, *_bounds(r.boundary, f), r.is_squeezed) for o, r in enumerate(rules) for f in map(fold, r.terms)
-    ]
-    terms = list(dict.fromkeys(term for term in terms if term.folded))
+    uses = (_Use(order, r.terms, r.boundary, is_squeezed=r.is_squeezed) for order, r in enumerate(rules) if r.terms)
+    return _indexes(tuple(uses))
+
+
+class _Use(NamedTuple):
+    order: int
+    terms: tuple[str, ...]
+    boundary: Boundary
+    is_squeezed: bool
+
+
+@lru_cache(maxsize=2)  # prompts and answers are often searched for the same lists
+def _indexes(uses: Sequence[_Use]) -> tuple[TermIndex, ...]:
+    terms = list(dict.fromkeys(term for use in uses for term in _terms(use)))
     squeezed = [term for term in terms if term.is_squeezed]
     leets = [
         term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
@@ -59,10 +80,19 @@ class _Term(NamedTuple):
     left: bool  # must not follow a word character
     right: bool  # must not be followed by one
     is_squeezed: bool
+    is_latin: bool
+
+
+def _terms(use: _Use) -> Iterator[_Term]:
+    for written in use.terms:
+        for folded in sorted(spellings(written)):
+            if folded:
+                bounds = _bounds(use.boundary, folded)
+                yield _Term(use.order, folded, *bounds, use.is_squeezed, written.isascii())
 
 
 def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
-    if not folded or boundary == "substring":
+    if boundary == "substring":
         return False, False
     if boundary == "word":
         return True, True
@@ -98,13 +128,14 @@ class _Beginnings:
         self._at_word: set[str] = set()
         for beginning, is_at_word in beginnings:
             (self._at_word if is_at_word else self._anywhere).add(beginning)
-        lengths: dict[str, set[int]] = {}
+        masks: dict[str, int] = {}  # by last characters, a bit for each length: half the time of sets to build
         for beginning in self._anywhere | self._at_word:
             if len(beginning) > _KEY:
-                lengths.setdefault(beginning[-_KEY:], set()).add(len(beginning))
-        short = tuple(range(_KEY, 0, -1))
-        self._lengths = {end: (*sorted(found, reverse=True), *short) for end, found in lengths.items()}
-        self._short = short
+                end = beginning[-_KEY:]
+                masks[end] = masks.get(end, 0) | 1 << len(beginning)
+        self._short = tuple(range(_KEY, 0, -1))
+        lengths = {mask: (*_bits(mask), *self._short) for mask in set(masks.values())}
+        self._lengths = {end: lengths[mask] for end, mask in masks.items()}
 
     def lengths(self, text: str) -> tuple[int, ...]:
         """Return how long the beginnings may be that end as `text` does, the longest first."""
@@ -114,6 +145,10 @@ class _Beginnings:
         """Whether `text[start:]` is a beginning, where it stands behind `before[:place]`."""
         part = text[start:]
         return part in self._anywhere or (part in self._at_word and not _is_word_at(before, place - 1))
+
+
+def _bits(mask: int) -> list[int]:
+    return [bit for bit in range(mask.bit_length(), -1, -1) if mask >> bit & 1]
 
 
 class _Written:
@@ -131,7 +166,7 @@ class _Written:
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         for start, end, term in self._automaton.finds(text):
             if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
-                yield Span(start, end, term.order, "fold")
+                yield Span(start, end, term.order, "fold", term.is_latin)
 
     def open_from(self, text: str, begin: int) -> int:
         size = len(text)
@@ -154,7 +189,7 @@ class _Leet:
         return _Beginnings((part, True) for term in self._all for part in _parts(leet(term.folded), whole=True))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return
         for start, end, term in self._automaton.finds(leet(text)):
             free = term._replace(left=True, right=True)
@@ -167,13 +202,13 @@ class _Leet:
 
     def open_from(self, text: str, begin: int) -> int:
         size = len(text)
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return size
         view = leet(text)
         for length in self._begun.lengths(view):
             start = size - length
             is_begun = start >= begin and self._begun.holds(view, start, text, start)
-            if is_begun and not LEET.isdisjoint(text[start:]):
+            if is_begun and has_leet(text[start:]):
                 return start
         return size
 
@@ -207,33 +242,40 @@ class _Spelled:
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         if self._is_plain_enough and text.isalpha():
             return
-        letters, places = squeezed_with_places(text)
+        for low, high in spelled_out(text):
+            for start, end, term in self._finds(text, low, high):
+                if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
+                    yield Span(start, end, term.order, "squeezed")
+
+    def _finds(self, text: str, low: int, high: int) -> Iterator[tuple[int, int, _Term]]:
+        part = text[low:high]
+        letters = squeeze(part)
+        at: list[int] = []
         for first, last, term in self._automaton.finds(leet(letters)):
-            start, end = places[first], places[last - 1] + 1
-            if start < begin or not _is_spelled(places[first:last], is_joined=is_joined_script(term.folded)):
+            at = at or places(part, letters)
+            start, end = low + at[first], low + at[last - 1] + 1
+            if not _is_spelled(at[first:last], is_joined=is_joined_script(term.folded)):
                 continue
             read, written = letters[first:last], squeeze(term.folded)
-            if text[start:end] == term.folded or not (read == written or differs_by_leet(read, written)):
-                continue
-            free = term._replace(left=is_word_character(written[0]), right=is_word_character(written[-1]))
-            if _stands_free(text, start, end, free, is_end=is_end):
-                yield Span(start, end, term.order, "squeezed")
+            if text[start:end] != term.folded and (read == written or differs_by_leet(read, written)):
+                is_free = is_word_character(written[0]), is_word_character(written[-1])
+                yield start, end, term._replace(left=is_free[0], right=is_free[1])
 
     def open_from(self, text: str, begin: int) -> int:
-        letters, places = squeezed_with_places(text[begin:])
-        gap = len(text) - begin - places[-1] - 1 if places else MAX_GAP + 1
+        letters, at = squeezed_with_places(text[begin:])
+        gap = len(text) - begin - at[-1] - 1 if at else MAX_GAP + 1
         if gap > MAX_GAP:
             return len(text)
         letters = leet(letters)
-        return min(self._open(text, begin, letters, places, is_joined=is_joined) for is_joined in (True, False))
+        return min(self._open(text, begin, letters, at, is_joined=is_joined) for is_joined in (True, False))
 
-    def _open(self, text: str, begin: int, letters: str, places: list[int], *, is_joined: bool) -> int:
+    def _open(self, text: str, begin: int, letters: str, at: list[int], *, is_joined: bool) -> int:
         begun = self._joined if is_joined else self._apart
-        reach = _chain(places, least=0 if is_joined else 1)
+        reach = _chain(at, least=0 if is_joined else 1)
         for length in begun.lengths(letters):
             if length > reach:
                 continue
-            start = begin + places[-length]
+            start = begin + at[-length]
             if begun.holds(letters, len(letters) - length, text, start):
                 return start
         return len(text)

@@ -142,7 +142,7 @@ class GatewayMetrics:
             ("phase", "rule", "verdict"),
         )
         self.guard_errors = self._counter(
-            "guard_errors_total", "Failures of the guard itself; each blocked what it looked at.", ("phase",)
+            "guard_errors_total", "Failures of the guard itself (choice, input, output); each blocked.", ("phase",)
         )
         self.guard_seconds = self._histogram(
             "guard_seconds", "Guard time per request: whole prompt, whole answer.", ("phase",), _GUARD_S

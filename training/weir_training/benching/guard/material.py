@@ -69,10 +69,11 @@ def terms(count: int = 10_000) -> tuple[str, ...]:
 
 
 def _chinese(rng: Random, characters: Sequence[str]) -> str:
+    """Return three to six characters: shorter terms are seldom fit to be looked for in all disguises."""
     pieces = []
-    for _ in range(2):
+    for least in (1, 2):
         at = rng.randrange(len(characters) - 3)
-        pieces.append("".join(characters[at : at + rng.randrange(1, 4)]))
+        pieces.append("".join(characters[at : at + rng.randrange(least, 4)]))
     return "".join(pieces)
 
 
@@ -89,7 +90,8 @@ def _mixed(language: str, size: int) -> str:
     while sum(len(part.encode()) for part in parts) < size:
         source = running(rng.choice(("zh", "en")) if language == "mixed" else language)
         at = rng.randrange(len(source) - _PASSAGE_CHARS)
-        parts.append(source[at : at + rng.randrange(_PASSAGE_CHARS // 2, _PASSAGE_CHARS)] + "\n")
+        # Far enough apart that no term is spelled out across the ends of two passages.
+        parts.append(source[at : at + rng.randrange(_PASSAGE_CHARS // 2, _PASSAGE_CHARS)] + "\n\n\n\n")
     return "".join(parts)
 
 

@@ -12,6 +12,7 @@ _LEET = str.maketrans("013457@$!|l", "oieastasiii")  # 1 is i or l, so the two a
 _LEET_BYTES = bytes.maketrans(b"013457@$!|l", b"oieastasiii")
 _SHORT = 48  # characters; longer texts are worth what finding out about them costs
 _LEAST_SPELLED = 4
+_PLANE = 1 << 16
 _ASCII = bytes(range(128))
 _USUAL_SEPARATORS = "。、《》「」【】·•→"  # beyond ASCII, in the fold view
 _ASCII_SEPARATORS = bytes(byte for byte in _ASCII if not chr(byte).isalnum())
@@ -60,7 +61,7 @@ def squeeze(text: str) -> str:
     if text.isalnum():
         return text
     if len(text) <= _SHORT:
-        return "".join(filter(_is_letter, text))
+        return text.translate(_LETTERS)
     text = text.encode("utf-8", "surrogatepass").translate(None, _ASCII_SEPARATORS).decode("utf-8", "surrogatepass")
     for one in _USUAL_SEPARATORS:
         if one in text:
@@ -69,7 +70,7 @@ def squeeze(text: str) -> str:
         return text
     rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
     for one in set(rest):
-        if not _is_letter(one):
+        if not is_letter(one):
             text = text.replace(one, "")
     return text
 
@@ -78,16 +79,7 @@ def places(text: str, letters: str) -> list[int]:
     """Return where each character of the squeezed text stands in `text`."""
     if letters.isalnum():  # no marks, which are the slow ones to tell
         return list(compress(range(len(text)), map(str.isalnum, text)))
-    return [index for index, one in enumerate(text) if _is_letter(one)]
-
-
-def squeezed_with_places(text: str) -> tuple[str, list[int]]:
-    """Return the squeezed text and, per character of it, where it stands in `text`."""
-    if len(text) > _SHORT:
-        letters = squeeze(text)
-        return letters, places(text, letters)
-    found = [index for index, one in enumerate(text) if one.isalnum() or (not one.isascii() and _is_letter(one))]
-    return "".join([text[index] for index in found]), found
+    return [index for index, one in enumerate(text) if is_letter(one)]
 
 
 def is_joined_script(text: str) -> bool:
@@ -95,5 +87,18 @@ def is_joined_script(text: str) -> bool:
     return not text.isascii() and any(low <= ord(letter) <= high for letter in text for low, high in _JOINED)
 
 
-def _is_letter(character: str) -> bool:
+class _Letters(dict[int, int | None]):
+    """Fills itself, from the first plane only, 65,536 characters: input cannot grow it without end."""
+
+    def __missing__(self, codepoint: int) -> int | None:
+        kept = codepoint if is_letter(chr(codepoint)) else None
+        if codepoint < _PLANE:
+            self[codepoint] = kept
+        return kept
+
+
+def is_letter(character: str) -> bool:
     return character.isalnum() or (not character.isascii() and unicodedata.category(character)[0] == "M")
+
+
+_LETTERS = _Letters()

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import re2
 
 from weir.contracts.errors import UsageError
+from weir.guard.candidates import Candidates
 from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, search_options
 from weir.guard.rules import Rule
 
 Validators = Mapping[str, Callable[[str], bool]]
-_LOOSELY_HELD = 64  # characters; what waits longer is looked at closely
+_LOOSELY_HELD = 32  # characters; what waits longer is looked at closely
 _WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
     "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
@@ -76,27 +77,36 @@ class Regexes:
         )
         self._allow = allow
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
-        self._any = _set([search.pattern.search for search in self._searches])
+        regexes = [search.pattern.search for search in self._searches]
+        self._candidates = Candidates(regexes, [search.pattern.literals for search in self._searches], search_options())
         self._begun = _end_of([search.pattern.begun for search in self._searches]) if is_streamed else None
         self._loosely = _end_of([search.pattern.begun_loosely for search in self._searches]) if is_streamed else None
         self._warm()
 
-    def matches(self, text: Encoded, begin: int, resume: Mapping[int, int], *, is_end: bool) -> Iterator[Match]:
-        """Yield, pattern by pattern, the finds from `begin` on, or from where `resume` says for a pattern.
+    def hits(self, text: Encoded) -> Sequence[int]:
+        """Return the patterns that may be found in `text`."""
+        return self._candidates.among(text.plain, text.raw)
+
+    def matches(
+        self, text: Encoded, hits: Sequence[int], begin: int, resume: Mapping[int, int], *, is_end: bool
+    ) -> Iterator[Match]:
+        """Yield, pattern by pattern, the finds of `hits` from `begin` on, or from where `resume` says for a pattern.
 
         The last ones may still change when there is more text: those that start at `open_from` or behind it.
         """
-        if self._any is None:
-            return
-        for number in self._any.Match(text.raw) or ():
+        for number in hits:
             yield from self._matches(number, text, max(begin, resume.get(number, 0)), is_end=is_end)
 
-    def open_from(self, text: Encoded, begin: int) -> int:
-        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find."""
+    def open_from(self, text: Encoded, begin: int, *, closely: bool = False) -> int:
+        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find.
+
+        `closely`: and not a short one that only looks like it.
+        """
         if self._begun is None:
             return len(text.plain)
         start = _open_from(self._loosely, text, begin)
-        return start if len(text.plain) - start <= _LOOSELY_HELD else _open_from(self._begun, text, start)
+        is_near = not closely and len(text.plain) - start <= _LOOSELY_HELD
+        return start if is_near else _open_from(self._begun, text, start)
 
     def go_on(self, number: int, text: Encoded, position: int, *, is_end: bool) -> tuple[int, bool]:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""
@@ -136,7 +146,7 @@ class Regexes:
     def _warm(self) -> None:
         """RE2 builds its automata on first use, which takes far longer than any later use."""
         text = Encoded(_WARM_UP * 4)
-        list(self.matches(text, 0, {}, is_end=True))
+        list(self.matches(text, self.hits(text), 0, {}, is_end=True))
         for size in range(len(_WARM_UP) if self._begun is not None else 0):
             self.open_from(Encoded(_WARM_UP[:size]), 0)
 
@@ -186,13 +196,3 @@ def _end_of(begun: Sequence[str]) -> Any:
     if not begun:
         return None
     return re2.compile("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z", search_options())
-
-
-def _set(regexes: Sequence[str]) -> Any:
-    if not regexes:
-        return None
-    searched = re2.Set.SearchSet(search_options())
-    for regex in regexes:
-        searched.Add(regex)
-    searched.Compile()
-    return searched

@@ -10,19 +10,20 @@ from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
 
+from weir.contracts.errors import UsageError
 from weir.guard.fold import is_word_character, spellings
 from weir.guard.letters import (
     MAX_GAP,
     differs_by_leet,
     has_leet,
     is_joined_script,
+    is_letter,
     leet,
     places,
     spelled_out,
     squeeze,
-    squeezed_with_places,
 )
-from weir.guard.rules import Boundary, Rule
+from weir.guard.rules import MAX_HOLD, Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
 _KEY = 3  # last characters by which beginnings are looked up
@@ -86,6 +87,8 @@ class _Term(NamedTuple):
 def _terms(use: _Use) -> Iterator[_Term]:
     for written in use.terms:
         for folded in sorted(spellings(written)):
+            if len(folded) > MAX_HOLD:
+                raise UsageError(f"rule {rule.id!r}: a term has more than {MAX_HOLD} characters")
             if folded:
                 bounds = _bounds(use.boundary, folded)
                 yield _Term(use.order, folded, *bounds, use.is_squeezed, written.isascii())
@@ -101,7 +104,7 @@ def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
 
 def _may_be_spelled(folded: str) -> bool:
     letters = squeeze(folded)
-    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) and len(letters) * (MAX_GAP + 1) <= 512
+    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) <= MAX_HOLD // (MAX_GAP + 1)
 
 
 class _Automaton:
@@ -121,7 +124,7 @@ class _Automaton:
 
 
 class _Beginnings:
-    """What a find may start with: anywhere, or only where no word character precedes it."""
+    """What a find may start with: anywhere, or only where no word character precedes it. `ends`: how these end."""
 
     def __init__(self, beginnings: Iterable[tuple[str, bool]]) -> None:
         self._anywhere: set[str] = set()
@@ -136,12 +139,13 @@ class _Beginnings:
         self._short = tuple(range(_KEY, 0, -1))
         lengths = {mask: (*_bits(mask), *self._short) for mask in set(masks.values())}
         self._lengths = {end: lengths[mask] for end, mask in masks.items()}
+        self.ends = frozenset(beginning[-1] for beginning in self._anywhere | self._at_word)
 
     def lengths(self, text: str) -> tuple[int, ...]:
         """Return how long the beginnings may be that end as `text` does, the longest first."""
         return self._lengths.get(text[-_KEY:], self._short)
 
-    def holds(self, text: str, start: int, before: str, place: int) -> bool:
+    def holds(self, text: str, start: int, before: str = "", place: int = 0) -> bool:
         """Whether `text[start:]` is a beginning, where it stands behind `before[:place]`."""
         part = text[start:]
         return part in self._anywhere or (part in self._at_word and not _is_word_at(before, place - 1))
@@ -169,11 +173,12 @@ class _Written:
                 yield Span(start, end, term.order, "fold", term.is_latin)
 
     def open_from(self, text: str, begin: int) -> int:
-        size = len(text)
-        for length in self._begun.lengths(text):
-            start = size - length
-            if start >= begin and self._begun.holds(text, start, text, start):
-                return start
+        size, begun = len(text), self._begun
+        if text[-1:] in begun.ends:
+            for length in begun.lengths(text):
+                start = size - length
+                if start >= begin and begun.holds(text, start, text, start):
+                    return start
         return size
 
 
@@ -229,7 +234,10 @@ class _Spelled:
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(squeeze(term.folded)), term) for term in terms)
         self._all = terms
-        self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in terms)
+        # Then what consists of letters only is no business of this index: it reads as it is written.
+        joined = [term for term in terms if is_joined_script(term.folded)]
+        self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in joined)
+        self._is_free_enough = not any(term.left > is_word_character(term.folded[0]) for term in joined)
 
     @cached_property
     def _joined(self) -> _Beginnings:
@@ -262,23 +270,55 @@ class _Spelled:
                 yield start, end, term._replace(left=is_free[0], right=is_free[1])
 
     def open_from(self, text: str, begin: int) -> int:
-        letters, at = squeezed_with_places(text[begin:])
-        gap = len(text) - begin - at[-1] - 1 if at else MAX_GAP + 1
-        if gap > MAX_GAP:
-            return len(text)
-        letters = leet(letters)
-        return min(self._open(text, begin, letters, at, is_joined=is_joined) for is_joined in (True, False))
+        size = len(text)
+        part = text[begin:]
+        if self._is_plain_enough and self._is_free_enough and part.isalpha():
+            return size
+        last = _last_letter(text, max(begin, size - MAX_GAP - 1))
+        if last < 0:
+            return size
+        end = leet(text[last])
+        is_apart = end in self._apart.ends and not (_is_latin_at(text, last) and _is_latin_at(text, last - 1))
+        if not is_apart and end not in self._joined.ends:
+            return size
+        letters = leet(squeeze(part))
+        start = _open(self._joined, text, letters, least=0)
+        return min(start, _open(self._apart, text, letters, least=1)) if is_apart else start
 
-    def _open(self, text: str, begin: int, letters: str, at: list[int], *, is_joined: bool) -> int:
-        begun = self._joined if is_joined else self._apart
-        reach = _chain(at, least=0 if is_joined else 1)
+
+def _is_latin_at(text: str, index: int) -> bool:
+    return index >= 0 and text[index].isascii() and text[index].isalnum()
+
+
+def _last_letter(text: str, begin: int) -> int:
+    """Return the place of the last letter that is not before `begin`; -1 if there is none."""
+    place = len(text) - 1
+    while place >= begin and not is_letter(text[place]):
+        place -= 1
+    return place if place >= begin else -1
+
+
+def _open(begun: _Beginnings, text: str, letters: str, *, least: int) -> int:
+    """Return where the longest beginning starts that `text` ends in; `letters` are its last ones."""
+    size = len(letters)
+    if letters[-1] in begun.ends:
         for length in begun.lengths(letters):
-            if length > reach:
-                continue
-            start = begin + at[-length]
-            if begun.holds(letters, len(letters) - length, text, start):
-                return start
-        return len(text)
+            if length <= size and begun.holds(letters, size - length):
+                start = _start_of(length, text, least=least)
+                if start >= 0 and begun.holds(letters, size - length, text, start):
+                    return start
+    return len(text)
+
+
+def _start_of(count: int, text: str, *, least: int) -> int:
+    """Return where the last `count` letters begin; -1 if not `least` to `MAX_GAP` separators stand between each two."""
+    start = place = _last_letter(text, 0)
+    for _ in range(count - 1):
+        place = _last_letter(text[:place], max(0, place - MAX_GAP - 1))
+        if not 0 <= place < start - least:
+            return -1
+        start = place
+    return start
 
 
 def _spelled_beginnings(terms: Iterable[_Term], *, is_joined: bool) -> Iterator[tuple[str, bool]]:

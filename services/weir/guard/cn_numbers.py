@@ -35,7 +35,6 @@ _BANK_LENGTHS = range(16, 20)
 _TAIWAN_PLACES = "ABCDEFGHJKLMNPQRSTUVXYWZIO"  # in the order of their numbers, from 10
 _CHINESE_DIGITS = str.maketrans("〇零○一二三四五六七八九幺壹贰叁肆伍陆柒捌玖两", "00012345678911234567892")
 _MOBILE_LENGTH = 11
-_LEAST_SPELLED = 3  # Chinese numerals in a number that counts as spelled out
 _PLATE_LETTERS = 3  # at most, behind the letter of the place
 
 
@@ -101,14 +100,6 @@ def is_mobile(text: str) -> bool:
     """A mobile number, with or without 86 in front. Round amounts (15000000000) are none."""
     number = bare_digits(text)[-_MOBILE_LENGTH:]
     return len(number) == _MOBILE_LENGTH and number[2:] != "0" * 9
-
-
-def is_spelled_mobile(text: str) -> bool:
-    """A mobile number in Chinese numerals, also mixed with digits (一三八1234五六七八)."""
-    number = bare_digits(text.translate(_CHINESE_DIGITS))
-    if len(number) - len(bare_digits(text)) < _LEAST_SPELLED:
-        return False
-    return len(number) == _MOBILE_LENGTH and number[0] == "1" and number[1] in "3456789"
 
 
 def is_spelled_resident_id(text: str) -> bool:

@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import re2
 
 _ASCII = bytes(range(128))
 _USUAL = "，“”？：’！‘…—；（）"  # what most Chinese and much English text holds of all that changes
+_MOST = 6  # characters that one becomes; ﷺ would be eighteen, and a text of them a flood
 _FEW = 24  # so many replacements, one after the other, are faster than looking at each character
 _SHORT = 48
 _LONGEST_FOREIGN_WORD = 4
@@ -36,7 +37,8 @@ def _table() -> _Table:
     becoming: dict[str, str] = json.loads(files("weir.guard").joinpath("tables/fold.json").read_text("ascii"))
     by_character: dict[str, str] = {}
     for folded, characters in becoming.items():
-        by_character.update(dict.fromkeys(characters, folded))
+        if len(folded) <= _MOST:
+            by_character.update(dict.fromkeys(characters, folded))
     by_codepoint = {ord(character): folded for character, folded in by_character.items()}
     usual = tuple((character, by_character[character]) for character in _USUAL)
     unusual = _any_of(by_character.keys() - frozenset(_USUAL))
@@ -86,23 +88,27 @@ def plain_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     if text.isascii():
         return text, range(first, end)
     table = _table()
-    if len(text) <= _SHORT:
-        pieces = [table.by_character.get(character, character) for character in text]
-        view = "".join(pieces)
-        if view == text or (len(view) == len(text) and "" not in pieces):
-            return view, range(first, end)
-        return view, [index for index, piece in enumerate(pieces, first) for _ in piece]
-    raw = text.encode("utf-8", "replace")  # as many characters, whatever they are
-    if table.uneven.search(raw) is None:
-        return plain(text), range(first, end)
+    if len(text) > _SHORT:
+        raw = text.encode("utf-8", "replace")  # as many characters, whatever they are
+        if table.uneven.search(raw) is None:
+            return plain(text), range(first, end)
+        uneven = [match.start() for match in islice(table.uneven.finditer(raw.decode()), len(text) // _SHORT + 1)]
+        if len(uneven) <= len(text) // _SHORT:
+            return plain(text), _around(uneven, text, first)
+    pieces = [table.by_character.get(character, character) for character in text]
+    return "".join(pieces), [index for index, piece in enumerate(pieces, first) for _ in piece]
+
+
+def _around(uneven: Iterable[int], text: str, first: int) -> list[int]:
+    """Return the origins of a text in which few characters become none or several."""
+    becomes = _table().by_character
     origins: list[int] = []
     done = 0
-    for match in table.uneven.finditer(raw.decode()):
-        index = match.start()
+    for index in uneven:
         origins += range(first + done, first + index)
-        origins += [first + index] * len(table.by_character[match.group()])
+        origins += [first + index] * len(becomes[text[index]])
         done = index + 1
-    return plain(text), [*origins, *range(first + done, end)]
+    return [*origins, *range(first + done, first + len(text))]
 
 
 def fold_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import re2
 
+from weir.guard.candidates import required_literals
 from weir.guard.rules import MAX_HOLD
 
 _SEARCH_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
@@ -63,6 +64,7 @@ class Pattern:
         begun: RE2 for every beginning of what `search` matches, itself and the empty one included.
         begun_loosely: the same and more: whatever repeats more than a few times may do so without end. All rules' ones
             together have a fraction of the states that the exact ones have, each of which RE2 builds when it is met.
+        literals: of which every match of `search` holds one, in small letters; none: no such.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
         until: a find goes on to the end of this one's first match, or of the text.
@@ -72,6 +74,7 @@ class Pattern:
     search: str
     begun: str
     begun_loosely: str
+    literals: frozenset[str]
     longest: int
     run: str = ""
     until: "Pattern | None" = None
@@ -183,7 +186,7 @@ class _Tree:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             raise PatternError(f"RE2 cannot take it: {reason}") from error
         begun, loosely = (self._prefix + _begun(some) for some in (nodes, _loosened(nodes)))
-        return Pattern(search, begun, loosely, self._width(nodes)[1], until=until)
+        return Pattern(search, begun, loosely, required_literals(nodes), self._width(nodes)[1], until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import re2
 
 from weir.contracts.errors import UsageError
+from weir.guard.candidates import Candidates
 from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, search_options
 from weir.guard.rules import Rule
 
@@ -76,14 +77,15 @@ class Regexes:
         )
         self._allow = allow
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
-        self._any = _set([search.pattern.search for search in self._searches])
+        regexes = [search.pattern.search for search in self._searches]
+        self._candidates = Candidates(regexes, [search.pattern.literals for search in self._searches], search_options())
         self._begun = _end_of([search.pattern.begun for search in self._searches]) if is_streamed else None
         self._loosely = _end_of([search.pattern.begun_loosely for search in self._searches]) if is_streamed else None
         self._warm()
 
     def hits(self, text: Encoded) -> Sequence[int]:
-        """Return the patterns that are found somewhere in `text`."""
-        return () if self._any is None else self._any.Match(text.raw) or ()
+        """Return the patterns that may be found in `text`."""
+        return self._candidates.among(text.plain, text.raw)
 
     def matches(
         self, text: Encoded, hits: Sequence[int], begin: int, resume: Mapping[int, int], *, is_end: bool
@@ -194,13 +196,3 @@ def _end_of(begun: Sequence[str]) -> Any:
     if not begun:
         return None
     return re2.compile("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z", search_options())
-
-
-def _set(regexes: Sequence[str]) -> Any:
-    if not regexes:
-        return None
-    searched = re2.Set.SearchSet(search_options())
-    for regex in regexes:
-        searched.Add(regex)
-    searched.Compile()
-    return searched

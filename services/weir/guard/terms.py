@@ -136,10 +136,10 @@ class _Beginnings:
             if len(beginning) > _KEY:
                 end = beginning[-_KEY:]
                 masks[end] = masks.get(end, 0) | 1 << len(beginning)
-        self.ends = frozenset(beginning[-1] for beginning in self._anywhere | self._at_word)
         self._short = tuple(range(_KEY, 0, -1))
         lengths = {mask: (*_bits(mask), *self._short) for mask in set(masks.values())}
         self._lengths = {end: lengths[mask] for end, mask in masks.items()}
+        self.ends = frozenset(beginning[-1] for beginning in self._anywhere | self._at_word)
 
     def lengths(self, text: str) -> tuple[int, ...]:
         """Return how long the beginnings may be that end as `text` does, the longest first."""

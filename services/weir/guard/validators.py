@@ -43,7 +43,6 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "cn-plate": cn_numbers.is_plate,
         "hk-id": cn_numbers.is_hong_kong_id,
         "tw-id": cn_numbers.is_taiwan_id,
-        "cn-mobile-spelled": cn_numbers.is_spelled_mobile,
         "gb11643-spelled": cn_numbers.is_spelled_resident_id,
         "us-ssn": us_numbers.is_ssn,
         "us-itin": us_numbers.is_itin,

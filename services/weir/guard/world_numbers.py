@@ -233,9 +233,9 @@ def is_mac(text: str) -> bool:
 
 
 def is_email(text: str) -> bool:
-    """An address whose last part is no file's ending, and whose first part does not end in a dot."""
+    """An address that may be a person's: no file (`logo@2x.png`), and not the user of a version control's host."""
     folded = text.lower().strip()
-    return not folded.endswith(_FILE_ENDINGS) and folded[0] not in ".%"
+    return not folded.endswith(_FILE_ENDINGS) and not folded.startswith(("git@", "hg@", "svn@"))
 
 
 def is_international_phone(text: str) -> bool:

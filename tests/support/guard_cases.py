@@ -45,6 +45,8 @@ POOL = [
     _terms("a.b", "bca", "abcab", "ab"),
     _terms("abcab", "bca", boundary="substring", is_squeezed=False),
     _terms("lilo", "ello", "o1l"),
+    _terms("bot", "ear"),
+    _terms("вот", "еда"),
     _terms("email", "mail list", "l1st"),
     _terms("-x-", "a b", "。"),
     _bounded(r"\b[a-c0-9._]{1,6}@[a-c0-9.]{1,6}\.[a-c]{2,4}\b"),

@@ -4,10 +4,10 @@ Only the fold of a single character is the guard's own. Regexes are Python's, gi
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from weir.guard.fold import plain
+from weir.guard.fold import is_foreign_word, plain, spellings
 from weir.guard.rules import STRENGTH, Action, Rule
 
 WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
@@ -51,7 +51,12 @@ def whole(text: str, known: Sequence[Known], allow: Sequence[str] = ()) -> Whole
     allowed = {plain(entry).lower() for entry in allow}
     finds = []
     for order, one in enumerate(known):
-        for start, end in {*_terms(view.lower(), one.rule), *_regexes(view, one, allowed)}:
+        terms = [
+            (start, end)
+            for start, end, is_latin in _terms(view.lower(), one.rule)
+            if not (is_latin and is_foreign_word(text[origins[start] : origins[end - 1] + 1]))
+        ]
+        for start, end in {*terms, *_regexes(view, one, allowed)}:
             if not (view[start:end].lower() in allowed and not one.rule.is_secret):
                 finds.append((origins[start], -STRENGTH[one.rule.action], order, origins[end - 1] + 1))
     return _render(text, sorted(finds), known)
@@ -98,16 +103,15 @@ def _regexes(view: str, one: Known, allowed: set[str]) -> list[tuple[int, int]]:
     return spans
 
 
-def _terms(folded: str, rule: Rule) -> list[tuple[int, int]]:
-    spans = []
-    for term in [plain(term).lower() for term in rule.terms]:
+def _terms(folded: str, rule: Rule) -> Iterator[tuple[int, int, bool]]:
+    for written, term in sorted({(w, term) for w in rule.terms for term in spellings(w)}):
         for start in range(len(folded)):
             end = start + len(term)
             if folded[start:end] == term and _stands(folded, start, end, rule, term):
-                spans.append((start, end))
+                yield start, end, written.isascii()
             if rule.is_squeezed:
-                spans += _leet(folded, start, term) + _spelled(folded, start, term)
-    return spans
+                for found in _leet(folded, start, term) + _spelled(folded, start, term):
+                    yield *found, False
 
 
 def _stands(folded: str, start: int, end: int, rule: Rule, term: str) -> bool:

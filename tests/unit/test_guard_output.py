@@ -28,6 +28,7 @@ RULES = RuleSet(
         Rule("pem", Action.REDACT, regexes=("-----BEGIN KEY",), until="-----END KEY-----", replacement="[pem]"),
         Rule("jwt", Action.REDACT, regexes=(r"\bey\w{4,}\.\w{4,}\.\w{4,}",), cap=64, replacement="[jwt]"),
         Rule("card", Action.REDACT, regexes=(r"\b(?:\d[ -]?){12,18}\d\b",), validator="luhn", replacement="[card]"),
+        Rule("bot", Action.REDACT, terms=("bot",), replacement="[bot]"),
         Rule("link", Action.REWRITE, regexes=(r"https?://[^\s。]+",), replacement="(link removed)"),
     ),
     allow=("help@weir.example", "sk-allowed1", "https://weir.example/"),
@@ -70,6 +71,7 @@ CASES = [
     pytest.param("ok detonated", "ok detonated", id="no block inside a longer word"),
     pytest.param("well, politics is", "well, Let us change the subject.", id="a fallback ends the answer"),
     pytest.param("politics detonate", "Let us change the subject.", id="the first to end it ends it"),
+    pytest.param("bot and вот", "[bot] and вот", id="a word of another alphabet is none"),
     pytest.param("xsecret", "xsecret", id="no word begins inside a word"),
     pytest.param("abcab_secret", "[code]_secret", id="nor behind something redacted"),
     pytest.param("密钥sk-abcd1234efgh5678。", "密钥[key]。", id="a key beside Chinese"),
@@ -102,7 +104,7 @@ def test_named_cases(answer: str, expected: str, size: int) -> None:
     assert all(expected.startswith(sent) for sent in history)
 
 
-def test_a_find_that_goes_on_holds_nothing_back() -> None:
+def test_a_find_that_goes_on_soon_holds_nothing_back() -> None:
     stream = OutputGuard(RuleSet(output=RULES.output[7:8])).stream()
     stream.feed("a sk-abcd1234")
     held = []
@@ -110,7 +112,8 @@ def test_a_find_that_goes_on_holds_nothing_back() -> None:
         assert not any(piece.text and piece.is_verbatim for piece in stream.feed("z9"))
         held.append(stream.held_chars)
 
-    assert max(held) == 0
+    assert max(held) <= 32
+    assert set(held[16:]) == {0}
     assert "".join(piece.text for piece in [*stream.feed(" end"), *stream.flush()]) == " end"
 
 
@@ -163,7 +166,7 @@ def test_nothing_of_a_long_token_or_phrase_is_sent_first(action: Action, size: i
 
 @pytest.mark.parametrize("at_token", [185, 190, 195, 199, 200, 205])
 def test_a_secret_across_the_end_of_a_buffer_of_200_tokens_is_whole(at_token: int) -> None:
-    """A rolling buffer of 200 tokens with 50 of context sends its first 40, 20 or 4 characters (NeMo Guardrails 0.24)."""
+    """A rolling buffer of 200 tokens with 50 of context sends its first 40, 20 or 4 characters (NeMo 0.24)."""
     secret = "sk-" + "a1b2c3d4e5" * 4
     tokens = ["word "] * at_token + [secret[at : at + 4] for at in range(0, len(secret), 4)] + [" word"] * 100
     stream, sent = GUARD.stream(), ""
@@ -237,3 +240,31 @@ def test_tokens_that_do_not_spell_their_text_are_not_trusted() -> None:
     aligner.take([Token(1, "alice@x.com", 0.0)], "hello")
 
     assert aligner.give([Piece("hello", 5, is_verbatim=True)]) == [Token(0, "hello", 0.0)]
+
+
+def test_invisible_characters_without_end_are_not_waited_for() -> None:
+    stream = GUARD.stream()
+    pieces = [*stream.feed("写敏" + "\u200b" * 5000), *stream.feed("感词")]
+
+    assert stream.held_chars <= 512
+    assert stream.num_overflows == 1
+    assert [piece.text for piece in pieces if not piece.is_verbatim] == ["[redacted]"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nor_does_it_matter_how_they_are_cut(seed: int) -> None:
+    random = Random(seed)
+    parts = ["敏", "感", "词", "sk-abcd1234", "sk-", "eyab1.", "secre", "t", "好", "-----BEGIN KEY", "-----END KEY", "-----"]
+    answer = "".join(
+        random.choice(parts) + random.choice(["", "", "\u200b" * random.randint(200, 1100)]) for _ in range(12)
+    )
+    expected = GUARD.whole(answer).text
+    for sizes in ([1], [7], [100, 600, 3], [513]):
+        stream, sent, at = GUARD.stream(), "", 0
+        while at < len(answer):
+            size = random.choice(sizes)
+            sent += "".join(piece.text for piece in stream.feed(answer[at : at + size]))
+            at += size
+            assert stream.held_chars <= 512
+            assert expected.startswith(sent)
+        assert sent + "".join(piece.text for piece in stream.flush()) == expected

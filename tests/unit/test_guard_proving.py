@@ -21,9 +21,13 @@ def rule(regex: str, more: str = "", hit: str = "ab", miss: str = "-") -> str:
 @pytest.mark.parametrize(
     ("regex", "words"),
     [
-        ("a(?=b)", "looks around or back"),
-        ("(?<!x)ab", "looks around or back"),
-        (r"(a)b\1", "looks around or back"),
+        ("a(?=b)", "RE2 has no look-around such as (?=…) or (?<=…): write what stands there"),
+        ("(?<!x)ab", "RE2 has no look-around such as (?!…) or (?<!…): use "),
+        (r"(a)b\1", "RE2 has no backreference such as \\1: write out what may stand there"),
+        ("(x)?(?(1)a|b)", "RE2 has no condition such as (?(1)…): write both cases out"),
+        ("(?>a)b", "RE2 has no atomic group (?>…): write (?:…)"),
+        ("a{1,3}+b", "RE2 has no possessive repeat such as a++: drop the second +"),
+        (r"\p{Han}b", r"not a regex: bad escape \p at position 0; for \p{Han} write [\u4e00-\u9fff]"),
         ("a.*b", "repeats without end"),
         ("(?:a+)+b", "repeats without end"),
         ("a{600}", "a match may have 600 characters"),

@@ -8,22 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weir.guard.output import OutputGuard
-from weir.guard.policy import parse_policy
+from weir.guard.rules import Action, Rule, RuleSet
 from weir.guard.structured import StructuredGuard
 
 GUARD = OutputGuard(
-    parse_policy(
-        """
-version: 1
-id: t
-output:
-  - {id: bird, action: redact, terms: [bluebird, 青鸟], replacement: 'a "b" \\'}
-  - {id: number, action: redact, terms: ["13812345678"], replacement: "[n]"}
-  - {id: pair, action: redact, terms: ['left": "right'], replacement: "[pair]"}
-  - {id: bomb, action: block, terms: [炸弹]}
-  - {id: note, action: flag, terms: [heron]}
-""",
-        "test",
+    RuleSet(
+        output=(
+            Rule("bird", Action.REDACT, terms=("bluebird", "青鸟"), is_squeezed=False, replacement='a "b" \\'),
+            Rule("number", Action.REDACT, terms=("13812345678",), replacement="[n]"),
+            Rule("pair", Action.REDACT, regexes=('left": "right',), replacement="[pair]"),
+            Rule("bomb", Action.BLOCK, terms=("炸弹",)),
+            Rule("sorry", Action.FALLBACK, terms=("pelican",), replacement="Sorry."),
+            Rule("note", Action.FLAG, terms=("heron",)),
+        )
     )
 )
 OPENING = "<tool_call>"
@@ -32,7 +29,7 @@ OPENING = "<tool_call>"
 def guarded(*chunks: str, opening: str | None = None, begins_inside: bool = True) -> tuple[str, str | None]:
     guard = StructuredGuard(GUARD, opening=opening, begins_inside=begins_inside)
     pieces = [piece for chunk in chunks for piece in guard.feed(chunk)] + guard.flush()
-    if guard.blocked_by is None:
+    if not guard.is_over:
         assert sum(piece.length for piece in pieces) == len("".join(chunks))
         assert guard.held_chars == 0
     return "".join(piece.text for piece in pieces), guard.blocked_by
@@ -81,6 +78,29 @@ def test_what_no_rule_finds_stays_as_it_was_written(answer: str) -> None:
 def test_an_escaped_term_blocks_and_nothing_follows() -> None:
     answer = '{"a": "to \\u70b8\\u5f39 it", "b": "more"}'
     assert guarded(answer) == guarded(*answer) == ('{"a": "to ', "bomb")
+
+
+def test_a_fallback_inside_json_blocks_and_beside_it_ends_the_answer() -> None:
+    for answer in ('{"a": "x \\u0070elican", "b": 1}', '{"a": "pel", "pelican": 1}'):
+        whole, blocked_by = guarded(*answer)
+        assert (whole, blocked_by) == guarded(answer)
+        assert blocked_by == "sorry"
+        assert "Sorry" not in whole
+    beside = guarded(*"see a pelican <tool_call>", opening=OPENING, begins_inside=False)
+    assert beside == ("see a Sorry.", None)
+
+
+def test_what_is_found_is_told_once_with_its_place() -> None:
+    told = []
+    guard = StructuredGuard(
+        GUARD, opening=None, begins_inside=True, on_find=lambda find, text: told.append((find, text))
+    )
+    guard.feed('{"k": "a \\u0068eron", "n": 13812345678}')
+    guard.flush()
+
+    flat = '{"k": "a heron", "n": 13812345678}'
+    assert [text for _, text in told] == ["heron", "13812345678"]
+    assert [flat[find.start : find.end] for find, _ in told] == ["heron", "13812345678"]
 
 
 def test_json_begins_after_the_mark_and_ends_with_its_object() -> None:

@@ -23,6 +23,7 @@ rules:
     action: redact
     regex: '\\b1[3-9]\\d{9}\\b'
     examples: {hit: ["电话13812345678。"], miss: ["213812345678"]}
+  - {id: doors, terms: [开门], direction: input, action: fallback, text: 我不会。}
   - {id: off-limits, terms: [secret plan], direction: output, action: fallback, text: "Sorry."}
 profiles: {mild: {overrides: {attack: {action: flag}}}, spare: {}}
 apply: [{key: k, profile: mild}]
@@ -43,7 +44,7 @@ def test_check_says_what_a_policy_holds(policy: str, capsys: pytest.CaptureFixtu
     assert lines[0].startswith("shop, version 1, sha256 ")
     assert lines[1] == "profiles: base, mild, spare"
     assert lines[3].split() == ["pack", "rules", "input", "output", "terms", "regexes", "secret"]
-    assert lines[4].split() == ["(own)", "4", "1", "3", "4", "1", "0"]
+    assert lines[4].split() == ["(own)", "5", "2", "3", "5", "1", "0"]
     assert lines[6:9] == [
         "regexes: 1 bounded",
         "longest find that a stream waits for: 11 characters (phone)",
@@ -80,7 +81,7 @@ def test_check_tells_every_fault(policy: str, capsys: pytest.CaptureFixture[str]
     assert run(["guard", "check", policy, "--json"]) == 2
     facts = json.loads(capsys.readouterr().out)
     assert not facts["ok"]
-    assert len(facts["faults"]) == 9  # list and rules: no action, an acton; the profile's override: an acton
+    assert len(facts["faults"]) == 11  # list and rules: no action, an acton; the profile's override: an acton
 
 
 def test_the_packaged_policy_is_checked_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,9 +177,11 @@ def test_explain_says_where_a_stream_ends(policy: str, capsys: pytest.CaptureFix
 
 def test_explain_shows_prompts_by_profile(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["guard", "explain", policy, "攻击", "--direction", "input"]) == 0
-    assert capsys.readouterr().out.startswith("prompt: block\n")
+    assert capsys.readouterr().out.startswith("prompt: block (attack)\n")
     assert run(["guard", "explain", policy, "攻击", "--direction", "input", "--profile", "mild"]) == 0
-    assert capsys.readouterr().out.startswith("prompt: flag\n")
+    assert capsys.readouterr().out.startswith("prompt: flag (attack)\n")
+    assert run(["guard", "explain", policy, "开 门", "--direction", "input"]) == 0
+    assert "is answered with: 我不会。" in capsys.readouterr().out
     assert run(["guard", "explain", policy, "攻击", "--profile", "mid"]) == 2
     assert "no such profile (did you mean 'mild'?)" in capsys.readouterr().err
 

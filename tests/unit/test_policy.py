@@ -1,14 +1,22 @@
 """A bad policy is refused at load, by file, rule and reason; a good one resolves to the rules of each profile."""
 
+import contextlib
+import functools
+import json
+import operator
+import tempfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weir.guard.policy import PolicyError, PolicySet, default_policy, load_policy, parse_policy
 from weir.guard.policy.wildcard import fits
+from weir.guard.proving import prove
 from weir.guard.rules import Action, Rule
 
 HEAD = "version: 1\nid: p\n"
@@ -78,10 +86,6 @@ def refusal(text: str, folder: Path | None = None) -> str:
         ),
         (HEAD + "rules: [{id: A!, action: block, terms: [x]}]", "rule 'A!': id: String should match"),
         (HEAD + "rules: [{id: a, action: fallback, terms: [x]}]", "rule 'a': fallback needs a text"),
-        (
-            HEAD + "rules: [{id: a, action: fallback, terms: [x], text: t, direction: input}]",
-            "rule 'a': fallback ends an answer: it needs direction: [output]",
-        ),
         (HEAD + "rules: [{id: a, action: rewrite, terms: [x]}]", "rule 'a': rewrite needs a replacement"),
         (
             HEAD + "rules: [{id: a, action: block, terms: [x]}, {id: a, action: flag, terms: [y]}]",
@@ -95,6 +99,7 @@ def refusal(text: str, folder: Path | None = None) -> str:
         (HEAD + "lists: [{id: l, action: block, terms: [x], sha256: " + "a" * 64 + "}]", "sha256 belongs to file"),
         (HEAD + "lists: [{id: l, action: block, file: l.txt}]", "l.txt: a policy given as text cannot draw in files"),
         (HEAD + "lists: [{id: l, action: block, terms: [x], match: {zh: word}}]", "match: zh is always substring"),
+        (HEAD + "lists: [{id: l, action: block, terms: [x], match: {en: []}}]", "match: zh is always substring"),
         (HEAD + "packs: [no-such-pack]", "policy.yaml: pack 'no-such-pack': no such pack"),
         (HEAD + "packs: [{name: a, file: b}]", "packs: 0: give either name or file"),
         (
@@ -376,7 +381,7 @@ def test_match_says_where_terms_must_stand(match: str, boundary: str) -> None:
 
 
 PROFILES = """
-rules: [{id: a, action: block, terms: [x]}, {id: b, action: flag, terms: [y]}]
+rules: [{id: a, action: block, terms: [xx]}, {id: b, action: flag, terms: [yy]}]
 allow: [one]
 profiles:
   strict: {score_block: 50, overrides: {b: {action: block}}, allow: [two]}
@@ -422,6 +427,12 @@ def test_a_profile_may_use_a_pack_otherwise(tmp_path: Path) -> None:
 
     assert actions(policy.base.input) == {"plate": "redact", "key": "block"}
     assert actions(policy.rule_sets["p"].input) == {"plate": "flag", "key": "flag"}
+
+
+def test_a_term_of_one_character_is_a_warning() -> None:
+    policy = parse_policy(HEAD + "rules: [{id: a, action: flag, terms: [毒品, 毒]}]")
+
+    assert policy.warnings == ("policy.yaml: rule 'a': term number 2 is one character",)
 
 
 def test_a_profile_that_nobody_gets_is_a_warning() -> None:
@@ -474,3 +485,80 @@ def test_a_star_stands_for_anything(pattern: str, name: str) -> None:
             reachable = {at + 1 for at in reachable if at < len(name) and name[at] == character}
 
     assert fits(pattern, name) == (len(name) in reachable)
+
+
+VALID: dict[str, Any] = {
+    "version": 1,
+    "id": "p",
+    "defaults": {"marker": "[{rule}]", "max_hold_chars": 64},
+    "packs": [{"file": "mine.yaml", "direction": "output", "off": ["key"], "action": "redact"}],
+    "lists": [{"id": "l", "terms": ["a", "甲"], "match": {"zh": "substring", "en": "word"}, "action": "block"}],
+    "rules": [
+        {"id": "r", "regex": "[ab]{2,9}c", "action": "redact", "examples": {"hit": ["abc"], "miss": ["x"]}},
+        {"id": "u", "any": ["begin"], "until": "end", "action": "flag", "examples": {"hit": ["begin"], "miss": ["x"]}},
+        {"id": "f", "terms": ["q"], "action": "fallback", "text": "t", "direction": ["output"]},
+    ],
+    "answers": [{"id": "t", "topics": ["a"], "action": "block", "routes": ["/v1/*"]}],
+    "allow": ["aac"],
+    "overrides": {"l": {"action": "flag", "score": 3}, "p*": {"off": True}},
+    "profiles": {"s": {"score_block": 5, "overrides": {"r": {"off": True}}}},
+    "apply": [{"route": "/generate", "key": "k*", "profile": "s"}],
+}
+WORDS = [
+    "block",
+    "fallback",
+    "input",
+    "*",
+    "a",
+    "r",
+    "x.txt",
+    "../x",
+    "(",
+    "a.*b",
+    "[a]{2,999}",
+    "\u200b",
+    "luhn",
+    "zh",
+]
+SCALARS = st.none() | st.booleans() | st.integers(-1, 2) | st.floats(allow_nan=False) | st.sampled_from(WORDS)
+ANYTHING = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.sampled_from(WORDS), SCALARS, max_size=3)
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield (*path, key)
+        yield from places(node[key], (*path, key))
+
+
+def faults_in(text: str, folder: Path) -> tuple[str, ...]:
+    try:
+        prove(parse_policy(text, folder=folder))
+    except PolicyError as error:
+        return error.faults
+    return ()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(sorted(places(VALID), key=str)), ANYTHING, st.booleans()), max_size=3))
+def test_whatever_a_file_says_it_loads_or_is_refused(changes: list[tuple[tuple[Any, ...], object, bool]]) -> None:
+    raw = json.loads(json.dumps(VALID))
+    for (*parents, last), value, is_removed in changes:
+        with contextlib.suppress(LookupError, TypeError):  # an earlier change took the place away
+            owner = functools.reduce(operator.getitem, parents, raw)
+            if is_removed:
+                del owner[last]
+            else:
+                owner[last] = value
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "mine.yaml").write_text(PACK, encoding="utf-8")
+        faults = faults_in(json.dumps(raw), Path(folder))
+
+    assert changes or not faults
+    assert all(fault.startswith(("policy.yaml: ", "mine.yaml: ")) for fault in faults)
+
+
+@given(st.text(max_size=60))
+def test_whatever_text_a_file_is_it_loads_or_is_refused(text: str) -> None:
+    with contextlib.suppress(PolicyError):
+        parse_policy(text)

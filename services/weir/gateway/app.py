@@ -1,6 +1,8 @@
 """Composition root: a thin ASGI dispatcher in front of a FastAPI app, over one service."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -29,6 +31,8 @@ from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
+_FOLD_S: Final = 0.2
+
 
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
@@ -56,11 +60,21 @@ class GatewayApp:
         await receive()
         await self.access.start()
         await self.service.router.start()
+        folding = asyncio.create_task(self._keep_folding())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        folding.cancel()
+        await asyncio.gather(folding, return_exceptions=True)
         await self.service.router.aclose()
         await self.access.aclose()
+        self.service.metrics.fold()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _keep_folding(self) -> None:
+        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
+        while True:
+            await asyncio.sleep(_FOLD_S)
+            self.service.metrics.fold()
 
 
 def create_app(settings: GatewaySettings) -> GatewayApp:

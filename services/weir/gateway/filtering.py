@@ -11,7 +11,7 @@ from weir.contracts.errors import PromptBlockedError
 from weir.contracts.request import GenerateRequest, Message, Tool, ToolCall, ToolUse
 from weir.gateway.findings import Findings, Note, Seal
 from weir.guard.compiled import Chosen
-from weir.guard.input import Checked
+from weir.guard.input import Checked, effect
 from weir.guard.rules import Action
 from weir.guard.structured import Decoded
 from weir.guard.verdict import GUARD_ERROR, SCORE
@@ -63,9 +63,13 @@ class PromptFilter:
     def _passed(self, request: GenerateRequest) -> GenerateRequest:
         if request.prompt:
             passed = self._text(request.prompt, "prompt")
-            return request if passed is request.prompt else request.model_copy(update=_prompt(passed))
-        messages = tuple(self._message(message, f"messages.{i}") for i, message in enumerate(request.messages))
-        return request.model_copy(update={"messages": messages, "tool_use": self._tool_use(request.tool_use)})
+            # Its token ids, if there were any, say what it said before.
+            return request if passed is request.prompt else request.changed(prompt=passed, prompt_ids=())
+        messages = tuple([self._message(message, i) for i, message in enumerate(request.messages)])
+        if request.tool_use is not None:
+            return request.changed(messages=messages, tool_use=self._tool_use(request.tool_use))
+        is_same = all(new is old for new, old in zip(messages, request.messages, strict=True))
+        return request if is_same else request.changed(messages=messages)
 
     def _check_score(self) -> None:
         most = self._guard.rules.score_block
@@ -73,7 +77,8 @@ class PromptFilter:
             self._findings.judged(SCORE, Action.BLOCK)
             raise PromptBlockedError(SCORE)
 
-    def _message(self, message: Message, where: str) -> Message:
+    def _message(self, message: Message, number: int) -> Message:
+        where = f"messages.{number}"
         content = self._text(message.content, f"{where}.content")
         changed: dict[str, Any] = {} if content is message.content else {"content": content}
         if message.name is not None:
@@ -90,9 +95,7 @@ class PromptFilter:
         passed = {"id": self._text(call.id, f"{where}.id"), "arguments": self._json(call.arguments, where)}
         return call.model_copy(update=passed)
 
-    def _tool_use(self, use: ToolUse | None) -> ToolUse | None:
-        if use is None:
-            return None
+    def _tool_use(self, use: ToolUse) -> ToolUse:
         tools = tuple(self._tool(tool, f"tools.{i}") for i, tool in enumerate(use.tools))
         return use.model_copy(update={"tools": tools})
 
@@ -109,9 +112,11 @@ class PromptFilter:
         """Take note of the finds; return the text to go on with."""
         for find in checked.finds:
             rule = self._rules[find.order]
-            self._findings.add(find, text[find.start : find.end], where)
-            self._scores[rule.id] = rule.score
-            if rule.action is Action.FALLBACK and self.fallback is None:
+            done = effect(find, rule)
+            self._findings.add(find, text[find.start : find.end], where, done)
+            if done is Action.FLAG:
+                self._scores[rule.id] = rule.score
+            if done is Action.FALLBACK and self.fallback is None:
                 self.fallback = rule.replacement
         if checked.verdict.action is Action.BLOCK:
             raise PromptBlockedError(checked.verdict.rules[0])
@@ -164,8 +169,3 @@ def _each_leaf(value: Any, change: Callable[[str], str]) -> _Changed | None:
     if isinstance(value, bool) or value is None:
         return None
     return _each_leaf(str(value), change)
-
-
-def _prompt(text: str) -> dict[str, Any]:
-    """What a changed prompt is; it has no token ids any more."""
-    return {"prompt": text, "prompt_ids": ()}

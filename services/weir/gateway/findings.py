@@ -55,7 +55,7 @@ class Findings:
 
     def count(self, metrics: GatewayMetrics) -> None:
         """Count each rule once."""
-        for rule, action in (self.found or {"none": Action.ALLOW}).items():
+        for rule, action in list(self.found.items()) or [("none", Action.ALLOW)]:
             metrics.guard_verdicts(self._phase, rule, action).inc()
 
 

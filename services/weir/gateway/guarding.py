@@ -20,6 +20,7 @@ from weir.guard.verdict import GUARD_ERROR
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
+_INLINE_CHARS = 32_768  # more are guarded in a thread
 
 
 class GuardedAnswer:
@@ -32,9 +33,9 @@ class GuardedAnswer:
         guard, request = generation.guard, generation.ask.request
         self._matcher = guard.output.matcher
         self._findings = Findings("output", self._matcher.rules, seal, generation.notes)
-        self._stream = _stream_of(generation, lambda find, text: self._findings.add(find, text, "answer"))
+        self._begun: StreamGuard | StructuredGuard | None = None
         self._aligner = TokenAligner() if request.gives_tokens else None
-        self._alternatives = AlternativeScreen(self._matcher) if request.sampling.logprobs else None
+        self._alternatives: AlternativeScreen | None = None
         self._checks = guard.answers
         self._kept: list[TokenChunk] | None = [] if any(check.holds_back for check in guard.answers) else None
         self._texts: list[str] = []  # of the whole answer, where a rule looks at it
@@ -46,10 +47,18 @@ class GuardedAnswer:
         self._has_failed = False
         self.is_over = False
 
+    def takes_long(self, event: GenerationEvent) -> bool:
+        """Whether to take `event` would hold up others: do it in a thread then."""
+        if isinstance(event, Finished):
+            return bool(self._checks) and sum(map(len, self._texts)) > _INLINE_CHARS
+        return len(event.text) > _INLINE_CHARS
+
     def take(self, event: GenerationEvent) -> Sequence[GenerationEvent]:
         """Return what may be sent now that `event` is known."""
         began = perf_counter()
         try:
+            if self._begun is None:
+                self._begin()
             return self._taken(event)
         except Exception:  # noqa: BLE001 - whatever it is, nothing more is sent
             _log.exception("output_guard_failed")
@@ -67,10 +76,22 @@ class GuardedAnswer:
         self._generation.verdicts += self._findings.found
         if self._has_failed:
             metrics.guard_errors("output").inc()
-        if self._stream.num_overflows:
+        if self._begun is not None and self._begun.num_overflows:
             metrics.guard_overflows.inc()
         if self._generation.blocked_by is not None:
             metrics.guard_stream_cut(self._generation.blocked_by).inc()
+
+    def _begin(self) -> None:
+        """Not when it is made: a failure is to end in a block."""
+        self._begun = _stream_of(self._generation, lambda find, text: self._findings.add(find, text, "answer"))
+        if self._generation.ask.request.sampling.logprobs:
+            self._alternatives = AlternativeScreen(self._matcher)
+
+    @property
+    def _stream(self) -> StreamGuard | StructuredGuard:
+        if self._begun is None:
+            raise RuntimeError("nothing was taken yet")
+        return self._begun
 
     def _taken(self, event: GenerationEvent) -> Sequence[GenerationEvent]:
         if isinstance(event, Finished):
@@ -82,9 +103,11 @@ class GuardedAnswer:
         if self._aligner is not None:
             tokens = event.tokens if self._alternatives is None else self._alternatives.screened(event.tokens)
             self._aligner.take(tokens, event.text)
-        pieces = self._stream.feed(event.text)
-        self._most_held = max(self._most_held, self._stream.held_chars)
-        if not self._stream.is_over:
+        stream = self._stream
+        pieces = stream.feed(event.text)
+        if (held := stream.held_chars) > self._most_held:
+            self._most_held = held
+        if not stream.is_over:
             return self._given(self._chunks(pieces, is_last=False))
         return self._ended_by_a_rule(self._chunks(pieces, is_last=True))
 

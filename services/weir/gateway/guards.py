@@ -1,12 +1,16 @@
 """The guard that holds for a request: chosen once, by route and key, and kept to its end."""
 
+import logging
 from typing import Final
 
 from weir.contracts.caller import Caller
+from weir.contracts.errors import PromptBlockedError
 from weir.gateway.findings import Seal
 from weir.guard.compiled import Chosen, CompiledGuard
+from weir.guard.verdict import GUARD_ERROR
 from weir.telemetry.metrics import GatewayMetrics
 
+_log = logging.getLogger(__name__)
 _SHA_DIGITS: Final = 12
 
 
@@ -26,7 +30,17 @@ class Guards:
         self._tell(1)
 
     def chosen(self, route: str, caller: Caller) -> Chosen:
-        return self.compiled.chosen(route, caller.key_id, caller.name)
+        """Return what a caller is held to on a route.
+
+        Raises:
+            PromptBlockedError: that cannot be found out.
+        """
+        try:
+            return self.compiled.chosen(route, caller.key_id, caller.name)
+        except Exception:  # noqa: BLE001 - whatever it is, nothing is asked unguarded
+            _log.exception("guard_not_chosen")
+            self._metrics.guard_errors("choice").inc()
+            raise PromptBlockedError(GUARD_ERROR) from None
 
     def _tell(self, count: int) -> None:
         policy = self.compiled.policy

@@ -141,7 +141,7 @@ def _addressed(
     }
     if context.caller.tenant != ANYONE.tenant:
         changed["cache_salt"] = _salt(context.caller.tenant, request.cache_salt)
-    return request.model_copy(update=changed)
+    return request.changed(**changed)
 
 
 @lru_cache(maxsize=4096)

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from weir.contracts.errors import WeirError
+from weir.gateway.catalog import ServedModel
 from weir.gateway.service import GenerationService
 from weir.gateway.watching import Watch, look
 from weir.guard.compiled import CompiledGuard
@@ -56,48 +58,42 @@ class Reloader:
         return [self._guard, *(folder / name for name in self._service.guards.compiled.policy.files)]
 
     async def _replaced(self, *, with_models: bool) -> str | None:
-        service = self._service
+        service, metrics = self._service, self._service.metrics
         try:
             models = await asyncio.to_thread(service.catalog.read_again) if with_models else None
             compiled = await asyncio.to_thread(self._compiled)
-        except WeirError as error:
-            self._refuse(str(error), with_models=with_models)
-            return str(error)
-        except Exception:  # noqa: BLE001 - whatever it is, what holds goes on
-            _log.exception("reload_failed")
-            self._refuse("internal error", with_models=with_models)
-            return "internal error"
+        except Exception as error:  # noqa: BLE001 - whatever it is, what holds goes on
+            if with_models:
+                metrics.reloads("refused").inc()
+            return self._refused(error)
         self._is_refused = False
         if models is not None:
             service.catalog.replace(models)
-            service.metrics.reloads("applied").inc()
-        service.metrics.guard_reloads("unchanged" if compiled is None else "applied").inc()
+            metrics.reloads("applied").inc()
+        metrics.guard_reloads("unchanged" if compiled is None else "applied").inc()
         if compiled is not None:
             service.guards.hold_to(compiled)
-        policy = service.guards.compiled.policy
-        _log.info(
-            "reloaded",
-            extra={
-                "models": {model.name: model.version for model in models or ()},
-                "policy": policy.id,
-                "sha256": policy.sha256,
-                "warnings": list(policy.warnings),
-            },
-        )
+        self._tell(models or ())
         return None
 
-    def _refuse(self, reason: str, *, with_models: bool) -> None:
-        """What held before goes on."""
+    def _refused(self, error: Exception) -> str:
+        """Log why; it is an operator's fault, or ours."""
         self._is_refused = True
-        metrics = self._service.metrics
-        metrics.guard_reloads("refused").inc()
-        if with_models:
-            metrics.reloads("refused").inc()
-        _log.error("reload_refused", extra={"reason": reason})  # an operator's fault: no trace
+        reason = str(error) if isinstance(error, WeirError) else "internal error"
+        _log.error("reload_refused", extra={"reason": reason}, exc_info=None if isinstance(error, WeirError) else error)
+        return reason
+
+    def _tell(self, models: Sequence[ServedModel]) -> None:
+        policy = self._service.guards.compiled.policy
+        found = {"policy": policy.id, "sha256": policy.sha256, "warnings": list(policy.warnings)}
+        _log.info("reloaded", extra={"models": {model.name: model.version for model in models}, **found})
 
     def _compiled(self) -> CompiledGuard | None:
         """Return the policy that the files say, ready to run; none: it is the one that holds. Runs in a thread."""
-        policy = default_policy() if self._guard is None else load_policy(self._guard)
-        if policy.sha256 == self._service.guards.compiled.policy.sha256:
-            return None
-        return CompiledGuard.build(policy)
+        try:
+            policy = default_policy() if self._guard is None else load_policy(self._guard)
+            is_same = policy.sha256 == self._service.guards.compiled.policy.sha256
+            return None if is_same else CompiledGuard.build(policy)
+        except Exception:
+            self._service.metrics.guard_reloads("refused").inc()
+            raise

@@ -52,9 +52,7 @@ class ResponseCache:
     Only what the guard let through is kept, and found again only by those whom the same policy lets have it.
     """
 
-    def __init__(
-        self, size_bytes: int, metrics: GatewayMetrics, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, size_bytes: int, metrics: GatewayMetrics, clock: Callable[[], float] = monotonic) -> None:
         self._size_bytes = size_bytes
         self._metrics = metrics
         self._clock = clock

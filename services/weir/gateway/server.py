@@ -69,7 +69,8 @@ def serve(settings: GatewaySettings) -> int:
 def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: socket.socket | None) -> None:
     cells = Cells()
     keep_values_in(cells)
-    server = DrainingServer(create_app(settings), settings)
+    app = create_app(settings)
+    server = DrainingServer(app, settings)
     if admin is None:
         uvloop.run(server.serve([listener]))
         return
@@ -78,7 +79,8 @@ def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: sock
         reason = await server.reload()
         return answer(200, status="applied") if reason is None else answer(422, error=reason, error_type="refused")
 
-    beside = QuietServer(_config(_admin_app(settings, Exposition([cells]), reload)))
+    exposition = Exposition([cells], fold=app.service.metrics.fold)
+    beside = QuietServer(_config(_admin_app(settings, exposition, reload)))
     uvloop.run(_side_by_side(server.serve([listener]), beside, admin))
 
 

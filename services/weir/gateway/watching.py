@@ -30,7 +30,7 @@ class Watch:
         self._last: Look = {}
 
     def settle(self, before: Look, after: Look) -> None:
-        """What was seen `before` the files were read is known now; `after` holds those that are looked at from now on."""
+        """What was seen `before` the files were read is known now; those in `after` are looked at from now on."""
         self._known = {path: before.get(path, seen) for path, seen in after.items()}
         self._last = self._known
 

@@ -54,4 +54,3 @@ class _Schema:
 
 def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
-

@@ -14,6 +14,11 @@ def bare_digits(text: str) -> str:
     return "".join(character for character in text if character.isascii() and character.isdigit())
 
 
+def from_first_digit(text: str) -> str:
+    """Return `text` without the words in front of its number."""
+    return next((text[index:] for index, character in enumerate(text) if character.isdigit()), "")
+
+
 def weighted(digits: str, weights: Sequence[int]) -> int:
     """Return the sum of digits times weights; the shorter of the two decides how many."""
     return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))

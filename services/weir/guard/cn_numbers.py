@@ -29,16 +29,12 @@ _CREDIT_KINDS = frozenset(
 _CREDIT_KINDS |= frozenset(("81", "89", "91", "92", "93", "A1", "A9", "N1", "N2", "N3", "N9", "Y1"))
 _ORGANISATION_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
-# UnionPay's 62 and 81, and the older ranges of the large banks, which other networks' rules leave out.
-_BANK_BINS = (
-    *("62", "81", "9558", "9559", "103", "940", "9843", "9555", "6013", "6014", "6858", "6901", "6907", "6228"),
-    *("4563", "4367", "4213", "4340", "4055", "5899", "9111", "9030"),
-)
+# UnionPay's 62, and the older ranges of the large banks, which other networks' rules leave out.
+_BANK_BINS = (*("62", "9558", "9559", "940", "9843", "6013", "6014", "4563", "4367", "4213", "4340", "4055", "5899"),)
 _BANK_LENGTHS = range(16, 20)
 _TAIWAN_PLACES = "ABCDEFGHJKLMNPQRSTUVXYWZIO"  # in the order of their numbers, from 10
 _CHINESE_DIGITS = str.maketrans("〇零○一二三四五六七八九幺壹贰叁肆伍陆柒捌玖两", "00012345678911234567892")
 _MOBILE_LENGTH = 11
-_LEAST_SPELLED = 3  # Chinese numerals in a number that counts as spelled out
 _PLATE_LETTERS = 3  # at most, behind the letter of the place
 
 
@@ -104,14 +100,6 @@ def is_mobile(text: str) -> bool:
     """A mobile number, with or without 86 in front. Round amounts (15000000000) are none."""
     number = bare_digits(text)[-_MOBILE_LENGTH:]
     return len(number) == _MOBILE_LENGTH and number[2:] != "0" * 9
-
-
-def is_spelled_mobile(text: str) -> bool:
-    """A mobile number in Chinese numerals, also mixed with digits (一三八1234五六七八)."""
-    number = bare_digits(text.translate(_CHINESE_DIGITS))
-    if len(number) - len(bare_digits(text)) < _LEAST_SPELLED:
-        return False
-    return len(number) == _MOBILE_LENGTH and number[0] == "1" and number[1] in "3456789"
 
 
 def is_spelled_resident_id(text: str) -> bool:

@@ -160,8 +160,10 @@ def is_pps(text: str) -> bool:
 
 
 def _vat_at(number: str) -> bool:
+    if len(number) != 9 or number[0] != "U" or not number[1:].isdigit():
+        return False
     total = sum(sum(divmod(int(d) * (1 + i % 2), 10)) for i, d in enumerate(number[1:8]))
-    return number[0] == "U" and number[1:].isdigit() and len(number) == 9 and (96 - total) % 10 == int(number[8])
+    return (96 - total) % 10 == int(number[8])
 
 
 def _vat_be(number: str) -> bool:

@@ -4,9 +4,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from weir.guard.input import InputFilter
+from weir.guard.input import InputFilter, effect
 from weir.guard.output import OutputGuard
-from weir.guard.rules import STRENGTH, Action, Find, Rule
+from weir.guard.rules import STRENGTH, Action, Find
 
 _AROUND = 30  # characters shown on either side of a find
 _LONGEST_SHOWN = 80  # characters of a find
@@ -24,9 +24,14 @@ class Step(NamedTuple):
 def input_lines(check: InputFilter, text: str) -> Iterator[str]:
     """Say what becomes of `text` as a prompt."""
     checked = check.check(text)
-    yield f"prompt: {checked.verdict.action}"
-    yield from _find_lines(text, checked.finds, check.rules)
-    if checked.verdict.action is not Action.BLOCK and checked.text != text:
+    action, rules = checked.verdict.action, checked.verdict.rules
+    yield f"prompt: {action}" + (f" ({', '.join(rules)})" if rules else "")
+    for find in _sorted(checked.finds):
+        rule = check.rules[find.order]
+        yield from caret_lines(text, find, f"{rule.id}: {effect(find, rule)}")
+    if action is Action.FALLBACK:
+        yield f"  is answered with: {shown(next(r.replacement for r in check.rules if r.id == rules[0]))}"
+    elif action is not Action.BLOCK and checked.text != text:
         yield f"  goes on as: {shown(checked.text)}"
 
 
@@ -35,22 +40,24 @@ def output_lines(guard: OutputGuard, text: str) -> Iterator[str]:
     whole, rules = guard.whole(text), guard.matcher.rules
     action = max((rules[find.order].action for find in whole.finds), key=STRENGTH.__getitem__, default=Action.ALLOW)
     yield f"answer: {action}"
-    yield from _find_lines(text, whole.finds, rules)
+    for find in _sorted(guard.matcher.scan(text)):
+        rule = rules[find.order]
+        yield from caret_lines(text, find, f"{rule.id}: {rule.action}")
     if whole.text != text:
         yield f"  is sent as: {shown(whole.text)}"
     yield "as a stream, token by token:"
     yield from step_lines(*streamed(guard, text))
 
 
-def caret_lines(text: str, find: Find, rule: Rule) -> Iterator[str]:
-    """Yield the find's surroundings, a line of carets below it, and which rule and view it is of."""
+def caret_lines(text: str, find: Find, label: str) -> Iterator[str]:
+    """Yield the find's surroundings, a line of carets below it, and what `label` says of it."""
     start, end = find.start, min(find.end, find.start + _LONGEST_SHOWN)
     before, found, after = text[max(start - _AROUND, 0) : start], text[start:end], text[end : end + _AROUND]
     lead = "…" if start > _AROUND else ""
     tail = "…" if end + len(after) < len(text) else ""
-    yield f"{lead}{shown(before)}{shown(found)}{shown(after)}{tail}"
-    yield " " * columns(lead + shown(before)) + "^" * max(columns(shown(found)), 1)
-    yield f"{rule.id}: {rule.action}, seen in the {find.view} view, characters {find.start} to {find.end}"
+    yield f"  {lead}{shown(before)}{shown(found)}{shown(after)}{tail}"
+    yield "  " + " " * columns(lead + shown(before)) + "^" * max(columns(shown(found)), 1)
+    yield f"  {label}, seen in the {find.view} view, characters {find.start} to {find.end}"
 
 
 def shown(text: str) -> str:
@@ -110,9 +117,8 @@ def step_lines(steps: Sequence[Step], cut_by: str | None) -> Iterator[str]:
         yield f"  the stream ends here: {cut_by}"
 
 
-def _find_lines(text: str, finds: Iterable[Find], rules: Sequence[Rule]) -> Iterator[str]:
-    for find in sorted(finds, key=lambda find: (find.start, find.end, find.order)):
-        yield from (f"  {line}" for line in caret_lines(text, find, rules[find.order]))
+def _sorted(finds: Iterable[Find]) -> list[Find]:
+    return sorted(finds, key=lambda find: (find.start, find.end, find.order))
 
 
 def _kind(character: str) -> str:

@@ -7,12 +7,17 @@ letters stay: without them other words would be left.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from itertools import groupby, islice
+from typing import Any, NamedTuple
+
+import re2
 
 _ASCII = bytes(range(128))
+_USUAL = "，“”？：’！‘…—；（）"  # what most Chinese and much English text holds of all that changes
+_MOST = 6  # characters that one becomes; ﷺ would be eighteen, and a text of them a flood
 _FEW = 24  # so many replacements, one after the other, are faster than looking at each character
 _SHORT = 48
 _LONGEST_FOREIGN_WORD = 4
@@ -22,6 +27,9 @@ class _Table(NamedTuple):
     by_codepoint: Mapping[int, str]
     by_character: Mapping[str, str]
     characters: frozenset[str]
+    usual: tuple[tuple[str, str], ...]
+    unusual: Any  # finds a character that changes and is none of the usual ones
+    uneven: Any  # finds one that becomes none or several
 
 
 @cache
@@ -29,9 +37,20 @@ def _table() -> _Table:
     becoming: dict[str, str] = json.loads(files("weir.guard").joinpath("tables/fold.json").read_text("ascii"))
     by_character: dict[str, str] = {}
     for folded, characters in becoming.items():
-        by_character.update(dict.fromkeys(characters, folded))
+        if len(folded) <= _MOST:
+            by_character.update(dict.fromkeys(characters, folded))
     by_codepoint = {ord(character): folded for character, folded in by_character.items()}
-    return _Table(by_codepoint, by_character, frozenset(by_character))
+    usual = tuple((character, by_character[character]) for character in _USUAL)
+    unusual = _any_of(by_character.keys() - frozenset(_USUAL))
+    uneven = _any_of({character for character, folded in by_character.items() if len(folded) != 1})
+    return _Table(by_codepoint, by_character, frozenset(by_character), usual, unusual, uneven)
+
+
+def _any_of(characters: Iterable[str]) -> Any:
+    """Compile the search for any of them: RE2 goes through a text faster than a look at each character."""
+    runs = groupby(enumerate(sorted(map(ord, characters))), lambda numbered: numbered[1] - numbered[0])
+    spans = [[codepoint for _, codepoint in run] for _, run in runs]
+    return re2.compile("[" + "".join(f"\\x{{{span[0]:x}}}-\\x{{{span[-1]:x}}}" for span in spans) + "]")
 
 
 def plain(text: str) -> str:
@@ -41,8 +60,12 @@ def plain(text: str) -> str:
     table = _table()
     if len(text) <= _SHORT:
         return text.translate(table.by_codepoint)
-    rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
-    changing = table.characters.intersection(rest)
+    for character, folded in table.usual:
+        if character in text:
+            text = text.replace(character, folded)
+    if table.unusual.search(text.encode("utf-8", "surrogatepass")) is None:
+        return text
+    changing = table.characters.intersection(_beyond_ascii(text))
     if len(changing) > _FEW:
         return text.translate(table.by_codepoint)
     for character in changing:  # nothing that the table writes is a character that it changes
@@ -55,18 +78,40 @@ def fold(text: str) -> str:
     return plain(text).lower()
 
 
-def plain_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
+def _beyond_ascii(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+
+
+def plain_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     """Return the plain view and, per character of it, the index in `text` (plus `first`) that it came from."""
+    end = first + len(text)
     if text.isascii():
-        return text, list(range(first, first + len(text)))
-    becomes = _table().by_character.get
-    pieces = [becomes(character, character) for character in text]
-    if all(len(piece) == 1 for piece in pieces):
-        return "".join(pieces), list(range(first, first + len(text)))
+        return text, range(first, end)
+    table = _table()
+    if len(text) > _SHORT:
+        raw = text.encode("utf-8", "replace")  # as many characters, whatever they are
+        if table.uneven.search(raw) is None:
+            return plain(text), range(first, end)
+        uneven = [match.start() for match in islice(table.uneven.finditer(raw.decode()), len(text) // _SHORT + 1)]
+        if len(uneven) <= len(text) // _SHORT:
+            return plain(text), _around(uneven, text, first)
+    pieces = [table.by_character.get(character, character) for character in text]
     return "".join(pieces), [index for index, piece in enumerate(pieces, first) for _ in piece]
 
 
-def fold_with_origins(text: str, first: int = 0) -> tuple[str, list[int]]:
+def _around(uneven: Iterable[int], text: str, first: int) -> list[int]:
+    """Return the origins of a text in which few characters become none or several."""
+    becomes = _table().by_character
+    origins: list[int] = []
+    done = 0
+    for index in uneven:
+        origins += range(first + done, first + index)
+        origins += [first + index] * len(becomes[text[index]])
+        done = index + 1
+    return [*origins, *range(first + done, first + len(text))]
+
+
+def fold_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     """As `plain_with_origins`, for the fold view."""
     folded, origins = plain_with_origins(text, first)
     return folded.lower(), origins

@@ -1,10 +1,22 @@
 """Letters behind digits, signs and separators: the leet and the squeezed view of folded text."""
 
 import unicodedata
+from collections.abc import Iterator
+from itertools import compress
+
+import re2
 
 MAX_GAP = 3  # separators that may stand between two letters of a term
 
 _LEET = str.maketrans("013457@$!|l", "oieastasiii")  # 1 is i or l, so the two are one letter in this view
+_LEET_BYTES = bytes.maketrans(b"013457@$!|l", b"oieastasiii")
+_SHORT = 48  # characters; longer texts are worth what finding out about them costs
+_LEAST_SPELLED = 4
+_PLANE = 1 << 16
+_ASCII = bytes(range(128))
+_USUAL_SEPARATORS = "。、《》「」【】·•→"  # beyond ASCII, in the fold view
+_ASCII_SEPARATORS = bytes(byte for byte in _ASCII if not chr(byte).isalnum())
+_SPELLED_OUT = re2.compile(r"[0-9a-z](?:[^0-9a-z]{1,3}[0-9a-z]){3,}")
 LEET = frozenset("013457@$!|")
 _LEET_LETTERS = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "|": "il"}
 _JOINED = (
@@ -15,7 +27,22 @@ _JOINED = (
 
 def leet(text: str) -> str:
     """Return folded text of the same length with digits and signs read as the letters they look like."""
-    return text.translate(_LEET)
+    if len(text) <= _SHORT or text.isascii():
+        return text.translate(_LEET)
+    return text.encode("utf-8", "surrogatepass").translate(_LEET_BYTES).decode("utf-8", "surrogatepass")
+
+
+def has_leet(text: str) -> bool:
+    """Whether a digit or sign of folded text may stand for a letter."""
+    return not LEET.isdisjoint(text) if len(text) <= _SHORT else any(one in text for one in LEET)
+
+
+def spelled_out(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where letters of folded text may stand apart, four and more in a row: `[start, end)`."""
+    if not text.isascii():
+        yield 0, len(text)
+    elif len(text) > 2 * _LEAST_SPELLED - 2:
+        yield from (match.span() for match in _SPELLED_OUT.finditer(text))
 
 
 def differs_by_leet(text: str, term: str) -> bool:
@@ -31,19 +58,47 @@ def differs_by_leet(text: str, term: str) -> bool:
 
 def squeeze(text: str) -> str:
     """Return the letters, digits and marks of folded text."""
-    return text if text.isalnum() else "".join(filter(_is_letter, text))
+    if text.isalnum():
+        return text
+    if len(text) <= _SHORT:
+        return text.translate(_LETTERS)
+    text = text.encode("utf-8", "surrogatepass").translate(None, _ASCII_SEPARATORS).decode("utf-8", "surrogatepass")
+    for one in _USUAL_SEPARATORS:
+        if one in text:
+            text = text.replace(one, "")
+    if text.isalnum():
+        return text
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+    for one in set(rest):
+        if not is_letter(one):
+            text = text.replace(one, "")
+    return text
 
 
-def squeezed_with_places(text: str) -> tuple[str, list[int]]:
-    """Return the squeezed text and, per character of it, where it stands in `text`."""
-    places = [index for index, character in enumerate(text) if _is_letter(character)]
-    return "".join([text[index] for index in places]), places
+def places(text: str, letters: str) -> list[int]:
+    """Return where each character of the squeezed text stands in `text`."""
+    if letters.isalnum():  # no marks, which are the slow ones to tell
+        return list(compress(range(len(text)), map(str.isalnum, text)))
+    return [index for index, one in enumerate(text) if is_letter(one)]
 
 
 def is_joined_script(text: str) -> bool:
     """Whether it has a character of a script that is written without spaces, or in syllables (Han, kana, hangul)."""
-    return any(low <= ord(character) <= high for character in text for low, high in _JOINED)
+    return not text.isascii() and any(low <= ord(letter) <= high for letter in text for low, high in _JOINED)
 
 
-def _is_letter(character: str) -> bool:
+class _Letters(dict[int, int | None]):
+    """Fills itself, from the first plane only, 65,536 characters: input cannot grow it without end."""
+
+    def __missing__(self, codepoint: int) -> int | None:
+        kept = codepoint if is_letter(chr(codepoint)) else None
+        if codepoint < _PLANE:
+            self[codepoint] = kept
+        return kept
+
+
+def is_letter(character: str) -> bool:
     return character.isalnum() or (not character.isascii() and unicodedata.category(character)[0] == "M")
+
+
+_LETTERS = _Letters()

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
-from weir.guard.fold import fold, plain, plain_with_origins
+from weir.contracts.errors import UsageError
+from weir.guard.fold import fold, is_foreign_word, plain, plain_with_origins
 from weir.guard.regexes import Encoded, Regexes, Validators
-from weir.guard.rules import STRENGTH, Action, Find, Rule
+from weir.guard.rules import MAX_HOLD, STRENGTH, Action, Find, Rule
 from weir.guard.terms import Span, term_indexes
 
+_SAMPLE = "a b4 字"
 NO_VALIDATORS: Validators = MappingProxyType({})
 
 
@@ -29,8 +31,13 @@ class Matcher:
         """
         self.rules = tuple(rules)
         self.allow = frozenset(map(fold, allow)) - {""}
+        if any(len(entry) > MAX_HOLD for entry in self.allow):
+            raise UsageError(f"allow: an entry has more than {MAX_HOLD} characters")
         self.terms = term_indexes(self.rules)
         self.regexes = Regexes(self.rules, self.allow, validators, is_streamed=is_streamed)
+        if is_streamed:
+            for index in self.terms:  # their beginnings are made when they are first asked for
+                index.open_from(_SAMPLE, 0)
 
     def scan(self, text: str) -> list[Find]:
         """Return all finds in a whole text, in the order in which they count (see `rank`)."""
@@ -39,12 +46,17 @@ class Matcher:
         if not spans:
             return []
         _, origins = plain_with_origins(text)
-        finds = {Find(origins[span.start], origins[span.end - 1] + 1, span.order, span.view) for span in spans}
+        located = ((Find(origins[s.start], origins[s.end - 1] + 1, s.order, s.view), s.is_latin) for s in spans)
+        finds = {find for find, is_latin in located if not (is_latin and is_foreign_word(text[find.start : find.end]))}
         return sorted(finds, key=self.rank)
 
-    def open_from(self, text: Encoded, folded: str, begin: int) -> int:
+    def open_from(self, text: Encoded, folded: str, begin: int, *, closely: bool = False) -> int:
         """Return where the longest end of the text starts, not before `begin`, that more text may make a find."""
-        return min([self.regexes.open_from(text, begin), *(index.open_from(folded, begin) for index in self.terms)])
+        start = self.regexes.open_from(text, begin, closely=closely)
+        for index in self.terms:
+            if start > begin:
+                start = min(start, index.open_from(folded, begin))
+        return start
 
     def term_spans(self, folded: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         """Yield the terms that start at or behind `begin`; `folded[:begin]` is context. `is_end`: nothing follows."""
@@ -66,7 +78,8 @@ class Matcher:
         yield from self.regex_spans(view)
 
     def regex_spans(self, view: str) -> Iterator[Span]:
-        for match in self.regexes.matches(Encoded(view), 0, {}, is_end=True):
+        text = Encoded(view)
+        for match in self.regexes.matches(text, self.regexes.hits(text), 0, {}, is_end=True):
             if not match.is_dropped:
                 yield Span(match.start, match.end, match.order, "plain")
 

@@ -5,11 +5,13 @@ from copy import copy
 from typing import NamedTuple
 
 from weir.guard.decision import Decision, OnFind, Piece
-from weir.guard.fold import plain_with_origins
+from weir.guard.fold import is_foreign_word, plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
 from weir.guard.regexes import Encoded, Match, Validators
-from weir.guard.rules import Action, Find, RuleSet
+from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
+from weir.guard.terms import Span
 
+OVERFLOW = "[redacted]"  # what is sent for a hold that grew too long
 __all__ = ["Guarded", "OutputGuard", "Piece", "StreamGuard"]
 
 
@@ -60,6 +62,7 @@ class StreamGuard:
         self._base = 0  # where it starts in the whole plain view
         self._resume: dict[int, int] = {}  # per pattern, where its last find ended in the whole plain view
         self._open: dict[int, tuple[int, int]] = {}  # per pattern, its rule and where its open find goes on
+        self._is_uneven = False  # some characters held have no trace in the plain view, or more than one
         self.num_overflows = 0
 
     @property
@@ -93,8 +96,16 @@ class StreamGuard:
 
     def feed(self, text: str) -> list[Piece]:
         """Take in `text`; return what is decided now."""
-        self._take(text)
-        return self._decide(is_end=False)
+        if self.held_chars + len(text) <= MAX_HOLD or not self._may_overflow(text):
+            self._take(text)
+            return self._decide(is_end=False)
+        pieces, at = [], 0
+        while at < len(text) and not self.is_over:  # in steps, so that the hold overflows at the same place however cut
+            step = max(1, MAX_HOLD - self.held_chars)
+            self._take(text[at : at + step])
+            pieces += self._decide(is_end=False)
+            at += step
+        return pieces
 
     def flush(self) -> list[Piece]:
         """Return what was held back. Call once, at the end of the answer."""
@@ -107,8 +118,13 @@ class StreamGuard:
         fork._resume, fork._open = self._resume.copy(), self._open.copy()  # noqa: SLF001 - its own
         return fork
 
+    def _may_overflow(self, text: str) -> bool:
+        """Whether characters without any trace in the plain view may make a hold too long; no find is too long else."""
+        return self._is_uneven or not isinstance(plain_with_origins(text)[1], range)
+
     def _take(self, text: str) -> None:
         plain, origins = plain_with_origins(text, self._decision.seen)
+        self._is_uneven = self._is_uneven or not isinstance(origins, range)
         self._plain += plain
         self._origins += origins
         self._decision.take(text)
@@ -120,25 +136,43 @@ class StreamGuard:
             return []
         text, folded = Encoded(self._plain), self._plain.lower()
         horizon = len(folded) if is_end else self._matcher.open_from(text, folded, self._decided)
-        horizon = min(horizon, self._go_on(text, is_end=is_end))
+        if horizon < len(folded) and decision.seen - self._origins[horizon] > MAX_HOLD:
+            horizon = self._matcher.open_from(text, folded, self._decided, closely=True)
+        if self._open:
+            horizon = min(horizon, self._go_on(text, is_end=is_end))
+        if horizon > self._decided:
+            horizon = self._apply(text, folded, horizon, is_end=is_end)
+        if not decision.is_over:
+            self._release(horizon)
+            if self.held_chars > MAX_HOLD and not is_end:
+                horizon = self._overflow()
+            self._forget(horizon)
+        return decision.pieces()
+
+    def _overflow(self) -> int:
+        """Replace what is held: so many invisible characters stand in it that it may not wait for more."""
+        self.num_overflows += 1
+        decision, end = self._decision, len(self._plain)
+        decision.cover_to(decision.seen, OVERFLOW if decision.sent > decision.covered else "")
+        self._open = {pattern: (order, self._base + end) for pattern, (order, _) in self._open.items()}
+        return end
+
+    def _apply(self, text: Encoded, folded: str, horizon: int, *, is_end: bool) -> int:
+        """Apply the finds that start before `horizon`; return the horizon that they leave."""
         matches = self._matches(text, is_end=is_end)
-        for match in sorted(matches):
+        for match in matches:
             if match.is_open and match.start < horizon:
                 horizon = min(horizon, match.start if match.is_dropped else match.end)
         horizon = self._at_character(horizon)
-        finds = [
-            (Find(self._origins[s.start], self._origins[s.end - 1] + 1, s.order, s.view), 0)
-            for s in self._matcher.term_spans(folded, self._decided, is_end=is_end)
-            if s.start < horizon
-        ]
-        finds += self._noted(match for match in matches if match.start < horizon)
+        spans = self._matcher.term_spans(folded, self._decided, is_end=is_end)
+        finds = [*self._terms(span for span in spans if span.start < horizon)]
+        if matches:
+            finds += self._noted(match for match in matches if match.start < horizon)
         for find, certain in sorted(finds, key=lambda item: self._matcher.rank(item[0])):
-            decision.apply(find, certain or find.end)
-            if decision.is_over:
-                return decision.pieces()
-        self._release(horizon)
-        self._forget(horizon)
-        return decision.pieces()
+            self._decision.apply(find, certain)
+            if self._decision.is_over:
+                break
+        return horizon
 
     def _go_on(self, text: Encoded, *, is_end: bool) -> int:
         """Follow the open finds; return from where on it is not certain that they cover the text."""
@@ -156,9 +190,19 @@ class StreamGuard:
         return horizon
 
     def _matches(self, text: Encoded, *, is_end: bool) -> list[Match]:
+        regexes = self._matcher.regexes
+        hits = regexes.hits(text)
+        if not hits:
+            return []
         resume = {pattern: position - self._base for pattern, position in self._resume.items()}
         resume.update(dict.fromkeys(self._open, len(text.plain)))
-        return list(self._matcher.regexes.matches(text, self._decided, resume, is_end=is_end))
+        return sorted(regexes.matches(text, hits, self._decided, resume, is_end=is_end))
+
+    def _terms(self, spans: Iterable[Span]) -> Iterable[tuple[Find, int]]:
+        for span in spans:
+            start, end = self._origins[span.start], self._origins[span.end - 1] + 1
+            if not (span.is_latin and is_foreign_word(self._decision.original(start, end))):
+                yield Find(start, end, span.order, span.view), end
 
     def _noted(self, matches: Iterable[Match]) -> Iterable[tuple[Find, int]]:
         """Return the finds of decided matches, and up to where they are certain; remember where they end."""
@@ -179,7 +223,7 @@ class StreamGuard:
 
     def _release(self, horizon: int) -> None:
         decision = self._decision
-        if not any(self._covers(order) for order, _ in self._open.values()):
+        if not self._open or not any(self._covers(order) for order, _ in self._open.values()):
             decision.release_to(decision.seen if horizon == len(self._plain) else self._origins[horizon])
 
     def _covers(self, order: int) -> bool:
@@ -192,3 +236,4 @@ class StreamGuard:
         self._plain, self._origins = self._plain[cut:], self._origins[cut:]
         self._base += cut
         self._decided = horizon - cut
+        self._is_uneven = self._is_uneven and horizon < len(self._origins) + cut

@@ -6,17 +6,21 @@ Only the tree is Python's (`re._parser`, at load); what searches text is RE2, gi
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 import re2
 
+from weir.guard.candidates import required_literals
 from weir.guard.rules import MAX_HOLD
 
+_SEARCH_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
 _Node = tuple[Any, Any]
 _UNBOUNDED = int(ops.MAXREPEAT)
+_FEW = 4  # repeats that are counted where beginnings are looked for loosely
 _SINGLE = frozenset({ops.LITERAL, ops.NOT_LITERAL, ops.ANY, ops.IN})
 _REPEATS = frozenset({ops.MAX_REPEAT, ops.MIN_REPEAT})
 _WHITE = " \t\n\r\f\v"
@@ -36,6 +40,14 @@ _PLACES = {
     ops.AT_END: "$",
     ops.AT_END_STRING: r"\z",
 }
+_MISSING = {
+    ops.ASSERT: "look-around such as (?=…) or (?<=…): write what stands there as part of the regex, or \\b",
+    ops.ASSERT_NOT: "look-around such as (?!…) or (?<!…): use \\b or a negated class, or let `validate` deny finds",
+    ops.GROUPREF: "backreference such as \\1: write out what may stand there",
+    ops.GROUPREF_EXISTS: "condition such as (?(1)…): write both cases out under `any`",
+    ops.ATOMIC_GROUP: "atomic group (?>…): write (?:…), it never backtracks",
+    ops.POSSESSIVE_REPEAT: "possessive repeat such as a++: drop the second +, it never backtracks",
+}
 _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
 
 
@@ -50,6 +62,9 @@ class Pattern:
     Attributes:
         search: RE2 for a whole find; of a running find or one with `until`, for the part that makes it certain.
         begun: RE2 for every beginning of what `search` matches, itself and the empty one included.
+        begun_loosely: the same and more: whatever repeats more than a few times may do so without end. All rules' ones
+            together have a fraction of the states that the exact ones have, each of which RE2 builds when it is met.
+        literals: of which every match of `search` holds one, in small letters; none: no such.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
         until: a find goes on to the end of this one's first match, or of the text.
@@ -58,12 +73,15 @@ class Pattern:
 
     search: str
     begun: str
+    begun_loosely: str
+    literals: frozenset[str]
     longest: int
     run: str = ""
     until: "Pattern | None" = None
     is_overflow: bool = False
 
 
+@lru_cache(maxsize=4096)
 def read_regex(
     regex: str, *, keeps_case: bool = False, until: str | None = None, cap: int | None = None, is_streamed: bool = True
 ) -> tuple[Pattern, ...]:
@@ -129,7 +147,7 @@ class _Tree:
         least = _at_least(nodes)
         shape = self.bounded("the part that makes a match certain", least)
         run = run or _written(nodes[-1][1][2])
-        return Pattern(shape.search, shape.begun, shape.longest, f"{self._prefix}(?:{run})", None, is_overflow)
+        return replace(shape, run=f"{self._prefix}(?:{run})", is_overflow=is_overflow)
 
     def _capped(self, nodes: list[_Node], loops: list[int], cap: int) -> Iterable[Pattern]:
         """Bound the loops so that a find has `cap` characters, and for each one run on from where its bound is met."""
@@ -163,20 +181,29 @@ class _Tree:
     def _pattern(self, nodes: list[_Node], until: Pattern | None = None) -> Pattern:
         search = self._prefix + _written(nodes)
         try:
-            re2.compile(search, _quiet())
+            compiled(search)
         except re2.error as error:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             raise PatternError(f"RE2 cannot take it: {reason}") from error
-        return Pattern(search, self._prefix + _begun(nodes), self._width(nodes)[1], until=until)
+        begun, loosely = (self._prefix + _begun(some) for some in (nodes, _loosened(nodes)))
+        return Pattern(search, begun, loosely, required_literals(nodes), self._width(nodes)[1], until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()
         return int(low), int(high)
 
 
-def _quiet() -> Any:
+@lru_cache(maxsize=4096)
+def compiled(regex: str) -> Any:
+    """Return what searches for a regex. Directions, profiles and a policy's next version share it, warm as it is."""
+    return re2.compile(regex, search_options())
+
+
+def search_options() -> Any:
     options = re2.Options()
+    options.max_mem = _SEARCH_MEMORY
     options.log_errors = False
+    options.never_capture = True
     return options
 
 
@@ -186,7 +213,8 @@ def _parse(regex: str) -> Any:
         try:
             return parser.parse(regex)
         except (re.error, Warning, OverflowError, RecursionError) as error:
-            raise PatternError(f"not a regex: {error}") from error
+            hint = r"; for \p{Han} write [\u4e00-\u9fff]" if str(error).startswith(r"bad escape \p") else ""
+            raise PatternError(f"not a regex: {error}{hint}") from error
 
 
 def _flat(nodes: Iterable[_Node]) -> list[_Node]:
@@ -254,6 +282,22 @@ def _begun(nodes: Sequence[_Node]) -> str:
     return begun
 
 
+def _loosened(nodes: Iterable[_Node]) -> list[_Node]:
+    """Return nodes that match all that these do, without counting beyond `_FEW`."""
+    loose: list[_Node] = []
+    for op, content in nodes:
+        if op in _REPEATS:
+            low, high, body = content
+            loose.append((op, (min(low, _FEW), high if high <= _FEW else ops.MAXREPEAT, _loosened(body))))
+        elif op is ops.SUBPATTERN:
+            loose.append((op, (*content[:3], _loosened(content[3]))))
+        elif op is ops.BRANCH:
+            loose.append((op, (content[0], [_loosened(branch) for branch in content[1]])))
+        else:
+            loose.append((op, content))
+    return loose
+
+
 def _both(op: Any, content: Any) -> tuple[str, str]:
     """Return a node as RE2 and the regex of its beginnings."""
     if op in _SINGLE:
@@ -269,7 +313,7 @@ def _both(op: Any, content: Any) -> tuple[str, str]:
         return f"{group}{_written(content[3])})", f"{group}{_begun(content[3])})"
     if op in _REPEATS:
         return _repeat(op, *content)
-    raise PatternError("it looks around or back, which RE2 does not do")
+    raise PatternError(f"RE2 has no {_MISSING.get(op, op)}")
 
 
 def _repeat(op: Any, low: int, high: int, body: Sequence[_Node]) -> tuple[str, str]:

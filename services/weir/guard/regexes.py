@@ -6,13 +6,19 @@ from typing import Any, NamedTuple
 import re2
 
 from weir.contracts.errors import UsageError
-from weir.guard.patterns import Pattern, PatternError, read_regex
+from weir.guard.candidates import Candidates
+from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, search_options
 from weir.guard.rules import Rule
 
 Validators = Mapping[str, Callable[[str], bool]]
-_SET_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
+_LOOSELY_HELD = 32  # characters; what waits longer is looked at closely
 _WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
+    "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
+    "not happy with what you get, please return it to us; we will refund $49.99 (or more). Here is how: 1) open “My "
+    "orders”, 2) choose a product, 3) press Return. Which of these applies?\n"
+    "您好，您的订单已于5月12日发出，预计3到5个工作日内送达。如果收到的商品有问题，请联系客服，我们会为您退款49.9元。"
+    "首先打开“我的订单”，然后选择商品，再点击退货；谢谢您的理解！还有什么可以帮您的吗？（以页面为准）\n"
 )
 
 
@@ -71,23 +77,36 @@ class Regexes:
         )
         self._allow = allow
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
-        self._any = _set([search.pattern.search for search in self._searches])
+        regexes = [search.pattern.search for search in self._searches]
+        self._candidates = Candidates(regexes, [search.pattern.literals for search in self._searches], search_options())
         self._begun = _end_of([search.pattern.begun for search in self._searches]) if is_streamed else None
+        self._loosely = _end_of([search.pattern.begun_loosely for search in self._searches]) if is_streamed else None
         self._warm()
 
-    def matches(self, text: Encoded, begin: int, resume: Mapping[int, int], *, is_end: bool) -> Iterator[Match]:
-        """Yield, pattern by pattern, the finds from `begin` on, or from where `resume` says for a pattern.
+    def hits(self, text: Encoded) -> Sequence[int]:
+        """Return the patterns that may be found in `text`."""
+        return self._candidates.among(text.plain, text.raw)
+
+    def matches(
+        self, text: Encoded, hits: Sequence[int], begin: int, resume: Mapping[int, int], *, is_end: bool
+    ) -> Iterator[Match]:
+        """Yield, pattern by pattern, the finds of `hits` from `begin` on, or from where `resume` says for a pattern.
 
         The last ones may still change when there is more text: those that start at `open_from` or behind it.
         """
-        if self._any is None:
-            return
-        for number in self._any.Match(text.raw) or ():
+        for number in hits:
             yield from self._matches(number, text, max(begin, resume.get(number, 0)), is_end=is_end)
 
-    def open_from(self, text: Encoded, begin: int) -> int:
-        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find."""
-        return len(text.plain) if self._begun is None else _open_from(self._begun, text, begin)
+    def open_from(self, text: Encoded, begin: int, *, closely: bool = False) -> int:
+        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find.
+
+        `closely`: and not a short one that only looks like it.
+        """
+        if self._begun is None:
+            return len(text.plain)
+        start = _open_from(self._loosely, text, begin)
+        is_near = not closely and len(text.plain) - start <= _LOOSELY_HELD
+        return start if is_near else _open_from(self._begun, text, start)
 
     def go_on(self, number: int, text: Encoded, position: int, *, is_end: bool) -> tuple[int, bool]:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""
@@ -127,7 +146,7 @@ class Regexes:
     def _warm(self) -> None:
         """RE2 builds its automata on first use, which takes far longer than any later use."""
         text = Encoded(_WARM_UP * 4)
-        list(self.matches(text, 0, {}, is_end=True))
+        list(self.matches(text, self.hits(text), 0, {}, is_end=True))
         for size in range(len(_WARM_UP) if self._begun is not None else 0):
             self.open_from(Encoded(_WARM_UP[:size]), 0)
 
@@ -159,9 +178,9 @@ def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool)
             yield _Search(
                 order,
                 pattern,
-                _compiled(pattern.search),
-                _compiled(f"(?:{pattern.run})*") if pattern.run else None,
-                _compiled(until.search) if until else None,
+                compiled(pattern.search),
+                compiled(f"(?:{pattern.run})*") if pattern.run else None,
+                compiled(until.search) if until else None,
                 _end_of([until.begun]) if until else None,
                 validate,
                 rule.is_secret,
@@ -174,26 +193,6 @@ def _open_from(begun: Any, text: Encoded, begin: int) -> int:
 
 
 def _end_of(begun: Sequence[str]) -> Any:
-    return _compiled("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z") if begun else None
-
-
-def _compiled(regex: str) -> Any:
-    return re2.compile(regex, _options())
-
-
-def _set(regexes: Sequence[str]) -> Any:
-    if not regexes:
+    if not begun:
         return None
-    compiled = re2.Set.SearchSet(_options())
-    for regex in regexes:
-        compiled.Add(regex)
-    compiled.Compile()
-    return compiled
-
-
-def _options() -> Any:
-    options = re2.Options()
-    options.max_mem = _SET_MEMORY
-    options.log_errors = False
-    options.never_capture = True
-    return options
+    return re2.compile("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z", search_options())

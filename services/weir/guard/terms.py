@@ -5,25 +5,39 @@ still become one. All positions are those of the folded text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import ahocorasick_rs
 
-from weir.guard.fold import fold, is_word_character
-from weir.guard.letters import LEET, MAX_GAP, differs_by_leet, is_joined_script, leet, squeeze, squeezed_with_places
-from weir.guard.rules import Boundary, Rule
+from weir.contracts.errors import UsageError
+from weir.guard.fold import is_word_character, spellings
+from weir.guard.letters import (
+    MAX_GAP,
+    differs_by_leet,
+    has_leet,
+    is_joined_script,
+    is_letter,
+    leet,
+    places,
+    spelled_out,
+    squeeze,
+)
+from weir.guard.rules import MAX_HOLD, Boundary, Rule
 
 _LEAST_LETTERS = 4  # of a term that is looked for in leet or spelled out letter by letter
+_KEY = 3  # last characters by which beginnings are looked up
 _LEAST_UNCHANGED = 2  # letters that leet must leave as they are
 
 
 class Span(NamedTuple):
-    """Where a rule holds in a view: `[start, end)`."""
+    """Where a rule holds in a view: `[start, end)`. `is_latin`: it holds for a term written in ASCII."""
 
     start: int
     end: int
     order: int
     view: str
+    is_latin: bool = False
 
 
 class TermIndex(Protocol):
@@ -38,10 +52,20 @@ class TermIndex(Protocol):
 
 def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
     """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
-    terms = [
-        _Term(o, f, *_bounds(r.boundary, f), r.is_squeezed) for o, r in enumerate(rules) for f in map(fold, r.terms)
-    ]
-    terms = list(dict.fromkeys(term for term in terms if term.folded))
+    uses = (_Use(order, r.terms, r.boundary, is_squeezed=r.is_squeezed) for order, r in enumerate(rules) if r.terms)
+    return _indexes(tuple(uses))
+
+
+class _Use(NamedTuple):
+    order: int
+    terms: tuple[str, ...]
+    boundary: Boundary
+    is_squeezed: bool
+
+
+@lru_cache(maxsize=2)  # prompts and answers are often searched for the same lists
+def _indexes(uses: Sequence[_Use]) -> tuple[TermIndex, ...]:
+    terms = list(dict.fromkeys(term for use in uses for term in _terms(use)))
     squeezed = [term for term in terms if term.is_squeezed]
     leets = [
         term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
@@ -57,10 +81,21 @@ class _Term(NamedTuple):
     left: bool  # must not follow a word character
     right: bool  # must not be followed by one
     is_squeezed: bool
+    is_latin: bool
+
+
+def _terms(use: _Use) -> Iterator[_Term]:
+    for written in use.terms:
+        for folded in sorted(spellings(written)):
+            if len(folded) > MAX_HOLD:
+                raise UsageError(f"rule {rule.id!r}: a term has more than {MAX_HOLD} characters")
+            if folded:
+                bounds = _bounds(use.boundary, folded)
+                yield _Term(use.order, folded, *bounds, use.is_squeezed, written.isascii())
 
 
 def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
-    if not folded or boundary == "substring":
+    if boundary == "substring":
         return False, False
     if boundary == "word":
         return True, True
@@ -69,7 +104,7 @@ def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
 
 def _may_be_spelled(folded: str) -> bool:
     letters = squeeze(folded)
-    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) and len(letters) * (MAX_GAP + 1) <= 512
+    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) <= MAX_HOLD // (MAX_GAP + 1)
 
 
 class _Automaton:
@@ -89,24 +124,35 @@ class _Automaton:
 
 
 class _Beginnings:
-    """What a find may start with: anywhere, or only where no word character precedes it."""
+    """What a find may start with: anywhere, or only where no word character precedes it. `ends`: how these end."""
 
     def __init__(self, beginnings: Iterable[tuple[str, bool]]) -> None:
         self._anywhere: set[str] = set()
         self._at_word: set[str] = set()
         for beginning, is_at_word in beginnings:
             (self._at_word if is_at_word else self._anywhere).add(beginning)
-        lengths: dict[str, set[int]] = {}
+        masks: dict[str, int] = {}  # by last characters, a bit for each length: half the time of sets to build
         for beginning in self._anywhere | self._at_word:
-            lengths.setdefault(beginning[-1], set()).add(len(beginning))
-        self._lengths = {end: tuple(sorted(found, reverse=True)) for end, found in lengths.items()}
+            if len(beginning) > _KEY:
+                end = beginning[-_KEY:]
+                masks[end] = masks.get(end, 0) | 1 << len(beginning)
+        self._short = tuple(range(_KEY, 0, -1))
+        lengths = {mask: (*_bits(mask), *self._short) for mask in set(masks.values())}
+        self._lengths = {end: lengths[mask] for end, mask in masks.items()}
+        self.ends = frozenset(beginning[-1] for beginning in self._anywhere | self._at_word)
 
     def lengths(self, text: str) -> tuple[int, ...]:
-        """Return how long the beginnings are that end as `text` does, the longest first."""
-        return self._lengths.get(text[-1:], ())
+        """Return how long the beginnings may be that end as `text` does, the longest first."""
+        return self._lengths.get(text[-_KEY:], self._short)
 
-    def holds(self, text: str, *, follows_word: bool) -> bool:
-        return text in self._anywhere or (not follows_word and text in self._at_word)
+    def holds(self, text: str, start: int, before: str = "", place: int = 0) -> bool:
+        """Whether `text[start:]` is a beginning, where it stands behind `before[:place]`."""
+        part = text[start:]
+        return part in self._anywhere or (part in self._at_word and not _is_word_at(before, place - 1))
+
+
+def _bits(mask: int) -> list[int]:
+    return [bit for bit in range(mask.bit_length(), -1, -1) if mask >> bit & 1]
 
 
 class _Written:
@@ -114,19 +160,25 @@ class _Written:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((term.folded, term) for term in terms)
-        self._begun = _Beginnings((part, term.left) for term in terms for part in _parts(term.folded, whole=term.right))
+        self._all = terms
+
+    @cached_property
+    def _begun(self) -> _Beginnings:  # large, and only streams need it
+        parts = ((part, term.left) for term in self._all for part in _parts(term.folded, whole=term.right))
+        return _Beginnings(parts)
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         for start, end, term in self._automaton.finds(text):
             if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
-                yield Span(start, end, term.order, "fold")
+                yield Span(start, end, term.order, "fold", term.is_latin)
 
     def open_from(self, text: str, begin: int) -> int:
-        size = len(text)
-        for length in self._begun.lengths(text):
-            start = size - length
-            if start >= begin and self._begun.holds(text[start:], follows_word=_is_word_at(text, start - 1)):
-                return start
+        size, begun = len(text), self._begun
+        if text[-1:] in begun.ends:
+            for length in begun.lengths(text):
+                start = size - length
+                if start >= begin and begun.holds(text, start, text, start):
+                    return start
         return size
 
 
@@ -135,10 +187,14 @@ class _Leet:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(term.folded), term) for term in terms)
-        self._begun = _Beginnings((part, True) for term in terms for part in _parts(leet(term.folded), whole=True))
+        self._all = terms
+
+    @cached_property
+    def _begun(self) -> _Beginnings:
+        return _Beginnings((part, True) for term in self._all for part in _parts(leet(term.folded), whole=True))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return
         for start, end, term in self._automaton.finds(leet(text)):
             free = term._replace(left=True, right=True)
@@ -151,13 +207,13 @@ class _Leet:
 
     def open_from(self, text: str, begin: int) -> int:
         size = len(text)
-        if LEET.isdisjoint(text):
+        if not has_leet(text):
             return size
         view = leet(text)
         for length in self._begun.lengths(view):
             start = size - length
-            is_word = start >= begin and self._begun.holds(view[start:], follows_word=_is_word_at(text, start - 1))
-            if is_word and not LEET.isdisjoint(text[start:]):
+            is_begun = start >= begin and self._begun.holds(view, start, text, start)
+            if is_begun and has_leet(text[start:]):
                 return start
         return size
 
@@ -177,43 +233,92 @@ class _Spelled:
 
     def __init__(self, terms: Sequence[_Term]) -> None:
         self._automaton = _Automaton((leet(squeeze(term.folded)), term) for term in terms)
-        self._joined = _Beginnings(_spelled_beginnings(terms, is_joined=True))
-        self._apart = _Beginnings(_spelled_beginnings(terms, is_joined=False))
-        self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in terms)
+        self._all = terms
+        # Then what consists of letters only is no business of this index: it reads as it is written.
+        joined = [term for term in terms if is_joined_script(term.folded)]
+        self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in joined)
+        self._is_free_enough = not any(term.left > is_word_character(term.folded[0]) for term in joined)
+
+    @cached_property
+    def _joined(self) -> _Beginnings:
+        return _Beginnings(_spelled_beginnings(self._all, is_joined=True))
+
+    @cached_property
+    def _apart(self) -> _Beginnings:
+        return _Beginnings(_spelled_beginnings(self._all, is_joined=False))
 
     def spans(self, text: str, begin: int, *, is_end: bool) -> Iterator[Span]:
         if self._is_plain_enough and text.isalpha():
             return
-        letters, places = squeezed_with_places(text)
+        for low, high in spelled_out(text):
+            for start, end, term in self._finds(text, low, high):
+                if start >= begin and _stands_free(text, start, end, term, is_end=is_end):
+                    yield Span(start, end, term.order, "squeezed")
+
+    def _finds(self, text: str, low: int, high: int) -> Iterator[tuple[int, int, _Term]]:
+        part = text[low:high]
+        letters = squeeze(part)
+        at: list[int] = []
         for first, last, term in self._automaton.finds(leet(letters)):
-            start, end = places[first], places[last - 1] + 1
-            if start < begin or not _is_spelled(places[first:last], is_joined=is_joined_script(term.folded)):
+            at = at or places(part, letters)
+            start, end = low + at[first], low + at[last - 1] + 1
+            if not _is_spelled(at[first:last], is_joined=is_joined_script(term.folded)):
                 continue
             read, written = letters[first:last], squeeze(term.folded)
-            if text[start:end] == term.folded or not (read == written or differs_by_leet(read, written)):
-                continue
-            free = term._replace(left=is_word_character(written[0]), right=is_word_character(written[-1]))
-            if _stands_free(text, start, end, free, is_end=is_end):
-                yield Span(start, end, term.order, "squeezed")
+            if text[start:end] != term.folded and (read == written or differs_by_leet(read, written)):
+                is_free = is_word_character(written[0]), is_word_character(written[-1])
+                yield start, end, term._replace(left=is_free[0], right=is_free[1])
 
     def open_from(self, text: str, begin: int) -> int:
-        letters, places = squeezed_with_places(text[begin:])
-        gap = len(text) - begin - places[-1] - 1 if places else MAX_GAP + 1
-        if gap > MAX_GAP:
-            return len(text)
-        letters = leet(letters)
-        return min(self._open(text, begin, letters, places, is_joined=is_joined) for is_joined in (True, False))
+        size = len(text)
+        part = text[begin:]
+        if self._is_plain_enough and self._is_free_enough and part.isalpha():
+            return size
+        last = _last_letter(text, max(begin, size - MAX_GAP - 1))
+        if last < 0:
+            return size
+        end = leet(text[last])
+        is_apart = end in self._apart.ends and not (_is_latin_at(text, last) and _is_latin_at(text, last - 1))
+        if not is_apart and end not in self._joined.ends:
+            return size
+        letters = leet(squeeze(part))
+        start = _open(self._joined, text, letters, least=0)
+        return min(start, _open(self._apart, text, letters, least=1)) if is_apart else start
 
-    def _open(self, text: str, begin: int, letters: str, places: list[int], *, is_joined: bool) -> int:
-        begun = self._joined if is_joined else self._apart
-        reach = _chain(places, least=0 if is_joined else 1)
+
+def _is_latin_at(text: str, index: int) -> bool:
+    return index >= 0 and text[index].isascii() and text[index].isalnum()
+
+
+def _last_letter(text: str, begin: int) -> int:
+    """Return the place of the last letter that is not before `begin`; -1 if there is none."""
+    place = len(text) - 1
+    while place >= begin and not is_letter(text[place]):
+        place -= 1
+    return place if place >= begin else -1
+
+
+def _open(begun: _Beginnings, text: str, letters: str, *, least: int) -> int:
+    """Return where the longest beginning starts that `text` ends in; `letters` are its last ones."""
+    size = len(letters)
+    if letters[-1] in begun.ends:
         for length in begun.lengths(letters):
-            if length > reach:
-                continue
-            start = begin + places[-length]
-            if begun.holds(letters[-length:], follows_word=_is_word_at(text, start - 1)):
-                return start
-        return len(text)
+            if length <= size and begun.holds(letters, size - length):
+                start = _start_of(length, text, least=least)
+                if start >= 0 and begun.holds(letters, size - length, text, start):
+                    return start
+    return len(text)
+
+
+def _start_of(count: int, text: str, *, least: int) -> int:
+    """Return where the last `count` letters begin; -1 if not `least` to `MAX_GAP` separators stand between each two."""
+    start = place = _last_letter(text, 0)
+    for _ in range(count - 1):
+        place = _last_letter(text[:place], max(0, place - MAX_GAP - 1))
+        if not 0 <= place < start - least:
+            return -1
+        start = place
+    return start
 
 
 def _spelled_beginnings(terms: Iterable[_Term], *, is_joined: bool) -> Iterator[tuple[str, bool]]:

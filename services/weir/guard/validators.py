@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from weir.guard import cn_numbers, eu_numbers, secret_values, us_numbers, world_numbers
-from weir.guard.checksums import bare_digits, is_luhn, is_one_digit_repeated
+from weir.guard.checksums import bare_digits, from_first_digit, is_luhn, is_one_digit_repeated
 
 Validator = Callable[[str], bool]
 
@@ -24,8 +24,13 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "card": world_numbers.is_card,
         "iban": world_numbers.is_iban,
         "ipv4": world_numbers.is_public_ipv4,
+        "ip-named": world_numbers.is_named_ipv4,
+        "mac": world_numbers.is_mac,
+        "email": world_numbers.is_email,
+        "phone-e164": world_numbers.is_international_phone,
         "ipv6": world_numbers.is_ipv6,
         "imei": world_numbers.is_imei,
+        "imei-named": lambda text: world_numbers.is_imei(bare_digits(text)[-15:]),
         "vin": world_numbers.is_vin,
         "base58-wallet": world_numbers.is_base58_wallet,
         "bech32-wallet": world_numbers.is_bech32_wallet,
@@ -38,7 +43,6 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "cn-plate": cn_numbers.is_plate,
         "hk-id": cn_numbers.is_hong_kong_id,
         "tw-id": cn_numbers.is_taiwan_id,
-        "cn-mobile-spelled": cn_numbers.is_spelled_mobile,
         "gb11643-spelled": cn_numbers.is_spelled_resident_id,
         "us-ssn": us_numbers.is_ssn,
         "us-itin": us_numbers.is_itin,
@@ -49,6 +53,7 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "uk-nino": eu_numbers.is_nino,
         "de-steuer-id": eu_numbers.is_steuer_id,
         "fr-nir": eu_numbers.is_nir,
+        "fr-nir-named": lambda text: eu_numbers.is_nir(from_first_digit(text)),
         "es-dni": eu_numbers.is_dni,
         "it-codice-fiscale": eu_numbers.is_codice_fiscale,
         "nl-bsn": eu_numbers.is_bsn,
@@ -59,6 +64,7 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "ch-ahv": eu_numbers.is_ahv,
         "pt-nif": eu_numbers.is_nif,
         "ie-pps": eu_numbers.is_pps,
+        "ie-pps-named": lambda text: eu_numbers.is_pps(from_first_digit(text)),
         "eu-vat": eu_numbers.is_vat_number,
         "random": secret_values.is_random,
         "secret": secret_values.is_secret_assignment,

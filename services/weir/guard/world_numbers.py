@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from weir.guard.checksums import bare, bare_digits, is_luhn, remainder_97
+from weir.guard.checksums import bare, bare_digits, is_luhn, is_one_digit_repeated, remainder_97
 
 # ISO 13616: how long an account number is, with the country's letters and the check digits.
 _IBAN_LENGTHS: Mapping[int, str] = MappingProxyType(
@@ -36,6 +36,67 @@ _IMEI_BODIES = frozenset(map(str, (*range(33, 36), 44, 45, *range(49, 55), 86, 9
 _VIN_LETTERS = ("AJ", "BKS", "CLT", "DMU", "ENV", "FW", "GPX", "HY", "RZ")
 _VIN_VALUES = {letter: value for value, letters in enumerate(_VIN_LETTERS, 1) for letter in letters}
 _VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+_FILE_ENDINGS = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".gif",
+    ".svg",
+    ".webp",
+    ".js",
+    ".css",
+    ".html",
+    ".py",
+    ".json",
+    ".yaml",
+    ".service",
+)
+_COUNTRY_CODES = frozenset(
+    map(
+        str,
+        (
+            20,
+            27,
+            *range(30, 35),
+            36,
+            39,
+            *range(40, 42),
+            *range(43, 50),
+            *range(51, 59),
+            *range(60, 67),
+            81,
+            82,
+            84,
+            86,
+            *range(90, 96),
+            98,
+        ),
+    )
+)
+_LONG_COUNTRY_CODES = frozenset(
+    map(
+        str,
+        (
+            *range(211, 270),
+            *range(290, 300),
+            *range(350, 360),
+            *range(370, 390),
+            *range(420, 424),
+            *range(500, 510),
+            *range(590, 600),
+            *range(670, 693),
+            850,
+            852,
+            853,
+            855,
+            856,
+            880,
+            886,
+            *range(960, 980),
+            *range(992, 999),
+        ),
+    )
+)
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BECH32_GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
@@ -153,3 +214,33 @@ def is_coordinate(text: str) -> bool:
     except ValueError:
         return False
     return abs(latitude) <= 90 and abs(longitude) <= 180 and latitude != longitude
+
+
+def is_named_ipv4(text: str) -> bool:
+    """An address at the end of `text` that is a host's: private ones count, loopback and masks do not."""
+    address = text[next((i for i, c in enumerate(text) if c.isdigit() and text[i - 1 : i].lower() != "v"), len(text)) :]
+    try:
+        octets = ipaddress.IPv4Address(address).packed
+    except ValueError:
+        return False
+    return octets[0] not in (0, 127) and octets[0] < 224
+
+
+def is_mac(text: str) -> bool:
+    """A card's own address: no broadcast, no filler, no date; one letter at least."""
+    number = bare(text)
+    return len(number) == 12 and any(c.isalpha() for c in number) and not is_one_digit_repeated(number)
+
+
+def is_email(text: str) -> bool:
+    """An address that may be a person's: no file (`logo@2x.png`), and not the user of a version control's host."""
+    folded = text.lower().strip()
+    return not folded.endswith(_FILE_ENDINGS) and not folded.startswith(("git@", "hg@", "svn@"))
+
+
+def is_international_phone(text: str) -> bool:
+    """E.164: a country code that is in use and 8 to 15 digits in all."""
+    number = bare_digits(text)
+    if not 8 <= len(number) <= 15 or number[1:] == "0" * (len(number) - 1):
+        return False
+    return number[0] in "17" or number[:2] in _COUNTRY_CODES or number[:3] in _LONG_COUNTRY_CODES

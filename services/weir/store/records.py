@@ -45,7 +45,11 @@ class Used(NamedTuple):
         return self.prompt_tokens + self.generated_tokens
 
     def plus(self, other: "Used") -> "Used":
-        return Used(*(mine + yours for mine, yours in zip(self, other, strict=True)))
+        return Used(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+        )
 
 
 class AuditRow(NamedTuple):

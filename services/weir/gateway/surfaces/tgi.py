@@ -59,7 +59,7 @@ class TgiSurface:
 def asks_of(body: TgiBody, route: str, context: RequestContext, *, with_tokens: bool) -> tuple[Ask, ...]:
     """Return what is to be generated: one answer, or `best_of` with different seeds."""
     given = body.parameters or TgiParameters()
-    request = GenerateRequest(
+    request = GenerateRequest.trusted(
         id=context.id,
         prompt=body.inputs,
         sampling=sampling_of(given),
@@ -67,6 +67,8 @@ def asks_of(body: TgiBody, route: str, context: RequestContext, *, with_tokens: 
         adapter=adapter_of(given),
     )
     first = Ask(request, route, context, given.truncate, is_seed_drawn=given.seed is None)
+    if given.best_of is None:
+        return (first,)
     return (first, *(_with_another_seed(first) for _ in range((given.best_of or 1) - 1)))
 
 
@@ -85,7 +87,7 @@ class TgiJob:
     in_array: bool
 
     def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
-        best, *others = best_first(answers)
+        best, *others = best_first(answers) if len(answers) > 1 else [0]
         body: dict[str, Any] = {"generated_text": self._full_text(generations[best], answers[best].text)}
         if self.given.wants_details:
             body["details"] = self._details(generations[best], answers[best])

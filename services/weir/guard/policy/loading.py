@@ -58,7 +58,8 @@ def parsed_policy(content: bytes, name: str, reader: Reader) -> PolicySet:
     """Check a policy's bytes; `reader` reads what it draws in."""
     policy = _validated(PolicyFile, parsed(decoded(content, name), name), name)
     _check_apply(policy, name)
-    sources = _Drawing(reader, name, policy).sources()
+    drawing = _Drawing(reader, name, policy)
+    sources = drawing.sources()
     rule_sets, origins = resolved(sources)
     return PolicySet(
         file=name,
@@ -69,7 +70,7 @@ def parsed_policy(content: bytes, name: str, reader: Reader) -> PolicySet:
         apply=policy.apply,
         origins=origins,
         max_hold_chars=policy.defaults.max_hold_chars,
-        warnings=tuple(_warnings(policy, name)),
+        warnings=(*drawing.warnings, *_idle_profiles(policy, name)),
         files=reader.digests,
     )
 
@@ -89,6 +90,7 @@ class _Drawing:
         self._file = file
         self._policy = policy
         self._terms = 0  # so far
+        self.warnings: list[str] = []
 
     def sources(self) -> Sources:
         policy = self._policy
@@ -126,6 +128,9 @@ class _Drawing:
                 if not terms:
                     raise PolicyError([f"{where}: {entry.file}: holds no term"])
             self._check(terms, where)
+            self.warnings += [
+                f"{where}: term number {n} is one character" for n, t in enumerate(terms, 1) if len(t) == 1
+            ]
             yield Written(_rule(entry, terms), entry.direction, entry.replacement, entry.text, origin)
 
     def _answer(self, entry: AnswerEntry) -> AnswerRule:
@@ -207,7 +212,7 @@ def _check_apply(policy: PolicyFile, file: str) -> None:
             )
 
 
-def _warnings(policy: PolicyFile, file: str) -> Iterable[str]:
+def _idle_profiles(policy: PolicyFile, file: str) -> Iterable[str]:
     used = {one.profile for one in policy.apply}
     for name in policy.profiles:
         if name not in used:

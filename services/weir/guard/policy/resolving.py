@@ -61,8 +61,6 @@ class Written:
         if action is Action.FALLBACK:
             if self.text is None:
                 raise self.fault("fallback needs a text")
-            if self.directions is not None and "input" in self.directions:
-                raise self.fault("fallback ends an answer: it needs direction: [output]")
             directions = self.directions if self.directions is not None else ("output",)
             return replace(self.rule, replacement=self.text), directions
         if action is Action.REWRITE and self.replacement is None:

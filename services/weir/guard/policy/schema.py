@@ -37,11 +37,11 @@ Description = Annotated[str, Field(max_length=2000, description="for people; not
 Replacement = Annotated[
     Text, Field(description="for redact (default: defaults.marker) and rewrite; {rule}: the rule's id")
 ]
-FallbackText = Annotated[Text, Field(description="for fallback: what ends the answer")]
+FallbackText = Annotated[Text, Field(description="for fallback: what ends the answer, or is the answer to a prompt")]
 
 _ACTION = (
     "flag: count it; redact: put the marker there; rewrite: put `replacement` there; fallback: end the answer with "
-    "`text`; block: refuse the prompt, end the answer"
+    "`text`, or answer a prompt with it; block: refuse the prompt, end the answer"
 )
 
 
@@ -73,9 +73,10 @@ class ScriptMatch(_Strict):
 def _by_script(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    if not set(value) <= {"zh", "en"} or value.get("zh", "substring") != "substring" or value.get("en") not in _BY_EN:
+    zh, en = value.get("zh", "substring"), value.get("en")
+    if not set(value) <= {"zh", "en"} or zh != "substring" or not isinstance(en, str) or en not in _BY_EN:
         raise ValueError("zh is always substring; en is word or substring")
-    return _BY_EN[value["en"]]
+    return _BY_EN[en]
 
 
 _BY_EN = {"word": "auto", "substring": "substring"}

@@ -135,14 +135,15 @@ class _Beginnings:
         for beginning, is_at_word in beginnings:
             (self._at_word if is_at_word else self._anywhere).add(beginning)
         masks: dict[str, int] = {}  # by last characters, a bit for each length: half the time of sets to build
-        for beginning in self._anywhere | self._at_word:
+        every = self._anywhere | self._at_word
+        for beginning in every:
             if len(beginning) > _KEY:
                 end = beginning[-_KEY:]
                 masks[end] = masks.get(end, 0) | 1 << len(beginning)
         self._short = tuple(range(_KEY, 0, -1))
         lengths = {mask: (*_bits(mask), *self._short) for mask in set(masks.values())}
         self._lengths = {end: lengths[mask] for end, mask in masks.items()}
-        self.ends = frozenset(beginning[-1] for beginning in self._anywhere | self._at_word)
+        self.ends = frozenset(beginning[-1] for beginning in every)
 
     def lengths(self, text: str) -> tuple[int, ...]:
         """Return how long the beginnings may be that end as `text` does, the longest first."""

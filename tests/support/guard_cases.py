@@ -22,16 +22,16 @@ ACTIONS = [Action.FLAG, *[Action.REDACT] * 5, *[Action.REWRITE] * 2, Action.FALL
 
 
 def _terms(*terms: str, **more: object) -> Known:
-    return Known(Rule("r", Action.REDACT, terms=terms, **more))
+    return Known(Rule("r", Action.REDACT, terms=terms, **more), samples=terms)
 
 
-def _regex(regex: str, *forms: Form, validator: str | None = None, **more: object) -> Known:
-    validate = VALIDATORS[validator] if validator else None
-    return Known(Rule("r", Action.REDACT, regexes=(regex,), validator=validator, **more), forms, validate)
+def _regex(regex: str, samples: str, *forms: Form, validator: str | None = None, **more: object) -> Known:
+    rule = Rule("r", Action.REDACT, regexes=(regex,), validator=validator, **more)
+    return Known(rule, forms, VALIDATORS[validator] if validator else None, tuple(samples.split("|")))
 
 
-def _bounded(regex: str, **more: object) -> Known:
-    return _regex(regex, Form(regex), **more)
+def _bounded(regex: str, samples: str, **more: object) -> Known:
+    return _regex(regex, samples, Form(regex), **more)
 
 
 POOL = [
@@ -49,33 +49,40 @@ POOL = [
     _terms("вот", "еда"),
     _terms("email", "mail list", "l1st"),
     _terms("-x-", "a b", "。"),
-    _bounded(r"\b[a-c0-9._]{1,6}@[a-c0-9.]{1,6}\.[a-c]{2,4}\b"),
-    _bounded(r"[a-c.]{1,5}@[a-c]{1,5}"),
-    _bounded(r"\b1[3-9]\d{4}\b"),
-    _bounded(r"\b(?:\d[ -]?){4,7}\d\b", validator="luhn"),
-    _bounded(r"\d{2,4}", validator="starts-low"),
-    _bounded(r"[ab]{2}|[ab]c{1,3}", validator="starts-low"),
-    _bounded(r"(?:ab|a)(?:bc|c)?"),
-    _bounded(r"a{1,3}?b"),
-    _bounded(r"敏[^ ]{0,3}词"),
-    _bounded(r"\bA[A-C]{2}\b", keeps_case=True),
-    _bounded(r"(?:a|ab)\b.?c"),
-    _bounded(r"(?s)a.{0,2}\n"),
-    _regex(r"^ab|c$", Form(r"^ab|c\Z")),
-    _bounded(r"(?m)^-{2,3}$"),
-    _bounded(r"\Bb\B"),
-    _regex(r"\bsk-[a-c0-9]{4,}", Form(r"\bsk-[a-c0-9]{4}", "[a-c0-9]")),
-    _regex(r"(?:abc-|a)[b-c]{2,}", Form(r"(?:abc-|a)[b-c]{2}", "[b-c]")),
-    _regex(r"https?://[^\s。]+", Form(r"https?://[^\s。]", r"[^\s。]")),
-    _regex(r"ab\d*", Form("ab", r"\d"), validator="starts-low"),
-    _regex(r"\d{3,}", Form(r"\d{3}", r"\d"), validator="starts-low"),
-    _regex(r"a+|词[^a]+", Form("a", "a"), Form("词[^a]", "[^a]")),
-    _regex("BEGIN", Form("BEGIN", until="END"), until="END"),
-    _regex("ab", Form("ab", until="ba{0,2}|c"), until="ba{0,2}|c"),
-    _regex(r"\b敏", Form(r"\b敏", until=r"词\b|\."), until=r"词\b|\."),
-    _regex("k=[a-c]+;", Form("k=[a-c]{1,9};"), Form("k=[a-c]{9}", "[a-c;]", is_validated=False), cap=12),
+    _bounded(r"\b[a-c0-9._]{1,6}@[a-c0-9.]{1,6}\.[a-c]{2,4}\b", "a@b.cc|abc.a@cc.ab|abcabcabc@ab.abcabc"),
+    _bounded(r"[a-c.]{1,5}@[a-c]{1,5}", "a@b|abc@abc.a@b"),
+    _bounded(r"\b1[3-9]\d{4}\b", "135555|1355550"),
+    _bounded(r"\b(?:\d[ -]?){4,7}\d\b", "4111-1111|1234 5674|59", validator="luhn"),
+    _bounded(r"\d{2,4}", "12|5551|99", validator="starts-low"),
+    _bounded(r"[ab]{2}|[ab]c{1,3}", "ab|acc|bccc", validator="starts-low"),
+    _bounded(r"(?:ab|a)(?:bc|c)?", "abbc|abc|a"),
+    _bounded(r"a{1,3}?b", "aaaab|ab"),
+    _bounded(r"敏[^ ]{0,3}词", "敏感词|敏..词词"),
+    _bounded(r"\bA[A-C]{2}\b", "AAB|AAC|aab", keeps_case=True),
+    _bounded(r"(?:a|ab)\b.?c", "a c|abc|ab c"),
+    _bounded(r"(?s)a.{0,2}\n", "a\n|ab\n\n|a..\n"),
+    _regex(r"^ab|c$", "ab|c", Form(r"^ab|c\Z")),
+    _bounded(r"(?m)^-{2,3}$", "\n--\n|\n---|----\n"),
+    _bounded(r"\Bb\B", "abc|bbb"),
+    _regex(r"\bsk-[a-c0-9]{4,}", "sk-abc012|sk-abcabc|sk-abc", Form(r"\bsk-[a-c0-9]{4}", "[a-c0-9]")),
+    _regex(r"(?:abc-|a)[b-c]{2,}", "abc-bcbc|abc|abcb", Form(r"(?:abc-|a)[b-c]{2}", "[b-c]")),
+    _regex(r"https?://[^\s。]+", "https://ab.c/d|http://x。|https://ab ", Form(r"https?://[^\s。]", r"[^\s。]")),
+    _regex(r"ab\d*", "ab|ab12", Form("ab", r"\d"), validator="starts-low"),
+    _regex(r"\d{3,}", "1234|001|999999", Form(r"\d{3}", r"\d"), validator="starts-low"),
+    _regex(r"a+|词[^a]+", "aaa|词bcd", Form("a", "a"), Form("词[^a]", "[^a]")),
+    _regex("BEGIN", "BEGIN|END|BEGIN aEND|EN", Form("BEGIN", until="END"), until="END"),
+    _regex("ab", "ab|baa|c|ba", Form("ab", until="ba{0,2}|c"), until="ba{0,2}|c"),
+    _regex(r"\b敏", "敏|词|.", Form(r"\b敏", until=r"词\b|\."), until=r"词\b|\."),
+    _regex(
+        "k=[a-c]+;",
+        "k=abc;|k=abcabcabcabcabc;|k=",
+        Form("k=[a-c]{1,9};"),
+        Form("k=[a-c]{9}", "[a-c;]", is_validated=False),
+        cap=12,
+    ),
     _regex(
         r"ey[\w-]{2,}\.[\w-]{2,}\.[\w-]{2,}",
+        "eyab.cd.ef|eyabcabcabcabc.dd.ee|eyab.abcabcabc.cc|eyab.c",
         Form(r"ey[\w-]{2,7}\.[\w-]{2,7}\.[\w-]{2}", r"[\w-]"),
         Form(r"ey[\w-]{7}", r"[\w.-]", is_validated=False),
         Form(r"ey[\w-]{2,7}\.[\w-]{7}", r"[\w.-]", is_validated=False),
@@ -83,13 +90,32 @@ POOL = [
     ),
     _regex(
         r"(?:[ab]{1,2}\.)+c\b",
+        "ab.a.b.c|a.b.a.b.a.b.a.b.c|a.b.",
         Form(r"(?:[ab]{1,2}\.){1,5}c\b"),
         Form(r"(?:[ab]{1,2}\.){5}", "[ab.c]", is_validated=False),
         cap=16,
     ),
-    _regex(r"a\s+b", Form(r"a\s{1,6}b"), Form(r"a\s{6}", r"\s", is_validated=False), cap=8),
+    _regex(r"a\s+b", "a  b|a        b|a ", Form(r"a\s{1,6}b"), Form(r"a\s{6}", r"\s", is_validated=False), cap=8),
+    _terms("株式", "式会", "社a"),
+    _bounded("[会社i]{2,3}a?", "㍿|㍿a|ﬁi"),
 ]
-ALLOW = ["secret", "ab", "abcc", "https://ab", "敏感", "a@b", "123", "a12", "k=a;", "敏 感", "aaa", "BEGIN aEND", "词a"]
+ALLOW = [
+    "secret",
+    "ab",
+    "abcc",
+    "https://ab",
+    "https://ab.c/d",
+    "sk-abc0123",
+    "敏感",
+    "a@b",
+    "123",
+    "a12",
+    "k=a;",
+    "敏 感",
+    "aaa",
+    "BEGIN aEND",
+    "词a",
+]
 
 FRAGMENTS = [
     "敏感词", "感词汇", "枪支弹药", "GPT助手", "gpt助手", "secret", "top secret", "secrets", "secretary", "xsecret",
@@ -98,6 +124,7 @@ FRAGMENTS = [
     "sk-abcabc12345", "abc-bcbc", "https://ab", "https://ab.c/d?e=1。", "http://x", "ab12", "BEGIN", "END",
     "BEGIN aEND", "ba", "baa", "k=abc;", "k=abcabcabcabcabc;", "k=", "eyab.cd.ef", "eyabcabcabcabc.dd.ee",
     "eyab.abcabcabc.cc", "ab.a.b.c", "a.b.a.b.a.b.a.b.c", "a  b", "a        b", "---", "--\n", "-x-", "好",
+    "㍿a", "ﬁi", "sk-abc0123", "https://ab.c/d ", "вот", "еда", "bот",
     "今天天气很好", "The cat sat", "\n", " ", "  ", "。", "，", ".", "-", "_", "@", "1", "0", "x", "y", "\u200b", "é",
     "😀", "ﬁ", "㍿", "ß", "İ", "\u200d", "!", "|", "$",
 ]  # fmt: skip
@@ -107,11 +134,14 @@ _LEET = {"o": "0", "i": "1", "e": "3", "a": "@4", "s": "$5", "t": "7", "l": "1|"
 
 def policy(random: Random) -> tuple[list[Known], list[str]]:
     """Return a few rules with random actions, and an allow list."""
+    first, size = random.randrange(len(POOL)), random.randint(1, 6)
+    chosen = random.choices(POOL, k=size) if random.random() < 0.7 else (POOL * 2)[first : first + size]
     known = []
-    for number, one in enumerate(random.choices(POOL, k=random.randint(1, 6))):
+    for number, one in enumerate(chosen):
         changes = {"id": f"r{number}", "action": random.choice(ACTIONS), "replacement": f"[{number}]"}
         known.append(replace(one, rule=replace(one.rule, is_secret=random.random() < 0.3, **changes)))
-    return known, random.sample(ALLOW, random.choice([0, 0, 1, 4]))
+    of_rules = [sample for one in known for sample in one.samples]
+    return known, random.sample(ALLOW + of_rules, random.choice([0, 0, 1, 4]))
 
 
 def ruleset(known: Sequence[Known], allow: Sequence[str]) -> RuleSet:
@@ -119,14 +149,14 @@ def ruleset(known: Sequence[Known], allow: Sequence[str]) -> RuleSet:
 
 
 def text(random: Random, known: Sequence[Known]) -> str:
-    terms = [term for one in known for term in one.rule.terms]
+    samples = [sample for one in known for sample in one.samples]
     parts = []
     for _ in range(random.randint(1, 7)):
         kind = random.random()
         if kind < 0.2:
             part = "".join(random.choices(_LETTERS, k=random.randint(1, 6)))
         else:
-            part = random.choice(terms) if terms and kind < 0.45 else random.choice(FRAGMENTS)
+            part = random.choice(samples if kind < 0.6 else FRAGMENTS)
         part = _disguised(random, part)
         parts.append(part[: random.randint(1, len(part))] if random.random() < 0.25 else part)
     return "".join(parts)

@@ -26,11 +26,12 @@ class Form:
 
 @dataclass(frozen=True)
 class Known:
-    """A rule and what its regexes mean."""
+    """A rule, what its regexes mean, and texts that it is about."""
 
     rule: Rule
     forms: tuple[Form, ...] = ()
     validate: Callable[[str], bool] | None = None
+    samples: tuple[str, ...] = ()
 
 
 @dataclass

@@ -42,7 +42,7 @@ def run(seed: int, cases: int) -> int:
         known, allow = policy(random)
         guard = OutputGuard(ruleset(known, allow), VALIDATORS)
         fewer = [one for one in known if random.random() < 0.7]
-        for _ in range(40):
+        for _ in range(15):
             case = text(random, known)
             expected = whole(case, known, allow)
             num_found += CUTS * bool(expected.found)

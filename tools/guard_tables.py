@@ -178,7 +178,7 @@ def fold_table() -> dict[str, str]:
 
 
 def pinyin_table() -> dict[str, str]:
-    """Return the characters of each toneless syllable: those that are mostly read so, a bar, those that sometimes are."""
+    """Return the characters of each toneless syllable: those mostly read so, a bar, those sometimes."""
     readings: dict[str, Counter[str]] = defaultdict(Counter)
     for phrase, syllables in phrases_dict.items():
         for character, (syllable, *_) in zip(phrase, syllables, strict=False):
@@ -189,6 +189,7 @@ def pinyin_table() -> dict[str, str]:
         usual = lazy_pinyin(character, v_to_u=False)[0]
         counted = readings[character]
         common = [reading for reading, n in counted.most_common(2) if n >= _COMMON * counted.total()] or [usual]
+        common.sort(key=lambda reading: reading != usual)
         first[common[0]].append(character)
         second[common[-1]] += [character] if len(common) > 1 else []
     return {s: "".join(first[s]) + "|" + "".join(second[s]) for s in sorted({*first, *second}) if s.isalpha()}

@@ -1,13 +1,15 @@
-"""What encoded parts of a prompt say: percent, entity and backslash escapes, base64 and hexadecimal.
+"""What encoded parts of a prompt say: percent, entity and backslash escapes, letters in tags, base64 and hexadecimal.
 
 A decoded text knows which stretch of its source each of its parts stands for: a run of escapes, or a word of base64, is
 one stretch. The work is bounded: so many escapes of a kind, so many characters of base64, in two rounds.
 """
 
 import binascii
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from html.entities import html5
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,7 +21,8 @@ _MAX_ENCODED_CHARS = 64 * 1024  # of base64 and hexadecimal in one text
 _LEAST_ENCODED = 8  # characters: a word of six letters in base64
 _NEAR = 8  # characters between two escapes that make one run all the same
 _LONGEST_ENTITY = 32
-_MAX_CODEPOINT = 0x10FFFF
+_LONGEST_TAG = 66
+_MAX_COMPOSED = 4_000  # words in parts of hangul
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
@@ -36,6 +39,8 @@ _TRIGGERS = {
     "percent": "%[0-9a-fA-F]{2}",
     "entity": "&(?:#[0-9xX]|[a-zA-Z]{2,32};)",
     "backslash": r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})",
+    "tags": r"[^\s<>](?:</?[a-zA-Z!][^<>]{0,64}>)+[^\s<>]",
+    "composed": r"[\x{1100}-\x{11FF}\x{3099}\x{309A}]",
     "base64": "[A-Za-z0-9+/_-]{0,6}[a-z0-9+/][A-Z][A-Za-z0-9+/_-]{2}",
     "hex": "[0-9a-fA-F]{8}",
     "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
@@ -95,33 +100,43 @@ class Reading(NamedTuple):
 class Decoder:
     """Finds what a text stands for. Immutable."""
 
-    def __init__(self) -> None:
+    def __init__(self, triggers: Mapping[str, str]) -> None:
+        """Prepare. `triggers`: regexes that `kinds` is to look for too, by the name that it is to return."""
         options = re2.Options()
         options.never_capture = True
-        self._names = tuple(_TRIGGERS)
+        known = {**_TRIGGERS, **triggers}
+        self._names = tuple(known)
         self._triggers: Any = re2.Set.SearchSet(options)
-        for trigger in _TRIGGERS.values():
+        for trigger in known.values():
             self._triggers.Add(trigger)
         self._triggers.Compile()
+        self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
         self._bytes: Any = re2.compile(rb"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
-    def readings(self, text: str) -> Iterator[Reading]:
+    def kinds(self, text: str) -> set[str]:
+        """Return the names of what `text` gives reason to look for."""
+        raw = text.encode("utf-8", "surrogatepass")
+        return {self._names[number] for number in self._triggers.Match(raw) or ()}
+
+    def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
         """Yield what plain `text` stands for, undone once and twice."""
-        latest = [Reading(text, ())]
-        for _ in range(_ROUNDS):
-            latest = [further for reading in latest for further in self._further(reading)]
+        latest = list(self._further(Reading(text, ()), kinds))
+        yield from latest
+        for _ in range(1, _ROUNDS):
+            latest = [further for reading in latest for further in self._further(reading, self.kinds(reading.text))]
             yield from latest
 
-    def _further(self, reading: Reading) -> Iterator[Reading]:
-        kinds = self._kinds(reading.text)
+    def _further(self, reading: Reading, kinds: set[str]) -> Iterator[Reading]:
         undone = reading
+        if "composed" in kinds:
+            undone = undone.then(self._composed(undone.text))
         for kind, (marker, read) in _ESCAPES.items():
             if kind in kinds:
                 undone = undone.then(_undone(undone.text, kind, marker, read))
         if undone is not reading:
             yield undone
-            kinds = self._kinds(undone.text)
-        elif reading.view in _ESCAPES:  # its words were decoded when it was made
+            kinds = self.kinds(undone.text)
+        elif reading.view in _ESCAPES or reading.view == "composed":  # its words were decoded when it was made
             return
         if kinds & _ENCODED:
             yield from self._decoded(undone, "bytes" in kinds)
@@ -146,13 +161,19 @@ class Decoder:
             if said is not None:
                 yield match.start(), match.end(), said
 
-    def _kinds(self, text: str) -> set[str]:
-        raw = text.encode("utf-8", "surrogatepass")
-        return {self._names[number] for number in self._triggers.Match(raw) or ()}
+    def _composed(self, text: str) -> Decoded:
+        """Put together the parts of hangul syllables and of voiced kana."""
+        out, before = Decoded("composed"), 0
+        for match in islice(self._composable.finditer(text), _MAX_COMPOSED):
+            out.add(text[before : match.start()], before, match.start(), is_verbatim=True)
+            out.add(unicodedata.normalize("NFC", match.group()), *match.span())
+            before = match.end()
+        out.add(text[before:], before, len(text), is_verbatim=True)
+        return out
 
 
-def _undone(text: str, view: str, marker: str, read: Callable[[str], tuple[bytes, int]]) -> Decoded:
-    """Undo the escapes that `marker` begins. `read` says what the text behind one stands for and how far it goes."""
+def _undone(text: str, view: str, marker: str, read: "_Read") -> Decoded:
+    """Undo the escapes that `marker` begins."""
     first, *pieces = text.split(marker, _MAX_ESCAPES)
     out = Decoded(view)
     out.add(first, 0, len(first), is_verbatim=True)
@@ -160,8 +181,8 @@ def _undone(text: str, view: str, marker: str, read: Callable[[str], tuple[bytes
     run = bytearray()
     for piece in pieces:
         data, used = read(piece)
-        run += data
-        rest = piece[used:] if data else marker + piece
+        run += data or b""
+        rest = marker + piece if data is None else piece[used:]
         if len(rest) > _NEAR:
             break_at = position + len(marker) + len(piece) - len(rest)
             out.add(_text_of(run), run_start, break_at)
@@ -185,29 +206,34 @@ def _text_of(data: bytes | bytearray) -> str:
     return text
 
 
-def _percent(piece: str) -> tuple[bytes, int]:
-    return _HEX.get(piece[:2], b""), 2
+def _percent(piece: str) -> tuple[bytes | None, int]:
+    return _HEX.get(piece[:2]), 2
 
 
-def _backslash(piece: str) -> tuple[bytes, int]:
+def _tag(piece: str) -> tuple[bytes | None, int]:
+    end = piece.find(">", 1, _LONGEST_TAG) + 1
+    return (b"" if end else None), end
+
+
+def _backslash(piece: str) -> tuple[bytes | None, int]:
     kind = piece[:1]
     if kind in ("x", "X"):
-        return _HEX.get(piece[1:3], b""), 3
+        return _HEX.get(piece[1:3]), 3
     if piece[:2] == "u{":
         end = piece.find("}", 3, 10)
-        return (_codepoint(piece[2:end], 16), end + 1) if end > 0 else (b"", 0)
+        return (_codepoint(piece[2:end], 16), end + 1) if end > 0 else (None, 0)
     if kind in ("u", "U"):
         width = 4 if kind == "u" else 8
         digits = piece[1 : 1 + width]
-        return (_codepoint(digits, 16), 1 + width) if len(digits) == width else (b"", 0)
-    return _OCTAL.get(piece[:3], b""), 3
+        return (_codepoint(digits, 16), 1 + width) if len(digits) == width else (None, 0)
+    return _OCTAL.get(piece[:3]), 3
 
 
-def _entity(piece: str) -> tuple[bytes, int]:
+def _entity(piece: str) -> tuple[bytes | None, int]:
     end = piece.find(";", 0, _LONGEST_ENTITY) + 1
     known = _ENTITIES.get(piece[:end])
     if known is not None or piece[:1] != "#":
-        return known or b"", end
+        return known, end
     base, first, digits = (16, 2, "0123456789abcdefABCDEF") if piece[1:2] in ("x", "X") else (10, 1, "0123456789")
     window = piece[first : first + 8]
     number = window[: len(window) - len(window.lstrip(digits))]
@@ -215,11 +241,11 @@ def _entity(piece: str) -> tuple[bytes, int]:
     return _codepoint(number, base), end + (piece[end : end + 1] == ";")
 
 
-def _codepoint(digits: str, base: int) -> bytes:
+def _codepoint(digits: str, base: int) -> bytes | None:
     try:
         return chr(int(digits, base)).encode("utf-8", "surrogatepass")
     except (ValueError, OverflowError):
-        return b""
+        return None
 
 
 def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
@@ -259,6 +285,7 @@ def _printable(data: bytes) -> str | None:
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _NO_BREAKS = str.maketrans("\n\r\t", "   ")
 _ENCODED = {"base64", "hex", "bytes"}
-_ESCAPES: Mapping[str, tuple[str, Callable[[str], tuple[bytes, int]]]] = MappingProxyType(
-    {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash)}
+_Read = Callable[[str], tuple[bytes | None, int]]  # what the text behind a marker stands for, and how far it goes
+_ESCAPES: Mapping[str, tuple[str, _Read]] = MappingProxyType(
+    {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash), "tags": ("<", _tag)}
 )

@@ -42,7 +42,7 @@ class Matcher:
     def scan(self, text: str) -> list[Find]:
         """Return all finds in a whole text, in the order in which they count (see `rank`)."""
         view = plain(text)
-        spans = list(self._spans(view))
+        spans = list(self.spans(view))
         if not spans:
             return []
         _, origins = plain_with_origins(text)
@@ -72,8 +72,12 @@ class Matcher:
         """Sort finds by where they start, then the stronger action first, then the earlier rule."""
         return find.start, -STRENGTH[self.rules[find.order].action], find.order
 
-    def _spans(self, view: str) -> Iterator[Span]:
+    def spans(self, view: str) -> Iterator[Span]:
+        """Yield the finds in the plain view of a whole text."""
         yield from self.term_spans(view.lower(), 0, is_end=True)
+        yield from self.regex_spans(view)
+
+    def regex_spans(self, view: str) -> Iterator[Span]:
         text = Encoded(view)
         for match in self.regexes.matches(text, self.regexes.hits(text), 0, {}, is_end=True):
             if not match.is_dropped:

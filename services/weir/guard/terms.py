@@ -52,12 +52,15 @@ class TermIndex(Protocol):
 
 def term_indexes(rules: Sequence[Rule]) -> tuple[TermIndex, ...]:
     """Compile the terms of `rules`; a find's `order` is its rule's place in them."""
-    uses = (_Use(order, r.terms, r.boundary, is_squeezed=r.is_squeezed) for order, r in enumerate(rules) if r.terms)
+    uses = (
+        _Use(order, r.id, r.terms, r.boundary, is_squeezed=r.is_squeezed) for order, r in enumerate(rules) if r.terms
+    )
     return _indexes(tuple(uses))
 
 
 class _Use(NamedTuple):
     order: int
+    rule: str
     terms: tuple[str, ...]
     boundary: Boundary
     is_squeezed: bool
@@ -88,7 +91,7 @@ def _terms(use: _Use) -> Iterator[_Term]:
     for written in use.terms:
         for folded in sorted(spellings(written)):
             if len(folded) > MAX_HOLD:
-                raise UsageError(f"rule {rule.id!r}: a term has more than {MAX_HOLD} characters")
+                raise UsageError(f"rule {use.rule!r}: a term has more than {MAX_HOLD} characters")
             if folded:
                 bounds = _bounds(use.boundary, folded)
                 yield _Term(use.order, folded, *bounds, use.is_squeezed, written.isascii())

@@ -52,4 +52,4 @@ class Disguises:
             _, origins = plain_with_origins(reading.text)
             for span in spans:
                 start, end = reading.source_of(origins[span.start], origins[span.end - 1] + 1)
-                yield Span(start, end, span.order, span.view)
+                yield span._replace(start=start, end=end, is_latin=False)

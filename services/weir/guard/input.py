@@ -1,6 +1,6 @@
 """The input filter: what a prompt may say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from weir.guard.disguises import SOFT_VIEWS, Disguises
@@ -8,6 +8,7 @@ from weir.guard.fold import is_foreign_word, plain, plain_with_origins
 from weir.guard.matcher import Matcher
 from weir.guard.regexes import Validators
 from weir.guard.rules import STRENGTH, Action, Find, Rule, RuleSet
+from weir.guard.terms import Span
 from weir.guard.validators import VALIDATORS
 from weir.guard.verdict import ALLOWED, SCORE, Verdict
 
@@ -47,11 +48,9 @@ class InputFilter:
         if not spans:
             return Checked(ALLOWED, text)
         _, origins = plain_with_origins(text)
-        located = ((Find(origins[s.start], origins[s.end - 1] + 1, s.order, s.view), s.is_latin) for s in spans)
-        seen = {find for find, is_latin in located if not (is_latin and is_foreign_word(text[find.start : find.end]))}
-        if not seen:
+        finds = sorted(_distinct(_located(spans, origins, text)), key=self._matcher.rank)
+        if not finds:
             return Checked(ALLOWED, text)
-        finds = sorted(_distinct(seen), key=self._matcher.rank)
         verdict = self._verdict(finds)
         return Checked(verdict, self._replaced(text, finds) if verdict.action in _REPLACING else text, tuple(finds))
 
@@ -76,6 +75,13 @@ class InputFilter:
                 parts += text[done : find.start], rule.replacement
             done = max(done, find.end)
         return "".join(parts) + text[done:]
+
+
+def _located(spans: Iterable[Span], origins: Sequence[int], text: str) -> Iterator[Find]:
+    for span in spans:
+        start, end = origins[span.start], origins[span.end - 1] + 1
+        if not (span.is_latin and is_foreign_word(text[start:end])):
+            yield Find(start, end, span.order, span.view)
 
 
 def _distinct(finds: Iterable[Find]) -> Iterable[Find]:

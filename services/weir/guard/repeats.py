@@ -51,7 +51,7 @@ class Repeats:
             if end - start > last - first and _is_drawn_out(folded, start, end):
                 for order, term in self._meant[number]:
                     if term != folded[start:end]:
-                        yield Span(start, end, order, "repeats")
+                        yield Span(start, end, order, "repeats", term.isascii())
 
 
 def _is_drawn_out(text: str, start: int, end: int) -> bool:

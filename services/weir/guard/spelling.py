@@ -53,7 +53,7 @@ class Spellings:
                 for spelling, view in _spellings(term) if rule.is_squeezed else ():
                     if spelling != term:
                         meant.setdefault(spelling, set()).add(_Spelling(order, view))
-        self._meant = list(meant.values())
+        self._literals, self._meant = list(meant), list(meant.values())
         self._automaton = ahocorasick_rs.AhoCorasick(list(meant)) if meant else None
 
     def spans(self, folded: str) -> Iterator[Span]:
@@ -61,8 +61,9 @@ class Spellings:
             return
         for number, start, end in self._automaton.find_matches_as_indexes(folded, overlapping=True):
             if _stands_free(folded, start, end):
+                is_latin = self._literals[number].isascii()
                 for order, view in self._meant[number]:
-                    yield Span(start, end, order, view)
+                    yield Span(start, end, order, view, is_latin)
 
 
 class Homophones:

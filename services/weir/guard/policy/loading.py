@@ -28,7 +28,7 @@ from weir.guard.policy.schema import (
     TermEntry,
     TermList,
 )
-from weir.guard.rules import Action, AnswerRule, Rule
+from weir.guard.rules import MAX_HOLD, Action, AnswerRule, Rule
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -157,8 +157,11 @@ class _Drawing:
         for number, term in enumerate(terms, 1):
             if len(term) > MAX_TERM:
                 raise PolicyError([f"{where}: term number {number} is longer than {MAX_TERM} characters"])
-            if not fold(term).strip():
+            folded = fold(term)
+            if not folded.strip():
                 raise PolicyError([f"{where}: term number {number} is empty once folded"])
+            if len(folded) > MAX_HOLD:
+                raise PolicyError([f"{where}: term number {number} is longer than {MAX_HOLD} characters once folded"])
 
 
 def pack_names() -> list[str]:

@@ -31,7 +31,7 @@ def serve_guard(build: Build, build_policy: Callable[[str], Guard] | None = None
     def load(name: str, cpu: int | None = None, **rules: Any) -> dict[str, Any]:
         if cpu is not None and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {cpu})
-        make = build_policy if build_policy is not None and "path" in rules else build
+        make: Callable[..., Guard] = build_policy if build_policy is not None and "path" in rules else build
         before, began = rss_bytes(), time.perf_counter()
         loaded[name] = make(**rules)
         seconds = time.perf_counter() - began

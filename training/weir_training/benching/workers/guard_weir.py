@@ -1,4 +1,4 @@
-"""Weir's guard: the input filter on whole texts, one stream guard per answer; and what each stage of the filter takes."""
+"""Weir's guard: the input filter on whole texts, one stream guard per answer, and what each stage of a check takes."""
 
 import statistics
 import time
@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from weir.guard.disguises import Disguises
-
 from weir.guard.compiled import CompiledGuard
+from weir.guard.disguises import Disguises
 from weir.guard.fold import plain
 from weir.guard.input import InputFilter
 from weir.guard.matcher import Matcher
@@ -21,6 +20,7 @@ from weir.guard.validators import VALIDATORS
 from weir_training.benching.workers.guard_timing import Guard, serve_guard
 
 _TURNS = 60
+_MARK = "█"  # no character of a secret: what leaked is counted by the longest stretch in common
 
 
 class Weir:
@@ -76,8 +76,11 @@ def _median(stage: Callable[[], Any]) -> float:
 
 def rule_set(terms: Sequence[str], patterns: Sequence[str]) -> RuleSet:
     """Return the rules that the others get too: one list of terms, and every pattern a rule of its own."""
-    named = [Rule("terms", Action.REDACT, terms=tuple(terms))] if terms else []
-    rules = (*named, *(Rule(f"p{n}", Action.REDACT, regexes=(one,)) for n, one in enumerate(patterns)))
+    named = [Rule("terms", Action.REDACT, terms=tuple(terms), replacement=_MARK)] if terms else []
+    rules = (
+        *named,
+        *(Rule(f"p{n}", Action.REDACT, regexes=(one,), replacement=_MARK) for n, one in enumerate(patterns)),
+    )
     return RuleSet(input=rules, output=rules)
 
 

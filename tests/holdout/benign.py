@@ -184,4 +184,4 @@ P455 is a road in Wales; B4U is a film channel; M1 and A3 are motorways.
 1st, 2nd, 3rd, 4th; 10x engineer; 24/7; 365 days; 2x4 lumber
 Me: 5'11", 70 kg; she: 1.68 m. Room 3-204, floor 12.
 May I ask: a) what, b) when, c) how much? i) yes ii) no iii) maybe
-""".strip().split("\n")  # noqa: SIM905
+""".strip().split("\n")

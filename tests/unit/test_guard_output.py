@@ -254,7 +254,20 @@ def test_invisible_characters_without_end_are_not_waited_for() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_nor_does_it_matter_how_they_are_cut(seed: int) -> None:
     random = Random(seed)
-    parts = ["敏", "感", "词", "sk-abcd1234", "sk-", "eyab1.", "secre", "t", "好", "-----BEGIN KEY", "-----END KEY", "-----"]
+    parts = [
+        "敏",
+        "感",
+        "词",
+        "sk-abcd1234",
+        "sk-",
+        "eyab1.",
+        "secre",
+        "t",
+        "好",
+        "-----BEGIN KEY",
+        "-----END KEY",
+        "-----",
+    ]
     answer = "".join(
         random.choice(parts) + random.choice(["", "", "\u200b" * random.randint(200, 1100)]) for _ in range(12)
     )

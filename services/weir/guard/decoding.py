@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 import re2
 
+from weir.guard.rules import MAX_HOLD
+
 _ROUNDS = 2  # base64 of base64
 _MAX_ESCAPES = 10_000  # of a kind, in one text
 _MAX_ENCODED_CHARS = 64 * 1024  # of base64 and hexadecimal in one text
-_LEAST_ENCODED = 8  # characters: a word of six letters in base64
+_LEAST_ENCODED = 6  # characters: a word of four letters in base64
 _NEAR = 8  # characters between two escapes that make one run all the same
 _LONGEST_ENTITY = 32
 _LONGEST_TAG = 66
+_LONGEST_LINE_END = 3
 _MAX_COMPOSED = 4_000  # words in parts of hangul
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
@@ -41,9 +44,13 @@ _TRIGGERS = {
     "backslash": r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})",
     "tags": r"[^\s<>](?:</?[a-zA-Z!][^<>]{0,64}>)+[^\s<>]",
     "composed": r"[\x{1100}-\x{11FF}\x{3099}\x{309A}]",
-    "base64": "[A-Za-z0-9+/_-]{0,6}[a-z0-9+/][A-Z][A-Za-z0-9+/_-]{2}",
+    # Capitals, small letters and digits as they follow one another in base64 and hardly in words and names.
+    "base64": r"[a-z0-9][A-Z]{1,3}[a-z]{0,2}[A-Z0-9][A-Za-z0-9+/]|[A-Za-z][0-9]{1,2}[A-Za-z][A-Za-z0-9]"
+    "|[A-Z]{2}[a-z][A-Z0-9]|[a-z][A-Z][a-z]?[A-Z0-9]",
     "hex": "[0-9a-fA-F]{8}",
     "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
+    "quoted": "(?:=[0-9A-Fa-f]{2}){3}",
+    "hyphens": r"[a-zA-Z]-\r?\n[ \t]?[a-zA-Z]",
 }
 
 
@@ -69,6 +76,20 @@ class Decoded:
             self._sources.append((start, end, is_verbatim))
             self._length += len(text)
 
+    def add_context(self, source: str, start: int, end: int) -> None:
+        """Append `source[start:end]` as it is; of a long stretch only what a find at either end may reach into."""
+        if end - start <= 2 * MAX_HOLD:
+            self.add(source[start:end], start, end, is_verbatim=True)
+        else:
+            self.add(source[start : start + MAX_HOLD], start, start + MAX_HOLD, is_verbatim=True)
+            self.add("\n", start + MAX_HOLD, end - MAX_HOLD)
+            self.add(source[end - MAX_HOLD : end], end - MAX_HOLD, end, is_verbatim=True)
+
+    def is_context(self, start: int, end: int) -> bool:
+        """Whether `text[start:end]` stands in the source as it is."""
+        first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
+        return first == last and self._sources[first][2]
+
     def source_of(self, start: int, end: int) -> tuple[int, int]:
         """Return the stretch of the source that `text[start:end]`, which is not empty, stands for."""
         first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
@@ -91,10 +112,13 @@ class Reading(NamedTuple):
     def then(self, step: Decoded) -> "Reading":
         return Reading(step.text, (*self.steps, step))
 
-    def source_of(self, start: int, end: int) -> tuple[int, int]:
+    def source_of(self, start: int, end: int) -> tuple[int, int] | None:
+        """Return the stretch of the source that `text[start:end]` stands for; None where it stands there as it is."""
+        is_context = True
         for step in reversed(self.steps):
+            is_context = is_context and step.is_context(start, end)
             start, end = step.source_of(start, end)
-        return start, end
+        return None if is_context else (start, end)
 
 
 class Decoder:
@@ -111,7 +135,7 @@ class Decoder:
             self._triggers.Add(trigger)
         self._triggers.Compile()
         self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
-        self._bytes: Any = re2.compile(rb"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
+        self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
     def kinds(self, text: str) -> set[str]:
         """Return the names of what `text` gives reason to look for."""
@@ -154,10 +178,8 @@ class Decoder:
 
     def _spaced_bytes(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield hexadecimal bytes that have something between them: 73 65 63, 0x73, 0x65."""
-        if not text.isascii():
-            return
-        for match in self._bytes.finditer(text.encode()[:_MAX_ENCODED_CHARS]):
-            said = _printable(bytes.fromhex(match.group().translate(_WORDS).decode().replace("0x", " ")))
+        for match in self._bytes.finditer(text[:_MAX_ENCODED_CHARS]):
+            said = _printable(bytes.fromhex(match.group().encode().translate(_WORDS).decode().replace("0x", " ")))
             if said is not None:
                 yield match.start(), match.end(), said
 
@@ -165,10 +187,10 @@ class Decoder:
         """Put together the parts of hangul syllables and of voiced kana."""
         out, before = Decoded("composed"), 0
         for match in islice(self._composable.finditer(text), _MAX_COMPOSED):
-            out.add(text[before : match.start()], before, match.start(), is_verbatim=True)
+            out.add_context(text, before, match.start())
             out.add(unicodedata.normalize("NFC", match.group()), *match.span())
             before = match.end()
-        out.add(text[before:], before, len(text), is_verbatim=True)
+        out.add_context(text, before, len(text))
         return out
 
 
@@ -176,7 +198,7 @@ def _undone(text: str, view: str, marker: str, read: "_Read") -> Decoded:
     """Undo the escapes that `marker` begins."""
     first, *pieces = text.split(marker, _MAX_ESCAPES)
     out = Decoded(view)
-    out.add(first, 0, len(first), is_verbatim=True)
+    out.add_context(text, 0, len(first))
     position = run_start = len(first)
     run = bytearray()
     for piece in pieces:
@@ -186,7 +208,7 @@ def _undone(text: str, view: str, marker: str, read: "_Read") -> Decoded:
         if len(rest) > _NEAR:
             break_at = position + len(marker) + len(piece) - len(rest)
             out.add(_text_of(run), run_start, break_at)
-            out.add(rest, break_at, break_at + len(rest), is_verbatim=True)
+            out.add_context(text, break_at, break_at + len(rest))
             run_start = break_at + len(rest)
             run.clear()
         else:
@@ -208,6 +230,12 @@ def _text_of(data: bytes | bytearray) -> str:
 
 def _percent(piece: str) -> tuple[bytes | None, int]:
     return _HEX.get(piece[:2]), 2
+
+
+def _line_end(piece: str) -> tuple[bytes | None, int]:
+    """A word that goes on in the next line."""
+    used = len(piece) - len(piece.lstrip("\r\n \t"))
+    return (b"" if "\n" in piece[:used] and used <= _LONGEST_LINE_END else None), used
 
 
 def _tag(piece: str) -> tuple[bytes | None, int]:
@@ -252,7 +280,7 @@ def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where words of base64 or hexadecimal are, and what they say."""
     words = text.encode("utf-8", "replace").translate(_WORDS).split()
     left, position = _MAX_ENCODED_CHARS, 0
-    for word in [word for word in words if len(word) >= _LEAST_ENCODED and not (word.isalpha() and word.islower())]:
+    for word in [word for word in words if len(word) >= _LEAST_ENCODED and not (word.isalpha() and word[1:].islower())]:
         left -= len(word)
         if left < 0:
             return
@@ -288,4 +316,5 @@ _ENCODED = {"base64", "hex", "bytes"}
 _Read = Callable[[str], tuple[bytes | None, int]]  # what the text behind a marker stands for, and how far it goes
 _ESCAPES: Mapping[str, tuple[str, _Read]] = MappingProxyType(
     {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash), "tags": ("<", _tag)}
+    | {"quoted": ("=", _percent), "hyphens": ("-", _line_end)}
 )

@@ -51,5 +51,6 @@ class Disguises:
         if spans:
             _, origins = plain_with_origins(reading.text)
             for span in spans:
-                start, end = reading.source_of(origins[span.start], origins[span.end - 1] + 1)
-                yield span._replace(start=start, end=end, is_latin=False)
+                source = reading.source_of(origins[span.start], origins[span.end - 1] + 1)
+                if source is not None:
+                    yield span._replace(start=source[0], end=source[1], is_latin=False)

@@ -7,7 +7,7 @@ letters stay: without them other words would be left.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import groupby, islice
@@ -20,6 +20,7 @@ _USUAL = "，“”？：’！‘…—；（）"  # what most Chinese and much
 _MOST = 6  # characters that one becomes; ﷺ would be eighteen, and a text of them a flood
 _FEW = 24  # so many replacements, one after the other, are faster than looking at each character
 _SHORT = 48
+_LEAST_JOINED = 3  # letters of each word of a term that is meant without its spaces too
 _LONGEST_FOREIGN_WORD = 4
 
 
@@ -140,6 +141,21 @@ def _is_ordinary(character: str) -> bool:
 def spellings(term: str) -> frozenset[str]:
     """Return the folds that a term has in small letters, in capitals and with a capital first letter.
 
-    They differ for a few Greek letters only: ν passes for v, its capital Ν for N.
+    They differ for a few Greek letters only: ν passes for v, its capital Ν for N. Latin terms of several words are also
+    meant where a hyphen, an underscore, two spaces or the line's end stand between the words, or nothing.
     """
+    if term.isascii():
+        return frozenset(map(str.lower, _with_words_joined(term)))
     return frozenset(map(fold, (term, term.lower(), term.upper(), term.capitalize())))
+
+
+def _with_words_joined(term: str) -> Iterator[str]:
+    yield term
+    words = term.split(" ")
+    if not all(words[1:-1]) or len(words) == 1:
+        return
+    yield from (joint.join(words) for joint in ("-", "_", "  "))
+    if min(map(len, words)) >= _LEAST_JOINED:
+        yield "".join(words)
+    for place in range(1, len(words)):
+        yield f"{' '.join(words[:place])}\n{' '.join(words[place:])}"

@@ -14,7 +14,9 @@ LATIN_RUNS = "|".join(f"{letter}{{3}}" for letter in ascii_lowercase)  # what ma
 _LATIN = ascii_lowercase + " "
 _LEAST_LETTERS = 3  # of a term
 _MAX_CHARACTERS = 32  # that are drawn out in one text, beside the Latin letters
-_LANE = 16  # bits of a character in UTF-16
+_BYTES = 4  # of a character in UTF-32
+_LANE = 8 * _BYTES
+_SAME = bytes(_BYTES)
 _ASCII = bytes(range(128))
 
 
@@ -86,15 +88,13 @@ def _first_run(text: str) -> int | None:
     size = len(text)
     if size < 3:
         return None
-    number = int.from_bytes(text.encode("utf-16-le"), "little") if max(text) <= "\uffff" else 0
-    if not number:
-        return next((i for i in range(size - 2) if text[i] == text[i + 1] == text[i + 2]), None)
+    number = int.from_bytes(text.encode("utf-32-le"), "little")
     differs = number ^ (number >> _LANE)
+    places = []
     for differing in (differs | differs >> _LANE, differs | differs >> 2 * _LANE):
-        lanes = differing.to_bytes(2 * size, "little")
-        place = lanes.find(b"\0\0", 0, 2 * (size - 2))
-        while place > 0 and place % 2:
-            place = lanes.find(b"\0\0", place + 1, 2 * (size - 2))
-        if place >= 0:
-            return place // 2
-    return None
+        lanes = differing.to_bytes(_BYTES * size, "little")
+        place = lanes.find(_SAME, 0, _BYTES * (size - 2))
+        while place % _BYTES and place > 0:
+            place = lanes.find(_SAME, place + 1, _BYTES * (size - 2))
+        places += [place // _BYTES] if place >= 0 else []
+    return min(places, default=None)

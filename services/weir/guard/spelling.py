@@ -22,6 +22,7 @@ _LEAST_HAN = 3  # characters of a term that is looked for backwards
 _LEAST_PINYIN = 6  # letters
 _MAX_READINGS = 4  # of one term, where characters have two
 _MAX_MIXED = 6  # characters of a term of which one is looked for in pinyin
+_PRIVATE = 0xE000  # characters from here on stand for syllables
 _ROT13 = str.maketrans("abcdefghijklmnopqrstuvwxyz", "nopqrstuvwxyzabcdefghijklm")
 _BOUND = frozenset("扌氵讠钅亻忄犭纟艹辶阝刂饣疒礻衤宀囗彡攵冫")  # parts that are no characters of their own
 _NUMERALS = (
@@ -134,6 +135,7 @@ def _in_pinyin(term: str) -> Iterator[str]:
         if sum(map(len, syllables)) >= _LEAST_PINYIN:
             yield "".join(syllables)
             yield " ".join(syllables)
+            yield "-".join(syllables)
     for place, (syllable, *_) in enumerate(known) if len(term) <= _MAX_MIXED else ():
         if len(syllable) > 1:
             yield term[:place] + syllable + term[place + 1 :]
@@ -162,9 +164,10 @@ def _readings() -> Mapping[str, tuple[str, ...]]:
 @cache
 def _sounds() -> dict[int, int]:
     """Return, for each character, one of private use that stands for its usual syllable."""
-    first = 0xE000
-    numbered = enumerate(_pinyin().values(), first)
-    return {ord(character): sound for sound, characters in numbered for character in characters.split("|")[0]}
+    numbered = enumerate(_pinyin().values(), _PRIVATE)
+    sounds = {ord(character): sound for sound, characters in numbered for character in characters.split("|")[0]}
+    others = (*range(128), *range(0x3000, 0xA000))
+    return {code: code for code in others} | sounds  # characters that a table does not know are slow
 
 
 @cache

@@ -74,6 +74,7 @@ def _indexes(uses: Sequence[_Use]) -> tuple[TermIndex, ...]:
         term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
     ]
     spelled = [term for term in squeezed if _may_be_spelled(term.folded)]
+    spelled = list({(term.order, squeeze(term.folded)): term for term in reversed(spelled)}.values())
     kinds = ((_Written, terms), (_Leet, leets), (_Spelled, spelled))
     return tuple(kind(some) for kind, some in kinds if some)
 

@@ -28,6 +28,7 @@ VERBS = {
     "export": Verb("weir_training.export", "export", "Turn a merged checkpoint into ONNX flavours"),
     "verify": Verb("weir_training.verify", "export", "Prove that every flavour answers as the checkpoint does"),
     "publish": Verb("weir_training.publish", "export", "Make a release, link it, tell running nodes"),
+    "classifier": Verb("weir_training.classifier.verbs", "export", "Train a small classifier of texts and publish it"),
     "releases": Verb("weir.release.verbs", "gateway", "List releases, or check one file by file"),
     "base": Verb("weir_training.base.verbs", "train", "Build or inspect the built-in base model"),
     "node": Verb("weir.cpu_node.verbs", "node", "Serve a release on CPU (ONNX Runtime)"),

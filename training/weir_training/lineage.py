@@ -1,6 +1,7 @@
 """Where a release came from: enough to make it again, and nothing about the machine it was made on."""
 
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def lineage_of(recipe: Recipe, run: RunDirectory) -> Lineage:
         data_sha256=_data(recipe),
         run=run.root.name,
         seed=recipe.seed,
-        code_version=_code_version(),
-        libraries={name: found for name in _LIBRARIES if (found := _version(name)) is not None},
+        code_version=code_version(),
+        libraries=library_versions(_LIBRARIES),
     )
 
 
@@ -71,7 +72,7 @@ def _data(recipe: Recipe) -> dict[str, str]:
     return hashes
 
 
-def _code_version() -> str:
+def code_version() -> str:
     """Weir's version, and the commit when this is a checkout."""
     folder = Path(weir.__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
@@ -81,6 +82,11 @@ def _code_version() -> str:
         return weir.__version__
     commit = done.stdout.strip()
     return f"{weir.__version__}+g{commit}" if done.returncode == 0 and commit else weir.__version__
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those that are installed."""
+    return {name: found for name in names if (found := _version(name)) is not None}
 
 
 def _version(name: str) -> str | None:

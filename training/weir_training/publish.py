@@ -1,9 +1,7 @@
 """`weir publish`: a release from a verified run, linked where nodes look, and running nodes told."""
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,7 +15,6 @@ from weir.release.reader import newest_version, open_release
 from weir_training import gate
 from weir_training.adapter_proof import parse_adapters, prove_adapters
 from weir_training.atomic import new_folder
-from weir_training.leftovers import remove_leftovers
 from weir_training.linking import NodeAnswer, check_node_url, default_repository, link_release, tell_node
 from weir_training.options import (
     DEFAULT_HOME,
@@ -35,6 +32,7 @@ from weir_training.progress import Progress, Tick, bar, silent
 from weir_training.recipe import Recipe
 from weir_training.release_folder import Contents, same_content, write_release
 from weir_training.rundir import RunDirectory, open_run
+from weir_training.versions import next_version, one_publisher
 
 app = typer.Typer(add_completion=False)
 
@@ -110,7 +108,7 @@ def make_release(  # noqa: PLR0913 - each is a decision of its own
     progress(Tick(STAGE, 0, 3, "copying"))
     model_dir = home / "releases" / recipe.name
     try:
-        with _alone(model_dir):
+        with one_publisher(model_dir):
             root, is_new = _write_next(contents, model_dir)
             progress(Tick(STAGE, 1, 3, "checking"))
             manifest = open_release(root).manifest
@@ -150,8 +148,7 @@ def _refuse_changed(contents: Contents) -> None:
 
 def _write_next(contents: Contents, model_dir: Path) -> tuple[Path, bool]:
     """Write the next version, or find that the newest is the same; return its folder and whether it is new."""
-    remove_leftovers(model_dir)
-    version = 1 + max((int(path.name) for path in model_dir.iterdir() if path.name.isdigit()), default=0)
+    version = next_version(model_dir)
     root = model_dir / str(version)
     try:
         with new_folder(root) as folder:
@@ -170,15 +167,6 @@ def _refuse_the_same(manifest: ReleaseManifest, model_dir: Path) -> None:
         return
     if same_content(newest.manifest, manifest):
         raise _AlreadyThereError(newest.root)
-
-
-@contextmanager
-def _alone(model_dir: Path) -> Iterator[None]:
-    """One publisher at a time: two must not take the same version. The kernel frees the lock when a process dies."""
-    model_dir.mkdir(parents=True, exist_ok=True)
-    with (model_dir / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @app.command(name="publish")

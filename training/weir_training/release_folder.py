@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from weir.contracts.manifest import AdapterEntry, FileEntry, Format, ReleaseManifest
+from weir.contracts.manifest import AdapterEntry, Format, ReleaseManifest
 from weir.release.drafts import FILE as DRAFTS
 from weir.release.drafts import write_drafts
 from weir.release.hashing import sha256_file
-from weir.release.reader import COMPLETE, MANIFEST
 from weir_training import gate
 from weir_training.adapter_proof import FILES
 from weir_training.atomic import write_json, write_text
@@ -24,6 +23,7 @@ from weir_training.recipe import Recipe
 from weir_training.release_card import model_card
 from weir_training.release_model import TEMPLATE, copy_checkpoint
 from weir_training.rundir import RunDirectory
+from weir_training.versions import finished
 
 # What a CPU node loads unasked: the first of these that passed, by how close they stay to the checkpoint. Which one is
 # fastest depends on shape and users (docs/benchmarks.md); nothing measured decides here (decision 5).
@@ -66,10 +66,7 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
     write_text(folder / "reports" / CARD, model_card(draft, with_answers=contents.recipe.export.drafts))
-    manifest = draft.model_copy(update={"files": _entries(folder)})
-    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
-    write_text(folder / COMPLETE, sha256_file(folder / MANIFEST) + "\n")
-    return manifest
+    return finished(draft, folder)
 
 
 def same_content(one: ReleaseManifest, other: ReleaseManifest) -> bool:
@@ -151,10 +148,3 @@ def _format(report: ParityReport, name: str) -> Format:
     found = report.flavours[name]
     graph = f"onnx/{name}/{GRAPH_FILES[0]}"
     return Format(flavour=name, graph=graph, parity=found.parity, golden_greedy_ids=found.golden_greedy_ids)
-
-
-def _entries(folder: Path) -> tuple[FileEntry, ...]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return tuple(
-        FileEntry(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p), bytes=p.stat().st_size) for p in files
-    )

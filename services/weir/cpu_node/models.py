@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import BackendUnavailableError, ReleaseError, UnknownModelError, ValidationError
 from weir.contracts.request import MODEL_NAME
 from weir.cpu_node.settings import NodeSettings
 from weir.engine.classifier import TextClassifier, load_classifier
 from weir.engine.engine import Engine
 from weir.engine.loading import GoldenMismatchError, load_engine
-from weir.contracts.classifier import ClassifierManifest
 from weir.release.reader import MANIFEST, newest_version, read_any_manifest
 from weir.telemetry.node_metrics import NodeLoad, NodeMetrics
 
@@ -25,7 +25,10 @@ Loader = Callable[[Path], Served]
 
 
 class ModelHost:
-    """One engine or classifier per model name. Loads happen one at a time, in a thread, while the old version goes on serving."""
+    """One engine or classifier per model name.
+
+    Loads happen one at a time, in a thread, while the old version goes on serving.
+    """
 
     def __init__(self, settings: NodeSettings, metrics: NodeMetrics, loader: Loader | None = None) -> None:
         self._settings = settings

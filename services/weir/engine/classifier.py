@@ -18,7 +18,7 @@ from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import BackendError, BackendUnavailableError, OverloadedError, ReleaseError
 from weir.engine.loading import GoldenMismatchError
 from weir.release.ngrams import Ids, Ngrams
-from weir.release.reader import open_classifier
+from weir.release.reader import ClassifierRelease, open_classifier
 from weir.release.windows import Windows, padded
 
 _log = logging.getLogger("weir.engine")
@@ -148,7 +148,7 @@ class TextClassifier:
             jobs = tuple(job for job in self._jobs if not job.done.done())  # without those that nobody waits for
             try:
                 taken = await loop.run_in_executor(self._thread, self._round, jobs) if jobs else 0
-            except Exception:  # whatever it is: the next batch may go well
+            except Exception:  # noqa: BLE001 - whatever it is: the next batch may go well
                 _log.exception("classifier_failed")
                 self._fail(BackendError("the classifier failed"))
                 return
@@ -203,17 +203,27 @@ def load_classifier(root: Path, *, observer: ClassifierObserver | None = None) -
         ReleaseError: the release is not what its manifest says, or the graph does not load.
     """
     release = open_classifier(root)
-    manifest, chosen = release.manifest, release.format()
-    cut = windows_of(manifest)
-    scorer = Scorer(root / chosen.graph, cut.ngrams.columns)
-    for number, golden in enumerate(manifest.golden):
+    manifest = release.manifest
+    scorer = check_golden(release)
+    flavour = release.format().flavour
+    info = ClassifierInfo(manifest.model, manifest.version, flavour, manifest.labels[1], manifest.threshold.score)
+    return TextClassifier(scorer, windows_of(manifest), info, observer)
+
+
+def check_golden(release: ClassifierRelease) -> Scorer:
+    """Load the release's graph; return it if the golden texts score as they did.
+
+    Raises:
+        GoldenMismatchError: one has another score than when it was released.
+        ReleaseError: the graph does not load.
+    """
+    chosen, cut = release.format(), windows_of(release.manifest)
+    scorer = Scorer(release.root / chosen.graph, cut.ngrams.columns)
+    for number, golden in enumerate(release.manifest.golden):
         found = max((float(scorer(padded([ids]))[0]) for ids in cut.each(golden.text)), default=0.0)
         if not abs(found - golden.score) <= _GOLDEN_ABS:
             raise GoldenMismatchError(f"{chosen.flavour}: golden text {number} does not score as it did when released")
-    info = ClassifierInfo(
-        manifest.model, manifest.version, chosen.flavour, manifest.labels[1], manifest.threshold.score
-    )
-    return TextClassifier(scorer, cut, info, observer)
+    return scorer
 
 
 def windows_of(manifest: ClassifierManifest) -> Windows:

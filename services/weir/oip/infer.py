@@ -79,9 +79,7 @@ def infer_answer(call: InferCall, model: str, version: int, scored: Scored, labe
 
 def infer_request(texts: Sequence[str]) -> bytes:
     """Return the body of a request."""
-    return orjson.dumps(
-        {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}]}
-    )
+    return orjson.dumps({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}]})
 
 
 def read_scored(body: bytes, count: int) -> Scored:

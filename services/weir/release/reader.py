@@ -110,7 +110,7 @@ def read_manifest(root: Path) -> ReleaseManifest:
 def read_any_manifest(root: Path) -> ReleaseManifest | ClassifierManifest:
     """As `read_manifest`, whatever the release's task is."""
     raw = _raw(root)
-    return _parsed(ClassifierManifest if _is_classifier(raw) else ReleaseManifest, raw, root)
+    return _parsed(ClassifierManifest, raw, root) if _is_classifier(raw) else _parsed(ReleaseManifest, raw, root)
 
 
 def _check_files(root: Path, files: Sequence[FileEntry], reads: Callable[[str], bool] | None) -> None:

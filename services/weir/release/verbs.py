@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from weir.contracts.errors import CheckFailedError, ReleaseError, UsageError
 from weir.contracts.classifier import ClassifierManifest
+from weir.contracts.errors import CheckFailedError, ReleaseError, UsageError
 from weir.contracts.manifest import Lineage, ReleaseManifest
 from weir.release.reader import COMPLETE, MANIFEST, newest_version, open_classifier, open_release, read_any_manifest
 
@@ -128,7 +128,8 @@ def _origin(made: Lineage) -> list[str]:
 
 
 def _generating(manifest: ReleaseManifest) -> list[str]:
-    lines = [f"context  {manifest.context_tokens} tokens, vocabulary {manifest.vocab_size}, prompts: {manifest.prompt_mode}"]
+    size, mode = manifest.vocab_size, manifest.prompt_mode
+    lines = [f"context  {manifest.context_tokens} tokens, vocabulary {size}, prompts: {mode}"]
     for found in manifest.formats:
         p = found.parity
         mark = "  (served)" if found.flavour == manifest.serve_flavour else ""

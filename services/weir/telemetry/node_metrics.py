@@ -131,7 +131,10 @@ class NodeMetrics:
             registry=registry,
         )
         self._windows = Histogram(
-            "weir_node_infer_batch_windows", "Windows in one run of a classifier.", buckets=_WINDOW_BUCKETS, registry=registry
+            "weir_node_infer_batch_windows",
+            "Windows in one run of a classifier.",
+            buckets=_WINDOW_BUCKETS,
+            registry=registry,
         )
         self._batch_seconds = Histogram(
             "weir_node_infer_batch_seconds", "One run of a classifier.", buckets=_TEXT_BUCKETS_S, registry=registry

@@ -57,10 +57,10 @@ def fit(network: Network, recipe: ClassifierRecipe, rows: Sequence[Labelled], pr
     network.train()
     for _ in range(recipe.optim.epochs):
         for batch in _batches(read, recipe.optim.batch_size, rng):
-            ids = torch.from_numpy(padded([row for row, _ in batch])).long()
-            hidden = torch.rand(ids.shape) < recipe.optim.hidden_ids
+            seen = torch.from_numpy(padded([ids for ids, _ in batch])).long()
+            hidden = torch.rand(seen.shape) < recipe.optim.hidden_ids
             hidden[:, :, 0] = False  # the first column says where the text ends
-            loss = lost(network(ids.masked_fill(hidden, 0)), torch.tensor([float(sought) for _, sought in batch]))
+            loss = lost(network(seen.masked_fill(hidden, 0)), torch.tensor([float(sought) for _, sought in batch]))
             if not torch.isfinite(loss):
                 raise JobError("training stopped: the loss is no longer a number; lower optim.lr")
             optimizer.zero_grad()
@@ -78,7 +78,8 @@ def reader(network: Network) -> Reader:
 
     def read(ids: Ids) -> Logits:
         with torch.inference_mode():
-            return network(torch.from_numpy(ids).long()).numpy()
+            logits: Logits = network(torch.from_numpy(ids).long()).numpy()
+            return logits
 
     return read
 

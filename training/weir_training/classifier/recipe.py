@@ -24,7 +24,9 @@ class DataPart(Strict):
     made: int = Field(default=0, ge=0, le=1_000_000, description="made-up rows to train on")
     train: tuple[str, ...] = ()
     heldout: str | None = Field(default=None, description="never trained on, no threshold is chosen on it")
-    validation_share: float = Field(default=0.2, gt=0.0, lt=0.9, description="of the rows, for calibration and threshold")
+    validation_share: float = Field(
+        default=0.2, gt=0.0, lt=0.9, description="of the rows, for calibration and threshold"
+    )
 
 
 class FeaturesPart(Strict):
@@ -83,8 +85,11 @@ class ClassifierRecipe(Strict):
     name: str = Field(pattern=MODEL_NAME, description="name of the model that is published")
     seed: int = Field(default=42, ge=0, lt=2**32)
     labels: tuple[Label, Label] = Field(default=LABELS, description="what is fine, and what is looked for")
-    false_positive_rate: float = Field(default=0.005, gt=0.0, lt=0.5, description="on validation rows; sets the threshold")
+    false_positive_rate: float = Field(
+        default=0.005, gt=0.0, lt=0.5, description="on validation rows; sets the threshold"
+    )
     data: DataPart
+    beside: tuple[str, ...] = Field(default=(), description="packs of guard rules that are measured on the same rows")
     features: FeaturesPart = FeaturesPart()
     model: ModelPart = ModelPart()
     optim: OptimPart = OptimPart()
@@ -100,9 +105,16 @@ class ClassifierRecipe(Strict):
         return self
 
     @property
+    def train(self) -> tuple[Path, ...]:
+        return tuple(map(Path, self.data.train))
+
+    @property
+    def heldout(self) -> Path | None:
+        return None if self.data.heldout is None else Path(self.data.heldout)
+
+    @property
     def files(self) -> tuple[Path, ...]:
-        heldout = () if self.data.heldout is None else (self.data.heldout,)
-        return tuple(map(Path, (*self.data.train, *heldout)))
+        return self.train if self.heldout is None else (*self.train, self.heldout)
 
     def digest(self) -> str:
         """SHA-256 of the recipe, with names in place of paths: it hashes alike in every checkout."""

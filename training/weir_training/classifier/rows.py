@@ -53,6 +53,12 @@ def parted(rows: Sequence[Labelled], share: float, seed: int) -> tuple[list[Labe
     return [row for row in rows if row.text not in withheld], [row for row in rows if row.text in withheld]
 
 
+def without(rows: Iterable[Labelled], others: Iterable[Labelled]) -> list[Labelled]:
+    """Return the rows whose text is not among the others'."""
+    known = {_key(row) for row in others}
+    return [row for row in rows if _key(row) not in known]
+
+
 def refuse_contaminated(split: Split) -> None:
     """Nothing is measured on what was learnt.
 

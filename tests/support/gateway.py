@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from weir.asgi.limits import ConnectionLimits
 from weir.backends.base import Backend
+from weir.backends.classifier import Classifier
 from weir.backends.scripted import Script, ScriptedBackend
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest
@@ -137,6 +138,7 @@ def build_app(
     policy: PolicySet | None = None,
     *,
     with_store: bool = False,
+    classifier: Classifier | None = None,
     **given: Any,
 ) -> GatewayApp:
     settings = GatewaySettings(
@@ -146,7 +148,7 @@ def build_app(
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host) if with_store else None
     guard = CompiledGuard.build(policy or parse_policy(POLICY, "test"))
-    return assemble(settings, catalog, guard, backends, metrics=metrics, access=access)
+    return assemble(settings, catalog, guard, backends, metrics=metrics, access=access, classifier=classifier)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from weir.contracts.request import GenerateRequest
 from weir.gateway.admission.door import Admission, Place
 from weir.gateway.admission.flows import Work
 from weir.gateway.deadlines import in_time, seconds_left
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Generation, Screening
 from weir.gateway.guarding import GuardedAnswer
 from weir.gateway.guards import Guards
 from weir.routing.router import Routed, Router
@@ -82,6 +82,8 @@ class Answering:
         generation.queue_s = place.queue_s
         routed = self.routed = await self._opened(place, request, deadline)
         generation.pool = routed.pool
+        if generation.screening is not None:
+            await cleared(generation.screening, deadline)
         guarded = self.guarded = GuardedAnswer(generation, parts.guards.seal)
         first = routed.first
         return await asyncio.to_thread(guarded.take, first) if guarded.takes_long(first) else guarded.take(first)
@@ -106,6 +108,11 @@ class Answering:
             else:
                 place.began()
                 return routed
+
+
+async def cleared(screening: Screening, deadline: float | None) -> None:
+    """Return when the answer may be sent; raises as `Screening.cleared`, and when it is too late for the caller."""
+    await (screening.cleared() if deadline is None else in_time(screening.cleared(), deadline))
 
 
 def work_of(generation: Generation) -> Work:

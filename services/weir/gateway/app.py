@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
+from weir.backends.classifier import Classifier, HttpClassifier
 from weir.backends.http_node import HttpNode
 from weir.contracts.errors import UsageError
 from weir.gateway.access import Access
@@ -18,11 +19,13 @@ from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
+from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
 from weir.gateway.preparation import Preparation
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
+from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings, NodeSettings
 from weir.guard.compiled import CompiledGuard
@@ -66,6 +69,8 @@ class GatewayApp:
         folding.cancel()
         await asyncio.gather(folding, return_exceptions=True)
         await self.service.router.aclose()
+        if self.service.second_tier is not None:
+            await self.service.second_tier.aclose()
         await self.access.aclose()
         self.service.metrics.fold()
         await send({"type": "lifespan.shutdown.complete"})
@@ -105,6 +110,15 @@ def _backend(node: NodeSettings, model: str) -> Backend:
     return GrpcNode(node.name, node.url.removeprefix("grpc://").rstrip("/"), model)
 
 
+def _second_tier(
+    settings: GatewaySettings, classifier: Classifier | None, metrics: GatewayMetrics, seal: Seal | None
+) -> SecondTier | None:
+    chosen = settings.second_tier
+    if chosen is None:
+        return None
+    return SecondTier(classifier or HttpClassifier(chosen.url, chosen.model), chosen, metrics, seal)
+
+
 def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
@@ -114,6 +128,7 @@ def assemble(  # noqa: PLR0913 - a composition root
     metrics: GatewayMetrics,
     pools: dict[str, str] | None = None,
     access: Access | None = None,
+    classifier: Classifier | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
@@ -134,5 +149,6 @@ def assemble(  # noqa: PLR0913 - a composition root
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
+        second_tier=_second_tier(settings, classifier, metrics, guards.seal),
     )
     return GatewayApp(service, settings, access)

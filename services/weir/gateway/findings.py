@@ -8,7 +8,7 @@ import orjson
 from weir.guard.rules import STRENGTH, Action, Find, Rule
 from weir.telemetry.metrics import GatewayMetrics
 
-_MAX_NOTES: Final = 100  # per request, in the audit
+MAX_NOTES: Final = 100  # per request, in the audit
 
 Seal = Callable[[str], str]
 Phase = Literal["input", "output"]
@@ -44,7 +44,7 @@ class Findings:
         rule = self._rules[find.order]
         done = action or rule.action
         self.judged(rule.id, done)
-        if self._seal is not None and len(self._notes) < _MAX_NOTES:
+        if self._seal is not None and len(self._notes) < MAX_NOTES:
             digest = self._seal(matched)
             self._notes.append(Note(rule.id, done, self._phase, where, find.start, find.end, find.view, digest))
 

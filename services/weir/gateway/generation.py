@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from hmac import HMAC
 from time import monotonic
+from typing import Protocol
 
 from weir.contracts.caller import ANYONE, Caller
 from weir.contracts.events import FinishReason
@@ -70,6 +71,23 @@ class Reservation:
     in_memory: bool = False
 
 
+class Screening(Protocol):
+    """What a second look at the prompt comes to, while the request is on its way."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing more will be noted of it."""
+        ...
+
+    async def cleared(self) -> None:
+        """Return when the answer may be sent.
+
+        Raises:
+            PromptBlockedError: it may not.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class Generation:
     """What is known of one request so far; times are `time.monotonic()`."""
@@ -78,6 +96,8 @@ class Generation:
     model: ServedModel
     guard: Chosen  # a policy that comes later changes nothing
     prompt: str = ""  # as the input rules left it
+    filtered: GenerateRequest | None = None  # as the input rules left it, before the template
+    screening: Screening | None = None  # none: nobody looks a second time
     fallback: str | None = None  # the answer that an input rule gives; no node is asked
     prompt_tokens: int = 0
     is_counted: bool = False  # `prompt_tokens` is exact; at the end it always is: the node says so

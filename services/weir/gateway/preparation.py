@@ -45,7 +45,7 @@ class Preparation:
         ask, model = generation.ask, generation.model
         _check_served(model, ask)
         request = self._filtered(_with_text(model, ask.request), generation)
-        generation.prompt = request.prompt
+        generation.prompt, generation.filtered = request.prompt, request
         if generation.fallback is not None:
             return request
         prompt = _rendered(model, request, ask)

@@ -51,6 +51,7 @@ class Journal:
         self._ended: list[Generation] = []
         self._epoch = clock() - monotonic()  # looked at now and then: the time of day costs a microsecond
         self._usage: dict[UsageSlot, Used] = {}
+        self._unsettled: list[tuple[Generation, float]] = []  # ended, but the second tier has not spoken yet
         self._audit: deque[AuditRow] = deque()
         self._unsaved: dict[tuple[str, str], int] = {}
         self._spent: dict[tuple[str, str], int] = {}
@@ -93,7 +94,13 @@ class Journal:
             before = self._usage.get(slot)
             self._usage[slot] = used if before is None else before.plus(used)
             if self.with_audit:
+                self._unsettled.append((generation, at))
+        waiting, self._unsettled = self._unsettled, []
+        for generation, at in waiting:
+            if generation.screening is None or generation.screening.is_settled:
                 self._audit.append(self._row(generation, at))
+            else:
+                self._unsettled.append((generation, at))
         self._epoch = self._clock() - monotonic()
         self._bound()
 

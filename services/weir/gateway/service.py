@@ -7,10 +7,11 @@ from time import monotonic
 
 from weir.contracts.caller import Caller
 from weir.contracts.errors import PromptBlockedError, WeirError
+from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
-from weir.gateway.answering import Answering, work_of
+from weir.gateway.answering import Answering, cleared, work_of
 from weir.gateway.catalog import Catalog
 from weir.gateway.denials import ModelNotAllowedError
 from weir.gateway.filtering import PromptFilter
@@ -20,6 +21,7 @@ from weir.gateway.guards import Guards
 from weir.gateway.preparation import Preparation
 from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, recorded, replayed
+from weir.gateway.second_tier import SecondTier
 from weir.gateway.streams import Collected, Collector, Events, started
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
@@ -38,6 +40,7 @@ class GenerationService:
     guards: Guards
     metrics: GatewayMetrics
     timeout_s: float
+    second_tier: SecondTier | None = None
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
 
     @property
@@ -161,6 +164,8 @@ class GenerationService:
         request = await self.preparation.prepared(generation)
         generation.prepared = monotonic()
         await self.accounts.reserve(generation)
+        if self.second_tier is not None and generation.fallback is None:
+            self.second_tier.begin(generation)
         return request
 
     def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
@@ -173,7 +178,14 @@ class GenerationService:
         if kept is None:
             return recorded(self._generated(generation, request), partial(self.cache.keep, key))
         generation.is_cached, generation.pool = True, "cache"
-        return replayed(kept)
+        return self._replayed(generation, kept)
+
+    async def _replayed(self, generation: Generation, kept: tuple[GenerationEvent, ...]) -> Events:
+        """Yield an answer that was kept; whoever asks for it is looked at as everybody is."""
+        if generation.screening is not None:
+            await cleared(generation.screening, generation.ask.context.deadline)
+        async for event in replayed(kept):
+            yield event
 
     async def _generated(self, generation: Generation, request: GenerateRequest) -> Events:
         """Yield a node's guarded answer."""

@@ -19,6 +19,7 @@ from pydantic_settings import (
 from weir.contracts.errors import UsageError
 from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
+from weir.gateway.settings_tier import SecondTierSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -60,6 +61,7 @@ class GatewaySettings(BaseSettings):
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
     access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
+    second_tier: SecondTierSettings | None = Field(default=None, description="a classifier beside the rules; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

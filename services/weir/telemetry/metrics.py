@@ -15,6 +15,8 @@ _TOKEN_GAP_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15
 _DURATION_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _QUEUE_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _GUARD_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
+_TIER_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 _STORE_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HELD_CHARS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -90,12 +92,7 @@ class GatewayMetrics:
 
     def _queue_and_nodes(self) -> None:
         self.queue_depth = Gauge("weir_gateway_queue_depth", "Requests waiting for admission.", registry=self.registry)
-        self.queue_wait = Distribution(
-            Histogram(
-                "weir_gateway_queue_wait_seconds", "Time in the queue.", buckets=_QUEUE_S, registry=self.registry
-            ),
-            self._waiting,
-        )
+        self.queue_wait = self._distribution("queue_wait_seconds", "Time in the queue.", _QUEUE_S)
         self.upstream_errors = self._counter(
             "upstream_errors_total", "Failed attempts: timeout, connect, overload, protocol.", ("backend", "reason")
         )
@@ -142,7 +139,9 @@ class GatewayMetrics:
             ("phase", "rule", "verdict"),
         )
         self.guard_errors = self._counter(
-            "guard_errors_total", "Failures of the guard itself (choice, input, output); each blocked.", ("phase",)
+            "guard_errors_total",
+            "Failures of the guard itself (choice, input, output; each blocked) and of its second tier (as it is set).",
+            ("phase",),
         )
         self.guard_seconds = self._histogram(
             "guard_seconds", "Guard time per request: whole prompt, whole answer.", ("phase",), _GUARD_S
@@ -161,14 +160,25 @@ class GatewayMetrics:
             "Attempts to read the guard policy again: applied, unchanged or refused.",
             ("result",),
         )
-        self.guard_held = Distribution(
-            Histogram(
-                "weir_gateway_guard_held_chars",
-                "Most characters held back at once, per answer.",
-                buckets=_HELD_CHARS,
-                registry=self.registry,
-            ),
-            self._waiting,
+        self._second_tier()
+        self.guard_held = self._distribution(
+            "guard_held_chars", "Most characters held back at once, per answer.", _HELD_CHARS
+        )
+
+    def _second_tier(self) -> None:
+        self.second_tier = self._counter(
+            "guard_second_tier_total",
+            "Prompts that the classifier was asked about: scored, timeout, overloaded, unavailable, error, cancelled.",
+            ("outcome",),
+        )
+        self.second_tier_seconds = self._distribution(
+            "guard_second_tier_seconds", "From the question to the classifier's verdict, or to none.", _TIER_S
+        )
+        self.second_tier_wait = self._distribution(
+            "guard_second_tier_wait_seconds", "How long a first token was held back for a verdict.", _TIER_S
+        )
+        self.second_tier_score = self._distribution(
+            "guard_second_tier_score", "The highest score in a prompt.", _SCORES
         )
 
     def _access(self) -> None:
@@ -222,6 +232,10 @@ class GatewayMetrics:
     ) -> Family[Histogram, Distribution]:
         histogram = Histogram(f"weir_gateway_{name}", text, labels, buckets=buckets, registry=self.registry)
         return Family(histogram, Distribution, self._waiting)
+
+    def _distribution(self, name: str, text: str, buckets: Sequence[float]) -> Distribution:
+        histogram = Histogram(f"weir_gateway_{name}", text, buckets=buckets, registry=self.registry)
+        return Distribution(histogram, self._waiting)
 
 
 class _FoldFirst:

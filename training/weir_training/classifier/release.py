@@ -1,10 +1,12 @@
 """A classifier's release: trained, measured, written whole or not at all, linked."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -44,8 +46,12 @@ class Trained:
     is_new: bool
 
 
-class _AlreadyThereError(Exception):
-    """The newest version has the same graph from the same recipe and data."""
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    recipe: ClassifierRecipe
+    found: Measured
+    graph: Path
+    base_sha256: str
 
 
 def train_and_publish(
@@ -66,19 +72,10 @@ def train_and_publish(
     progress(Tick("measure", 0, 1))
     model_dir = home / "releases" / recipe.name
     try:
-        with one_publisher(model_dir):
-            version = next_version(model_dir)
-            root, is_new = model_dir / str(version), True
-            try:
-                with new_folder(root) as folder:
-                    (folder / _GRAPH).parent.mkdir(parents=True)
-                    found = measured(network, recipe, split, folder / _GRAPH)
-                    draft = _manifest(recipe, found, version, started_from)
-                    _refuse_the_same(draft, folder, model_dir)
-                    _write_reports(draft, found, folder)
-                    finished(draft, folder)
-            except _AlreadyThereError:
-                root, is_new = newest_version(model_dir), False
+        with one_publisher(model_dir), TemporaryDirectory(prefix=".graph-", dir=model_dir) as scratch:
+            graph = Path(scratch) / "model.onnx"
+            found = measured(network, recipe, split, graph)
+            root, is_new = _write_next(_Contents(recipe, found, graph, started_from), model_dir)
             release = open_classifier(root)
             check_golden(release)
             link = link_release(root, repository or default_repository(home))
@@ -86,6 +83,22 @@ def train_and_publish(
         raise JobError(f"publishing stopped: {error.strerror or error} ({error.filename or model_dir})") from error
     progress(Tick("measure", 1, 1, f"version {release.manifest.version}"))
     return Trained(root, link, release.manifest, found, is_new)
+
+
+def _write_next(contents: _Contents, model_dir: Path) -> tuple[Path, bool]:
+    """Write the next version, or find that the newest is the same; return its folder and whether it is new."""
+    version = next_version(model_dir)
+    draft = _manifest(contents, version)
+    same = _the_same(draft, sha256_file(contents.graph), model_dir)
+    if same is not None:
+        return same, False
+    root = model_dir / str(version)
+    with new_folder(root) as folder:
+        (folder / _GRAPH).parent.mkdir(parents=True)
+        shutil.copyfile(contents.graph, folder / _GRAPH)
+        _write_reports(draft, contents.found, folder)
+        finished(draft, folder)
+    return root, True
 
 
 def _digest(network: Network) -> str:
@@ -97,14 +110,15 @@ def _digest(network: Network) -> str:
     return digest.hexdigest()
 
 
-def _manifest(recipe: ClassifierRecipe, found: Measured, version: int, base_sha256: str) -> ClassifierManifest:
+def _manifest(contents: _Contents, version: int) -> ClassifierManifest:
+    recipe, found = contents.recipe, contents.found
     features, window = recipe.features, recipe.window
     return ClassifierManifest(
         model=recipe.name,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
         files=(),
-        lineage=_lineage(recipe, base_sha256),
+        lineage=_lineage(recipe, contents.base_sha256),
         labels=recipe.labels,
         features=Hashed(
             buckets=features.buckets, orders=features.orders, window_chars=window.chars, window_stride=window.stride
@@ -132,22 +146,20 @@ def _lineage(recipe: ClassifierRecipe, base_sha256: str) -> Lineage:
     )
 
 
-def _refuse_the_same(draft: ClassifierManifest, folder: Path, model_dir: Path) -> None:
-    """A damaged newest version is not worth being the same as."""
+def _the_same(draft: ClassifierManifest, graph_sha256: str, model_dir: Path) -> Path | None:
+    """Return the newest version if it holds this; a damaged one is not worth being the same as."""
     try:
         newest = open_classifier(newest_version(model_dir))
     except ReleaseError:
-        return
-    old = newest.manifest
-    is_same = (old.lineage.recipe_sha256, old.lineage.data_sha256, old.threshold, old.golden, old.evaluation) == (
-        draft.lineage.recipe_sha256,
-        draft.lineage.data_sha256,
-        draft.threshold,
-        draft.golden,
-        draft.evaluation,
-    )
-    if is_same and sha256_file(newest.root / newest.format().graph) == sha256_file(folder / _GRAPH):
-        raise _AlreadyThereError
+        return None
+    graph = newest.root / newest.format().graph
+    is_same = _content(newest.manifest) == _content(draft) and sha256_file(graph) == graph_sha256
+    return newest.root if is_same else None
+
+
+def _content(manifest: ClassifierManifest) -> tuple[Any, ...]:
+    made = manifest.lineage
+    return (made.recipe_sha256, made.data_sha256, manifest.threshold, manifest.golden, manifest.evaluation)
 
 
 def _write_reports(draft: ClassifierManifest, found: Measured, folder: Path) -> None:

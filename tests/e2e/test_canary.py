@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support import processes
+from tests.support.classifiers import train_tiny
 from tests.support.processes import Answer, Server
 from tests.support.tiny_release import make_tiny_release
 
@@ -73,12 +74,14 @@ def _spellings(word: str) -> list[bytes]:
 def spies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spies]:
     release = make_tiny_release(tmp_path_factory.mktemp("releases"), model="faq")
     folder = tmp_path_factory.mktemp("canary")
-    real = processes.node(release, folder / "node.log", log_level="debug", home=str(folder / "node"))
+    classifier = train_tiny(tmp_path_factory.mktemp("classifier")).root
+    options = {"log_level": "debug", "home": str(folder / "node")}
+    real = processes.node(release, folder / "node.log", beside=[classifier], **options)
     played = processes.scripted_node(tmp_path_factory.mktemp("scripted") / "node.log")
     settings = {"log_level": "debug", "body_timeout_s": "1"}
     nodes = {"real": real, "scripted": played}
     gateways = {
-        name: processes.gateway(release, [node], folder / f"gateway-{name}.log", settings=settings)
+        name: processes.gateway(release, [node], folder / f"gateway-{name}.log", settings=settings | _second_tier(node))
         for name, node in nodes.items()
     }
     key = processes.new_key(folder / "gateway-real", "spy")  # the other one serves callers without keys
@@ -94,6 +97,11 @@ def spies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spies]:
             server.stop()
 
 
+def _second_tier(node: Server) -> dict[str, str]:
+    """Flags what the real node's classifier finds; the scripted node has none, so there every question fails."""
+    return {"second_tier": json.dumps({"url": node.url, "model": "injection-tiny", "threshold": 0.0, "budget_s": 5})}
+
+
 def test_nothing_that_a_caller_sent_is_written_down_or_said_in_an_error(spies: Spies) -> None:
     _right_requests(spies)
     _requests_that_fail(spies)
@@ -104,6 +112,8 @@ def test_nothing_that_a_caller_sent_is_written_down_or_said_in_an_error(spies: S
     assert "request_done" in spies.servers["real"].text(), "the log is not where it is looked for"
     assert list(spies.folder.rglob("*.sqlite*")), "the database is not where it is looked for"
     spies.stop()
+    assert b'rule="second-tier",verdict="flag"' in spies.said["metrics of real"]
+    assert b'guard_errors_total{phase="second-tier"}' in spies.said["metrics of scripted"]
     assert spies.leaks() == []
 
 

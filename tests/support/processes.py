@@ -121,10 +121,10 @@ class Answer:
         return json.loads(self.body)
 
 
-def node(release: Path, log: Path, *, port: int | None = None, **options: str) -> Server:
-    """The real CPU node on `release`."""
+def node(release: Path, log: Path, *, port: int | None = None, beside: Sequence[Path] = (), **options: str) -> Server:
+    """The real CPU node on `release`, and on those `beside` it."""
     port = port or free_port()
-    words = ("-m", "weir", "node", str(release), "--port", str(port), *_flags(options))
+    words = ("-m", "weir", "node", str(release), *map(str, beside), "--port", str(port), *_flags(options))
     return Server(words, log, port, "/v2/health/ready")
 
 

@@ -23,13 +23,17 @@ class TritonMetrics:
         self._kv_used = self._metric("weir_triton_kv_cache_usage_ratio", "Share of key/value blocks in use.", gauge)
         self._prompt = self._metric("weir_triton_prompt_tokens_total", "Prompt tokens read.", counter)
         self._generated = self._metric("weir_triton_generated_tokens_total", "Tokens generated.", counter)
-        self._reloads = self._metric("weir_triton_engine_reloads_total", "Engines that died and were replaced.", counter)
+        self._reloads = self._metric(
+            "weir_triton_engine_reloads_total", "Engines that died and were replaced.", counter
+        )
         self._refused = self._metric("weir_triton_refused_total", "Requests answered with an error.", counter)
         self._first = self._metric(
             "weir_triton_time_to_first_token_seconds", "From arrival to the first token.", histogram, _SECONDS
         )
         self._each = self._metric(
-            "weir_triton_time_per_output_token_seconds", "Mean of an answer after its first token.", histogram,
+            "weir_triton_time_per_output_token_seconds",
+            "Mean of an answer after its first token.",
+            histogram,
             _TOKEN_SECONDS,
         )
 

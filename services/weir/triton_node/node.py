@@ -17,7 +17,7 @@ from weir.contracts.events import Finished, TokenChunk
 from weir.engine.engine import Engine
 from weir.oip.wire import NodeCall
 from weir.triton_node.metrics import TritonMetrics
-from weir.triton_node.wire import FLAGS, TEXTS, OutputWriter, Outputs, read_call
+from weir.triton_node.wire import FLAGS, TEXTS, Outputs, OutputWriter, read_call
 
 _log = logging.getLogger("weir.triton")
 _POLL_S: Final = 0.02  # how long a cancelled request may go unseen while it waits for its turn
@@ -141,9 +141,13 @@ class TritonNode:
         """A request that waits gets no events, so nothing else would notice that its caller left."""
         while True:
             await asyncio.sleep(_POLL_S)
-            for sender, task in list(self._active.items()):
-                if sender.is_cancelled():
-                    task.cancel()
+            self._cancel_what_nobody_wants()
+
+    def _cancel_what_nobody_wants(self) -> None:
+        """A method of its own: a sender in a variable of the loop above would keep Triton from unloading the model."""
+        for sender, task in list(self._active.items()):
+            if sender.is_cancelled():
+                task.cancel()
 
     async def _watch_engine(self) -> None:
         while True:
@@ -169,4 +173,3 @@ class TritonNode:
             self._engine = engine
             self._metrics.reloaded()
             return
-

@@ -24,7 +24,7 @@ class TritonMetrics:
         self._prompt = self._metric("weir_triton_prompt_tokens_total", "Prompt tokens read.", counter)
         self._generated = self._metric("weir_triton_generated_tokens_total", "Tokens generated.", counter)
         self._reloads = self._metric(
-            "weir_triton_engine_reloads_total", "Engines that died and were replaced.", counter
+            "weir_triton_engine_reloads_total", "Engines that died and were opened again.", counter
         )
         self._refused = self._metric("weir_triton_refused_total", "Requests answered with an error.", counter)
         self._first = self._metric(

@@ -48,9 +48,18 @@ class TritonNode:
         self._thread.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
-        """Take requests in and return at once: the model is decoupled."""
+        """Take requests in and return at once: the model is decoupled. What is wanted of a request is read here."""
         for request in requests:
-            self._loop.call_soon_threadsafe(self._begin, request)
+            read = self._read(request)
+            self._loop.call_soon_threadsafe(self._begin, read, request.get_response_sender())
+
+    def _read(self, request: Any) -> NodeCall | WeirError:
+        found = {name: self._pb.get_input_tensor_by_name(request, name) for name in (*TEXTS, *FLAGS)}
+        tensors = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
+        try:
+            return read_call(tensors, request.parameters(), model=self._model, request_id=request.request_id())
+        except WeirError as error:
+            return error.with_traceback(None)  # its frames hold the request
 
     def finalize(self) -> None:
         """Let what runs end; Triton calls this once it has no request of its own for the model any more."""
@@ -70,17 +79,17 @@ class TritonNode:
         await self._engine.stop(drain_s=_DRAIN_S)
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
-    def _begin(self, request: Any) -> None:
-        sender = request.get_response_sender()
-        self._active[sender] = self._loop.create_task(self._answer(request, sender))
+    def _begin(self, read: NodeCall | WeirError, sender: Any) -> None:
+        self._active[sender] = self._loop.create_task(self._answer(read, sender))
 
-    async def _answer(self, request: Any, sender: Any) -> None:
+    async def _answer(self, read: NodeCall | WeirError, sender: Any) -> None:
         try:
-            call = self._call(request)
-            if call.stream:
-                await self._stream(call, sender)
+            if isinstance(read, WeirError):
+                raise read
+            if read.stream:
+                await self._stream(read, sender)
             else:
-                await self._whole(call, sender)
+                await self._whole(read, sender)
         except asyncio.CancelledError:
             self._fail(sender, self._pb.TritonError("cancelled: the caller left", self._pb.TritonError.CANCELLED))
         except WeirError as error:
@@ -89,11 +98,6 @@ class TritonNode:
         except Exception:  # noqa: BLE001  the cause goes to the log, not to the caller
             _log.exception("request_failed")
             self._fail(sender, self._pb.TritonError("internal: the node failed"))
-
-    def _call(self, request: Any) -> NodeCall:
-        found = {name: self._pb.get_input_tensor_by_name(request, name) for name in (*TEXTS, *FLAGS)}
-        tensors = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
-        return read_call(tensors, request.parameters(), model=self._model, request_id=request.request_id())
 
     async def _stream(self, call: NodeCall, sender: Any) -> None:
         writer = OutputWriter(call)
@@ -144,7 +148,7 @@ class TritonNode:
             self._cancel_what_nobody_wants()
 
     def _cancel_what_nobody_wants(self) -> None:
-        """A method of its own: a sender in a variable of the loop above would keep Triton from unloading the model."""
+        """A method of its own, so that no variable of a sleeping loop keeps a sender, and Triton its request."""
         for sender, task in list(self._active.items()):
             if sender.is_cancelled():
                 task.cancel()

@@ -27,6 +27,7 @@ class TritonMetrics:
             "weir_triton_engine_reloads_total", "Engines that died and were opened again.", counter
         )
         self._refused = self._metric("weir_triton_refused_total", "Requests answered with an error.", counter)
+        self._cancelled = self._metric("weir_triton_cancelled_total", "Requests whose caller left.", counter)
         self._first = self._metric(
             "weir_triton_time_to_first_token_seconds", "From arrival to the first token.", histogram, _SECONDS
         )
@@ -44,6 +45,9 @@ class TritonMetrics:
 
     def refused(self) -> None:
         self._refused.increment(1)
+
+    def cancelled(self) -> None:
+        self._cancelled.increment(1)
 
     def reloaded(self) -> None:
         self._reloads.increment(1)

@@ -80,21 +80,22 @@ class TritonNode:
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
     def _begin(self, read: NodeCall | WeirError, sender: Any) -> None:
-        self._active[sender] = self._loop.create_task(self._answer(read, sender))
+        if isinstance(read, WeirError):
+            self._refuse(sender, read)
+        else:
+            self._active[sender] = self._loop.create_task(self._answer(read, sender))
 
-    async def _answer(self, read: NodeCall | WeirError, sender: Any) -> None:
+    async def _answer(self, call: NodeCall, sender: Any) -> None:
         try:
-            if isinstance(read, WeirError):
-                raise read
-            if read.stream:
-                await self._stream(read, sender)
+            if call.stream:
+                await self._stream(call, sender)
             else:
-                await self._whole(read, sender)
+                await self._whole(call, sender)
         except asyncio.CancelledError:
+            self._metrics.cancelled()
             self._fail(sender, self._pb.TritonError("cancelled: the caller left", self._pb.TritonError.CANCELLED))
         except WeirError as error:
-            self._metrics.refused()
-            self._fail(sender, self._pb.TritonError(f"{error.code}: {error}"))
+            self._refuse(sender, error)
         except Exception:  # noqa: BLE001  the cause goes to the log, not to the caller
             _log.exception("request_failed")
             self._fail(sender, self._pb.TritonError("internal: the node failed"))
@@ -131,11 +132,18 @@ class TritonNode:
     def _end(self, sender: Any, outputs: Outputs) -> None:
         self._send_last(sender, self._response(outputs))
 
+    def _refuse(self, sender: Any, error: WeirError) -> None:
+        """Begin the words with the error's code: Triton has no place of its own for it."""
+        self._metrics.refused()
+        self._fail(sender, self._pb.TritonError(f"{error.code}: {error}"))
+
     def _fail(self, sender: Any, error: Any) -> None:
         self._send_last(sender, self._pb.InferenceResponse(error=error))
 
     def _send_last(self, sender: Any, response: Any) -> None:
-        del self._active[sender]  # first: Triton 2.51 crashes when asked whether an answer that ended is cancelled
+        self._active.pop(
+            sender, None
+        )  # first: Triton 2.51 crashes when asked whether an answer that ended is cancelled
         sender.send(response, flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _response(self, outputs: Outputs) -> Any:

@@ -11,7 +11,7 @@ TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_
 # The engine's operators are built by the installation (hatch_build.py).
 KERNELS := $(wildcard services/weir/engine/kernels/*.c services/weir/engine/kernels/*.h services/weir/engine/kernels/build.py)
 
-.PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz constraints install
+.PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz constraints install guard-tables
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -66,3 +66,6 @@ soak-full: install  ## 20 rolling restarts; 30 minutes of load while a node is k
 constraints: install  ## Renew the pins from what is installed
 	@( echo '# What development, CI and `make up` install, exactly. Renew: make constraints'; \
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' ) > $(PINS)
+
+guard-tables: install  ## Renew the guard's character tables from Unicode and OpenCC data
+	$(BIN)/python tools/guard_tables.py

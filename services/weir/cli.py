@@ -9,7 +9,10 @@ from weir import __version__
 
 
 class Verb(NamedTuple):
-    """`module` holds a typer app named `app`; `extra` is what to install when the module cannot be imported."""
+    """`module` holds a typer app named `app`; `extra` is what to install when the module cannot be imported.
+
+    A name of two words is a part of the first word's verb that lives elsewhere.
+    """
 
     module: str
     extra: str
@@ -31,10 +34,12 @@ VERBS = {
     "serve": Verb("weir.gateway.verbs", "gateway", "Run the gateway"),
     "generate": Verb("weir.gateway.verbs_client", "gateway", "Ask a running gateway"),
     "bench": Verb("weir_training.benching.verbs", "bench", "Measure tokens per second of an engine or a gateway"),
+    "guard bench": Verb("weir_training.benching.guard.verb", "bench", "Measure the guard beside other guards"),
     "keys": Verb(
         "weir.store.verbs_keys", "gateway", "Make, list, change, rotate and revoke API keys; show what they used"
     ),
     "audit": Verb("weir.store.verbs_audit", "gateway", "Read the audit: who asked when, and what came of it"),
+    "guard": Verb("weir.guard.verbs", "gateway", "Check a guard policy, try texts on it, see why"),
     "doctor": Verb("weir.supervisor.doctor", "gateway", "Say what this machine can do and what is missing"),
 }
 
@@ -59,7 +64,8 @@ def run(arguments: list[str]) -> int:
     if arguments[0] in {"-V", "--version", "version"}:
         print(__version__)
         return 0
-    name, rest = arguments[0], arguments[1:]
+    words = 2 if " ".join(arguments[:2]) in VERBS else 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
     verb = VERBS.get(name)
     if verb is None:
         return _fail(f"no verb {name!r}{_nearest(name)}; `weir --help` lists them", 2)

@@ -165,23 +165,31 @@ def test_a_taken_admin_port_is_named(release: Path) -> None:
     assert f"port {port} on 127.0.0.1 is in use; choose another one with --admin-port" in done.stderr
 
 
+def policy_text(name: str, direction: str, term: str, action: str = "block") -> str:
+    return (
+        f"version: 1\nid: {name}\nrules:\n"
+        f"  - {{id: {name}, direction: [{direction}], action: {action}, terms: [{term}]}}\n"
+    )
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
     release: Path, node_url: str, tmp_path: Path, workers: int
 ) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text("version: 1\nid: a\ninput:\n  - {id: one, action: block, terms: [apple]}\n")
+    policy.write_text(policy_text("a", "input", "apple"))
     flags = ("--guard", str(policy), "--workers", str(workers))
     with gateway_process(release, node_url, tmp_path, *flags) as weir, Load(weir.port) as load:
         assert ask(weir.port, text="apple pie")[0] == 422
-        policy.write_text("version: 1\nid: b\ninput:\n  - {id: two, action: block, terms: [pear]}\n")
+        weir.eventually(lambda: weir.metric("guard_reloads_total", result="unchanged") == workers)  # all are up
+        policy.write_text(policy_text("b", "input", "pear"))
         make_prompt_release(release.parents[1], version=2)
         assert weir.status("/admin/reload", admin=True, method="POST") == (200 if workers == 1 else 202)
         weir.eventually(lambda: weir.metric("config_reloads_total", result="applied") == workers)
         assert {ask(weir.port, text="apple pie")[0] for _ in range(8)} == {200}
         assert {ask(weir.port, text="pear pie")[0] for _ in range(8)} == {422}
 
-        policy.write_text("version: 1\nid: c\ninput:\n  - {id: three, action: explode, terms: [plum]}\n")
+        policy.write_text(policy_text("c", "input", "plum", "explode"))
         os.kill(weir.process.pid, signal.SIGHUP)
         weir.eventually(lambda: weir.metric("config_reloads_total", result="refused") == workers)
         assert ask(weir.port, text="pear pie")[0] == 422
@@ -196,7 +204,7 @@ def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
 
 def test_after_a_reload_no_cached_answer_escapes_the_new_policy(release: Path, tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text("version: 1\nid: b\noutput:\n  - {id: pear, action: block, terms: [pear]}\n")
+    policy.write_text(policy_text("b", "output", "pear"))
     backend = ScriptedBackend(answer("a ", "pear ", "pie"))
     question = {"inputs": "?", "parameters": {"details": True}}
     with gateway(release, backend, cache_mb=1) as weir:
@@ -257,11 +265,12 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(release: Path, node_url
             so_far = load.done
             weir.eventually(lambda: load.done > so_far + 30)
 
-        # what the victim had in its hands is lost, and nothing else; an answer it had counted may not have arrived
+        # What the victim had in its hands is lost, and the counts of its last hundredth of a second; an answer that it
+        # had counted may not have arrived.
         assert len(load.wrong) <= 4
         weir.eventually(lambda: weir.metric("requests_in_flight", route="/generate") == 0)
         counted = weir.metric("requests_total", **DONE)
-        assert load.done <= counted <= load.done + len(load.wrong)
+        assert load.done - 12 <= counted <= load.done + len(load.wrong)
         assert _histograms_are_sound(weir.ask("/metrics", admin=True)[1])
         assert '"died"' in weir.log
 

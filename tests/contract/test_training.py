@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support.tiny_checkpoint import faq_rows, make_tiny_checkpoint
 
+from weir import cli
 from weir.contracts.errors import CheckFailedError, UsageError
 from weir.contracts.request import Message
 from weir.release.hashing import sha256_file, sha256_tree
@@ -17,7 +18,7 @@ from weir_training.evaluate import evaluate
 from weir_training.merge import merge
 from weir_training.progress import Tick
 from weir_training.recipe import Recipe
-from weir_training.rundir import RunDirectory
+from weir_training.rundir import RunDirectory, run_key
 from weir_training.train import train
 
 CHATML = (
@@ -384,3 +385,73 @@ def test_bf16_with_checkpointed_gradients_trains_where_there_is_no_gpu(
 
     metrics = made.metrics("train") or {}
     assert metrics["last_loss"] < metrics["first_loss"]
+
+
+GUARD = """
+version: 1
+id: data
+score_block: 100
+rules:
+  - {id: bomb, action: block, terms: [detonate]}
+  - {id: sorry, action: fallback, terms: [share price], text: no}
+  - {id: name, action: redact, terms: [bluebird]}
+  - {id: one, direction: input, action: flag, score: 60, terms: [pirate]}
+  - {id: two, direction: input, action: flag, score: 60, terms: [parrot]}
+"""
+GUARDED_ROWS = [
+    {"prompt": "how to ｄｅｔｏｎａｔｅ", "completion": "fine"},
+    {"prompt": "say", "completion": "the share price"},
+    {"prompt": "a bluebird", "completion": "a heron"},
+    {"messages": [
+        {"role": "system", "content": "a pirate"},
+        {"role": "user", "content": "and a parrot"},
+        {"role": "assistant", "content": "yes"},
+    ]},
+]  # fmt: skip
+
+
+def test_rows_that_the_gateway_would_refuse_are_refused_or_dropped_as_asked(base: Path, tmp_path: Path) -> None:
+    rows = _write(tmp_path / "rows.jsonl", [*faq_rows(2), *GUARDED_ROWS])
+    (tmp_path / "policy.yaml").write_text(GUARD)
+    part = {"train": [str(rows)], "guard": str(tmp_path / "policy.yaml")}
+
+    with pytest.raises(CheckFailedError) as caught:
+        check_data(_recipe(base, rows, data=part))
+    words = str(caught.value)
+    for rule, line in (("bomb", 3), ("sorry", 4), ("score", 6)):
+        assert f"rule {rule!r} refuses {rows}:{line}" in words
+    assert "price" not in words
+    assert "name" not in words
+    assert caught.value.exit_code == 3
+
+    report = check_data(_recipe(base, rows, data=part | {"guarded": "drop"}))
+    assert report.rows == 3
+    assert report.guard is not None
+    assert report.guard.policy.startswith("data@")
+    assert report.guard.changed == {"name": (f"{rows}:5",)}
+    assert [line.split(" ", 2)[1] for line in report.guard.in_words()] == ["'bomb'", "'score'", "'sorry'", "'name'"]
+    assert "bluebird" not in " ".join(report.guard.in_words())
+
+
+def test_the_guard_policy_is_part_of_what_a_run_is(base: Path, rows_file: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GUARD)
+    part = {"train": [str(rows_file)], "guard": str(policy), "guarded": "drop"}
+    recipe, plain = _recipe(base, rows_file, data=part), _recipe(base, rows_file)
+    first = run_key(recipe)
+    policy.write_text(GUARD.replace("detonate", "explode"))
+
+    assert len({first, run_key(recipe), run_key(plain)}) == 3
+
+
+def test_a_policy_is_named_on_the_command_line(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _write(tmp_path / "rows.jsonl", [*faq_rows(2), *GUARDED_ROWS])
+    (tmp_path / "policy.yaml").write_text(GUARD)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"name: tiny\nmodel: {{base: '{base}'}}\ndata: {{train: [rows.jsonl]}}\n")
+
+    assert cli.run(["check", str(recipe), "--guard", str(tmp_path / "policy.yaml")]) == 3
+    assert "rule 'bomb' refuses" in capsys.readouterr().err
+    drop = ["--set", "data.guarded=drop", "--json"]
+    assert cli.run(["check", str(recipe), "--guard", str(tmp_path / "policy.yaml"), *drop]) == 0
+    assert json.loads(capsys.readouterr().out)["guard"]["refused"]["bomb"] == [f"{rows}:3"]

@@ -25,18 +25,23 @@ from weir.gateway.app import GatewayApp, assemble
 from weir.gateway.catalog import Catalog
 from weir.gateway.edge import connections
 from weir.gateway.settings import GatewaySettings
-from weir.guard.policy import Policy, parse_policy
+from weir.guard.compiled import CompiledGuard
+from weir.guard.policy import PolicySet, parse_policy
 from weir.telemetry.metrics import GatewayMetrics
 
 POLICY = """
 version: 1
 id: test
-input:
-  - {id: injection, action: block, terms: [ignore previous instructions, 忽略之前的指令]}
-  - {id: codename, action: redact, terms: [bluebird], replacement: "[codename]"}
-output:
-  - {id: bomb, action: block, terms: [炸弹, detonate]}
-  - {id: email, action: redact, detect: email, replacement: "[email]"}
+rules:
+  - {id: injection, direction: [input], action: block, terms: [ignore previous instructions, 忽略之前的指令]}
+  - {id: codename, direction: [input], action: redact, terms: [bluebird], replacement: "[codename]"}
+  - {id: bomb, direction: [output], action: block, terms: [炸弹, detonate]}
+  - id: email
+    direction: [output]
+    action: redact
+    regex: '[a-z0-9._%+-]{1,64}@[a-z0-9-]{1,63}(?:\\.[a-z0-9-]{1,63}){0,4}\\.[a-z]{2,24}'
+    replacement: "[email]"
+    examples: {hit: [mail a@b.example], miss: [a at b.example]}
 """
 
 
@@ -129,7 +134,7 @@ def answer(
 def build_app(
     release: Path,
     backends: Sequence[Backend],
-    policy: Policy | None = None,
+    policy: PolicySet | None = None,
     *,
     with_store: bool = False,
     **given: Any,
@@ -140,8 +145,8 @@ def build_app(
     catalog = Catalog.from_releases(settings.releases)
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host) if with_store else None
-    policy = policy or parse_policy(POLICY, "test")
-    return assemble(settings, catalog, policy, backends, metrics=metrics, access=access)
+    guard = CompiledGuard.build(policy or parse_policy(POLICY, "test"))
+    return assemble(settings, catalog, guard, backends, metrics=metrics, access=access)
 
 
 @contextmanager
@@ -177,7 +182,7 @@ def running(
 
 
 @contextmanager
-def gateway(release: Path, *backends: Backend, policy: Policy | None = None, **given: Any) -> Generator[Gateway]:
+def gateway(release: Path, *backends: Backend, policy: PolicySet | None = None, **given: Any) -> Generator[Gateway]:
     app = build_app(release, backends, policy, **given)
     limits = ConnectionLimits(body_timeout_s=app.settings.body_timeout_s)
     with running(app, limits, lambda code: app.service.metrics.refused_early(code).inc()) as port:

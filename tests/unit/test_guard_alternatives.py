@@ -8,20 +8,17 @@ from hypothesis import strategies as st
 from weir.contracts.events import PromptToken, Token, TopToken
 from weir.guard.alternatives import AlternativeScreen
 from weir.guard.output import OutputGuard
-from weir.guard.policy import parse_policy
+from weir.guard.rules import Action, Find, Rule, RuleSet
 
 GUARD = OutputGuard(
-    parse_policy(
-        """
-version: 1
-id: test
-output:
-  - {id: bomb, action: block, terms: [炸弹, detonate]}
-  - {id: code, action: redact, terms: [bluebird, abcab], replacement: "[code]", match: substring}
-  - {id: email, action: redact, detect: email, replacement: "[email]"}
-  - {id: shop, action: flag, terms: [weir]}
-""",
-        "test",
+    RuleSet(
+        output=(
+            Rule("bomb", Action.BLOCK, terms=("炸弹", "detonate")),
+            Rule("code", Action.REDACT, terms=("bluebird", "abcab"), boundary="substring"),
+            Rule("email", Action.REDACT, regexes=(r"[a-z0-9._%+-]{1,64}@[a-z0-9][a-z0-9.-]{0,229}[.][a-z]{2,24}",)),
+            Rule("key", Action.REWRITE, regexes=(r"sk-[a-z]{3,}",)),
+            Rule("shop", Action.FLAG, terms=("weir",)),
+        )
     )
 )
 PIECES = [
@@ -42,6 +39,7 @@ PIECES = [
     " ",
     "weir",
     "好",
+    "sk-",
 ]
 
 
@@ -75,6 +73,14 @@ def test_a_long_text_before_it_is_remembered_only_as_far_as_a_find_reaches() -> 
     assert screened(["x" * 5000 + " detonat", "y"], ["e", "ed"])[-1] == ["ed"]
 
 
+def test_more_of_a_find_that_goes_on_is_removed() -> None:
+    assert screened(["sk-abc", "def", "."], ["x", "-"])[1:] == [["-"], ["-"]]
+
+
+def test_what_follows_a_blocked_term_is_looked_at_too() -> None:
+    assert screened(["炸弹", "好"], ["炸弹", "好"])[1] == ["好"]
+
+
 def test_the_prompts_tokens_are_screened_too() -> None:
     token = PromptToken(1, "blue", None, (TopToken(2, "bluebird", -1.0), TopToken(3, "red", -2.0)))
 
@@ -89,9 +95,10 @@ def test_put_in_its_place_no_alternative_is_changed_by_a_rule(text: list[str], a
     for place, kept in enumerate(screened(text, alternatives)):
         before = "".join(text[:place])
         for other in kept:
-            stream = GUARD.stream()
+            finds: list[Find] = []
+            stream = GUARD.stream(lambda find, _, finds=finds: finds.append(find))
             pieces = [*stream.feed(before + other), *stream.flush()]
-            assert stream.blocked_by is None or len("".join(p.text for p in pieces)) < len(before)
+            assert all(find.end <= len(before) for find in finds if GUARD.matcher.action(find) is not Action.FLAG)
             reached = 0
             for piece in pieces:
                 reached += piece.length

@@ -6,14 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from tests.support.gateway import POLICY
 
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
 from weir.gateway.idempotency import AttemptName, Attempts
 from weir.gateway.refusals import KeyReusedError
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.surfaces.base import Reply
-from weir.guard.policy import parse_policy
 from weir.telemetry.metrics import GatewayMetrics
 
 END = Finished(FinishReason.EOS, Usage(1, 1))
@@ -34,7 +32,7 @@ def clock() -> Clock:
 
 def cache(size_bytes: int, clock: Clock) -> tuple[ResponseCache, CollectorRegistry]:
     registry = CollectorRegistry()
-    return ResponseCache(size_bytes, GatewayMetrics(registry), parse_policy(POLICY, "test"), clock), registry
+    return ResponseCache(size_bytes, GatewayMetrics(registry), clock), registry
 
 
 def said(text: str) -> tuple[GenerationEvent, ...]:

@@ -14,7 +14,8 @@ from weir.contracts.errors import CheckFailedError
 from weir_training import options
 from weir_training.data import Data, Row, listed, read_data
 from weir_training.encode import Encoded, Templates, encode, find_templates, load_tokenizer
-from weir_training.options import AsJson, Base, DataFiles, HeldoutFile, RecipeName, Sets
+from weir_training.guard_filter import GuardReport, without_refused
+from weir_training.options import AsJson, Base, DataFiles, GuardPolicy, HeldoutFile, RecipeName, Sets
 from weir_training.quiet import calm_threads, quiet_libraries
 from weir_training.recipe import Recipe
 from weir_training.resolve import eos_ids, read_config, refuse_quantised, resolve_base
@@ -40,6 +41,7 @@ class DataReport:
     tokens: int
     supervised_tokens: int
     preview: str = field(repr=False)
+    guard: GuardReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,14 @@ def check_data(recipe: Recipe) -> DataReport:
 
     Raises:
         UsageError: bad rows, a missing file or base.
-        CheckFailedError: a row would teach nothing, or not to stop, or does not fit.
+        CheckFailedError: a row would teach nothing, or not to stop, or does not fit, or the guard policy refuses it.
     """
     return prepare(recipe).report
 
 
 def prepare(recipe: Recipe) -> Prepared:
     """As `check_data`, and keep what was made on the way."""
-    data = read_data(recipe.data)
+    data, guard = without_refused(read_data(recipe.data), recipe.data)
     base = resolve_base(recipe.model)
     refuse_quantised(base, recipe.model.base)
 
@@ -80,7 +82,9 @@ def prepare(recipe: Recipe) -> Prepared:
     rows, dropped = _fitting(encoded, limit, recipe.data.truncation)
     _refuse_faulty(rows, eos_ids(base, tokenizer))
     report = _report(recipe, data, templates, rows)
-    report = replace(report, dropped=tuple(row.row.place for row in dropped), preview=_preview(rows[0], tokenizer))
+    report = replace(
+        report, dropped=tuple(row.row.place for row in dropped), preview=_preview(rows[0], tokenizer), guard=guard
+    )
     return Prepared(base, tokenizer, templates, tuple(rows), data, report)
 
 
@@ -184,16 +188,17 @@ def _preview(row: Encoded, tokenizer: Any) -> str:
 
 
 @app.command()
-def check(
+def check(  # noqa: PLR0913 - a command line's options are its arguments
     recipe: RecipeName,
     data: DataFiles = None,
     heldout: HeldoutFile = None,
     base: Base = None,
+    guard: GuardPolicy = None,
     sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a recipe, its data and its base; train nothing."""
-    report = check_data(options.read_recipe(recipe, data, heldout, base, sets))
+    report = check_data(options.guarded(options.read_recipe(recipe, data, heldout, base, sets), guard))
     if as_json:
         typer.echo(json.dumps(asdict(report), ensure_ascii=False))
     else:
@@ -212,6 +217,9 @@ def _in_words(report: DataReport) -> str:
         "one row, with what is learnt between ⟦ and ⟧:",
         report.preview,
     ]
+    if report.guard is not None:
+        found = report.guard.in_words()
+        lines += ["", f"guard      {report.guard.policy}: {len(found)} rules found something", listed(found, 10)]
     if report.warnings:
         lines += ["", f"warnings   {len(report.warnings)}", listed(report.warnings, 10)]
     return "\n".join(lines)

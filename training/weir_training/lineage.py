@@ -7,6 +7,7 @@ from pathlib import Path
 import weir
 from weir.contracts.manifest import Lineage
 from weir.release.hashing import sha256_file, sha256_tree
+from weir_training.guard_filter import policy_of
 from weir_training.recipe import Recipe
 from weir_training.resolve import resolve_base
 from weir_training.rundir import RunDirectory
@@ -45,6 +46,7 @@ def portable(recipe: Recipe) -> Recipe:
     data = {
         "train": tuple(Path(p).name for p in recipe.data.train),
         "heldout": None if heldout is None else Path(heldout).name,
+        "guard": None if recipe.data.guard is None else Path(recipe.data.guard).name,
     }
     template, base = recipe.model.chat_template, Path(recipe.model.base).expanduser()
     model = {
@@ -64,6 +66,8 @@ def _data(recipe: Recipe) -> dict[str, str]:
     for path in map(Path, (*recipe.data.train, *heldout)):
         name = path.name if path.name not in hashes else f"{len(hashes)}-{path.name}"
         hashes[name] = sha256_file(path)
+    if (policy := policy_of(recipe.data)) is not None:
+        hashes[f"guard-{policy.id}"] = policy.sha256
     return hashes
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from weir.contracts.errors import UsageError
-from weir_training.recipe import Recipe, load_recipe, named_recipe
+from weir_training.recipe import DEFAULT_GUARD, Recipe, load_recipe, named_recipe
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe, e.g. faq, or a YAML file.")]
 DataFiles = Annotated[
@@ -17,6 +17,10 @@ HeldoutFile = Annotated[
     Path | None, typer.Option("--heldout", metavar="FILE", help="JSONL that is measured on, never trained on.")
 ]
 Base = Annotated[str | None, typer.Option("--base", help="builtin:NAME, a folder, or a hub id.")]
+GuardPolicy = Annotated[
+    str | None,
+    typer.Option("--guard", metavar="POLICY", help="Refuse rows that a gateway with this policy would; or `default`."),
+]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")
 ]
@@ -44,6 +48,14 @@ def read_recipe(
     if changes:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
     return recipe if base is None else _with_base(recipe, base)
+
+
+def guarded(recipe: Recipe, policy: str | None) -> Recipe:
+    """Return the recipe with the guard policy that the command line names, if any."""
+    if policy is None:
+        return recipe
+    named = policy if policy == DEFAULT_GUARD else str(Path(policy).expanduser().resolve())
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"guard": named})})
 
 
 def _with_base(recipe: Recipe, base: str) -> Recipe:

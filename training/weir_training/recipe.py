@@ -13,6 +13,7 @@ from weir.contracts.request import MODEL_NAME
 from weir_training.strict import Strict, load_yaml, parse
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+DEFAULT_GUARD = "default"  # the policy that comes with Weir
 RECIPES = Path(__file__).resolve().parent / "recipes"
 if not RECIPES.is_dir():  # a checkout: training/recipes beside the package
     RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -33,6 +34,8 @@ class DataPart(Strict):
     heldout: str | None = Field(default=None, description="never trained on; only measured")
     max_length: int = Field(default=256, ge=16, le=131_072, description="tokens")
     truncation: Literal["error", "drop"] = "error"
+    guard: str | None = Field(default=None, description="the gateway's guard policy: a file, or `default`")
+    guarded: Literal["error", "drop"] = Field(default="error", description="what to do with rows that it refuses")
 
 
 class MethodPart(Strict):
@@ -221,6 +224,7 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         update={
             "train": tuple(at(p) for p in recipe.data.train),
             "heldout": None if recipe.data.heldout is None else at(recipe.data.heldout),
+            "guard": recipe.data.guard if recipe.data.guard in {None, DEFAULT_GUARD} else at(str(recipe.data.guard)),
         }
     )
     template = recipe.model.chat_template

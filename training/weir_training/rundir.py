@@ -14,6 +14,7 @@ from typing import Any
 
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training.atomic import write_json, write_text
+from weir_training.guard_filter import policy_of
 from weir_training.recipe import Recipe, dump_recipe
 from weir_training.resolve import local_base
 
@@ -95,6 +96,8 @@ def run_key(recipe: Recipe) -> str:
     """Hash of what decides the adapter: recipe (without the export part and paths) and the bytes of the data."""
     data = "".join(sha256_file(Path(p)) for p in recipe.data.train)
     limits = f"{recipe.data.max_length}{recipe.data.truncation}"
+    if (policy := policy_of(recipe.data)) is not None:
+        limits += f"{policy.sha256}{recipe.data.guarded}"
     base = local_base(recipe.model)
     source = f"{recipe.model.base}@{recipe.model.revision}" if base is None else _sha256_base(base)
     template = recipe.model.chat_template

@@ -2,7 +2,9 @@
 
 import asyncio
 from types import TracebackType
+from typing import Any
 
+from weir.asgi.cycle import RequestCycle
 from weir.asgi.types import Receive
 
 _FIRST_LOOK_S = 0.03  # most whole answers of a fast node are done by then, and a task costs more than a timer
@@ -15,15 +17,23 @@ class CallerGoneError(Exception):
 class caller_watched:  # noqa: N801 - used as a context manager, named like one
     """Run the block; as soon as the caller disconnects, cancel it and raise `CallerGoneError` here.
 
-    The request's body must have been read.
+    The request's body must have been read. A connection of ours says by itself when its caller is gone; another
+    server has to be asked, again and again, by a task.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        owner: Any = getattr(receive, "__self__", None)
+        self._cycle: RequestCycle | None = owner if isinstance(owner, RequestCycle) else None
         self._is_gone = False
+        self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
+        if self._cycle is not None and self._cycle.task is not None:
+            self._task = self._cycle.task
+            self._cycle.tell_gone(self._gone)
+            return
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an ASGI application always runs in a task")
@@ -34,7 +44,10 @@ class caller_watched:  # noqa: N801 - used as a context manager, named like one
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del error, trace
-        self._timer.cancel()
+        if self._cycle is not None:
+            self._cycle.tell_gone(None)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         if (
@@ -51,5 +64,8 @@ class caller_watched:  # noqa: N801 - used as a context manager, named like one
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._gone()
+
+    def _gone(self) -> None:
         self._is_gone = True
         self._task.cancel()

@@ -234,7 +234,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _start(self, cycle: RequestCycle, app: App | None = None) -> None:
         self._running = cycle
-        task = self._loop.create_task(cycle.run(app or self._app))
+        task = cycle.task = self._loop.create_task(cycle.run(app or self._app))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
 

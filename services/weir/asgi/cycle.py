@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
@@ -61,6 +62,8 @@ class RequestCycle:
         self.is_started = False
         self.is_answered = False
         self.buffered = 0
+        self.task: asyncio.Task[None] | None = None  # in which the application runs
+        self._on_gone: Callable[[], None] | None = None
         self._line = line
         self._expects_continue = expects_continue
         self._chunks: list[bytes] = []
@@ -94,6 +97,18 @@ class RequestCycle:
     def disconnected(self) -> None:
         self._is_gone = True
         self._wake()
+        if self._on_gone is not None:
+            self._on_gone()
+
+    def tell_gone(self, call: Callable[[], None] | None) -> None:
+        """Have `call` called when the client is gone, soon if it is already; none: do not any more."""
+        self._on_gone = call
+        if call is not None and self._is_gone:
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        if self._on_gone is not None:
+            self._on_gone()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

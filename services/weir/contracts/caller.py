@@ -17,6 +17,7 @@ class Caller:
         requests_per_min: counted when a request is taken.
         tokens_per_min: prompt tokens and generated ones.
         monthly_tokens: the same, per calendar month (UTC).
+        name: what people call the key; a guard policy may go by it.
     """
 
     key_id: str
@@ -27,6 +28,7 @@ class Caller:
     requests_per_min: int | None = None
     tokens_per_min: int | None = None
     monthly_tokens: int | None = None
+    name: str | None = None
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

@@ -1,6 +1,7 @@
 """What a caller may ask for, in one form for all surfaces."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -10,6 +11,7 @@ from weir.contracts.grammar import Grammar
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 BANNED_BIAS = -100.0  # a token with this bias is never chosen, at any temperature
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+_put = object.__setattr__  # past the check that a model is frozen
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=BANNED_BIAS, le=100.0)]
 
@@ -19,6 +21,33 @@ def _pairs(bias: Any) -> Any:
 
 
 LogitBias = Annotated[tuple[tuple[TokenId, Bias], ...], BeforeValidator(_pairs), Field(max_length=1_024)]
+
+
+class Quick(BaseModel):
+    """Two ways to make a frozen model of values that were checked before, in a third of the time."""
+
+    @classmethod
+    def trusted(cls, **fields: Any) -> Self:
+        """As `model_construct`: what is left out has its default, and nothing is checked."""
+        return cls._made({**_defaults(cls), **fields}, set(fields))
+
+    def changed(self, **fields: Any) -> Self:
+        """As `model_copy(update=fields)`, which checks nothing either."""
+        return self._made({**self.__dict__, **fields}, self.__pydantic_fields_set__ | fields.keys())
+
+    @classmethod
+    def _made(cls, values: dict[str, Any], given: set[str]) -> Self:
+        made = object.__new__(cls)
+        _put(made, "__dict__", values)
+        _put(made, "__pydantic_fields_set__", given)
+        _put(made, "__pydantic_extra__", None)
+        _put(made, "__pydantic_private__", None)
+        return made
+
+
+@cache
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
 
 
 class ToolCall(BaseModel):
@@ -31,7 +60,7 @@ class ToolCall(BaseModel):
     arguments: str = Field(repr=False)
 
 
-class Message(BaseModel):
+class Message(Quick):
     """One turn of a conversation. A `tool` turn answers the call `tool_call_id`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +70,10 @@ class Message(BaseModel):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+
+    @property
+    def is_plain_user(self) -> bool:
+        return self.role == "user" and self.name is None and self.tool_call_id is None and not self.tool_calls
 
 
 class Tool(BaseModel):
@@ -115,7 +148,7 @@ class SamplingParams(BaseModel):
         return self.temperature < 1e-5
 
 
-class GenerateRequest(BaseModel):
+class GenerateRequest(Quick):
     """One generation. A surface fills `prompt`, `prompt_ids` or `messages`; a backend is always given `prompt`.
 
     With `prompt_ids` it is their text, for guards and for nodes that cannot take ids.

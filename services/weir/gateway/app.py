@@ -1,6 +1,8 @@
 """Composition root: a thin ASGI dispatcher in front of a FastAPI app, over one service."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -16,18 +18,20 @@ from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.exchange import Exchange
+from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
 from weir.gateway.preparation import Preparation
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings, NodeSettings
-from weir.guard.input import InputFilter
-from weir.guard.output import OutputGuard
-from weir.guard.policy import Policy, default_policy, load_policy
+from weir.guard.compiled import CompiledGuard
+from weir.guard.policy import default_policy, load_policy
 from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
+
+_FOLD_S: Final = 0.2
 
 
 class GatewayApp:
@@ -56,11 +60,21 @@ class GatewayApp:
         await receive()
         await self.access.start()
         await self.service.router.start()
+        folding = asyncio.create_task(self._keep_folding())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        folding.cancel()
+        await asyncio.gather(folding, return_exceptions=True)
         await self.service.router.aclose()
         await self.access.aclose()
+        self.service.metrics.fold()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _keep_folding(self) -> None:
+        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
+        while True:
+            await asyncio.sleep(_FOLD_S)
+            self.service.metrics.fold()
 
 
 def create_app(settings: GatewaySettings) -> GatewayApp:
@@ -71,14 +85,14 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
         UsageError: the guard policy is refused, or nobody has a key and the address is public.
         StoreError: the database cannot be reached.
     """
-    policy = default_policy() if settings.guard is None else load_policy(settings.guard)
+    guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases)
     default = catalog.default.name
     pools = {node.name: node.pool for node in settings.nodes}
     backends = [_backend(node, default) for node in settings.nodes]
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    return assemble(settings, catalog, policy, backends, metrics=metrics, pools=pools, access=access)
+    return assemble(settings, catalog, guard, backends, metrics=metrics, pools=pools, access=access)
 
 
 def _backend(node: NodeSettings, model: str) -> Backend:
@@ -94,7 +108,7 @@ def _backend(node: NodeSettings, model: str) -> Backend:
 def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
-    policy: Policy,
+    guard: CompiledGuard,
     backends: Sequence[Backend],
     *,
     metrics: GatewayMetrics,
@@ -104,19 +118,20 @@ def assemble(  # noqa: PLR0913 - a composition root
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
+    guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
     nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
         catalog=catalog,
-        preparation=Preparation(InputFilter(policy), metrics),
+        preparation=Preparation(metrics, guards.seal),
         accounts=Accounts(metrics, access.ledger),
-        cache=ResponseCache(settings.cache_mb << 20, metrics, policy),
+        cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
             Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
         router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),
-        output_guard=OutputGuard(policy),
+        guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
     )

@@ -105,6 +105,9 @@ class Exchange:
         try:
             if isinstance(job, Direct):
                 return await self._direct(job)
+            if len(job.asks) == 1 and not job.is_stream:
+                generation, answer = await self.service.whole(job.asks[0])
+                return _with_cache_header(job.whole((generation,), (answer,)), (generation,))
             if len(job.asks) == 1:
                 generation = await self.service.start(job.asks[0])
                 try:
@@ -137,8 +140,8 @@ class Exchange:
         if job.is_stream:
             await self._stream(job, generations, send, request_id)
             return None
-        reply = job.whole(generations, await all_collected([g.events for g in generations]))
-        return reply._replace(headers=reply.headers + _cache_header(generations))
+        answers = await all_collected([generation.events for generation in generations])
+        return _with_cache_header(job.whole(generations, answers), generations)
 
     async def _all_started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
         """Start all; what was started is closed with the stack, also when another one is refused."""
@@ -176,7 +179,8 @@ class Exchange:
         if context.idempotency_key is None:
             return None
         digest = sha256(self.surface.path.encode() + b"\n" + body).digest()
-        return AttemptName(context.caller.key_id, context.idempotency_key, digest)
+        policy = self.service.guards.compiled.policy.sha256
+        return AttemptName(context.caller.key_id, context.idempotency_key, digest, policy)
 
     def _count(self, status: int) -> None:
         self.service.metrics.requests(self.surface.path, "none", "none", str(status)).inc()
@@ -188,6 +192,11 @@ def _context_of(job: Job | Direct) -> RequestContext:
 
 def _cache_header(generations: Sequence[Generation]) -> Headers:
     return [(b"x-weir-cache", b"hit")] if all(generation.is_cached for generation in generations) else []
+
+
+def _with_cache_header(reply: Reply, generations: Sequence[Generation]) -> Reply:
+    header = _cache_header(generations)
+    return reply._replace(headers=reply.headers + header) if header else reply
 
 
 def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from hmac import HMAC
 from time import monotonic
 
 from weir.contracts.caller import ANYONE, Caller
+from weir.contracts.events import FinishReason
 from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
+from weir.gateway.findings import Note
 from weir.gateway.streams import Started
+from weir.guard.compiled import Chosen
 from weir.store.limits import Taken
 
 _MOST_PRIORITY = 10  # as in GenerateRequest
@@ -35,6 +38,8 @@ class RequestContext:
     def effective_priority(self) -> int:
         """What counts: a request may go below its key's priority, never above."""
         own = self.caller.priority
+        if own == 0 and self.priority is None:
+            return 0
         return max(-_MOST_PRIORITY, min(own if self.priority is None else min(own, self.priority), _MOST_PRIORITY))
 
 
@@ -71,6 +76,9 @@ class Generation:
 
     ask: Ask
     model: ServedModel
+    guard: Chosen  # a policy that comes later changes nothing
+    prompt: str = ""  # as the input rules left it
+    fallback: str | None = None  # the answer that an input rule gives; no node is asked
     prompt_tokens: int = 0
     is_counted: bool = False  # `prompt_tokens` is exact; at the end it always is: the node says so
     max_new_tokens: int = 0
@@ -88,7 +96,11 @@ class Generation:
     queue_s: float = 0.0
     first_text: float = 0.0
     last_text: float = 0.0
+    ended: float = 0.0
+    reason: FinishReason | None = None
+    is_drained: bool = False  # it ended while no new ones were taken
     verdicts: list[str] = field(default_factory=list)  # ids of rules that matched, in prompt or answer
+    notes: list[Note] = field(default_factory=list)  # of what they found, for the audit
     answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None
 

@@ -23,11 +23,12 @@ _OF_ONE_ATTEMPT = frozenset({b"x-request-id", b"content-length"})  # headers tha
 
 @dataclass(frozen=True, slots=True)
 class AttemptName:
-    """Whose attempt it is, the key that the caller gave it, and the hash of what is asked."""
+    """Whose attempt it is, the key that the caller gave it, the hash of what is asked, and under which guard policy."""
 
     caller: str
     key: str
     body: bytes
+    policy: str = ""
 
     @property
     def of_request(self) -> tuple[str, str]:
@@ -46,6 +47,7 @@ class _Running:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     body: bytes
+    policy: str
     reply: Reply
     made: float
 
@@ -94,6 +96,9 @@ class Attempts:
         """
         self._forget_old()
         kept = self._kept.get(name.of_request)
+        if kept is not None and kept.policy != name.policy:  # another policy might not let it through
+            self._drop(name.of_request)
+            kept = None
         other = kept or self._running.get(name.of_request)
         if other is not None and other.body != name.body:
             raise self._refused(KeyReusedError())
@@ -145,7 +150,7 @@ class Attempts:
     def _keep(self, name: AttemptName, reply: Reply | None) -> None:
         if reply is None or reply.status != 200 or len(reply.body) > _ANSWER_BYTES:
             return
-        kept = self._kept[name.of_request] = _Kept(name.body, reply, self._clock())
+        kept = self._kept[name.of_request] = _Kept(name.body, name.policy, reply, self._clock())
         self._bytes_of[name.caller] = self._bytes_of.get(name.caller, 0) + kept.size_bytes
         while self._bytes_of[name.caller] > _CALLERS_BYTES:
             self._drop(next(other for other in self._kept if other[0] == name.caller))

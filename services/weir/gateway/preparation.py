@@ -1,29 +1,22 @@
 """From what a caller asked to what a node is given: input filter, template, token limits."""
 
 import asyncio
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from time import perf_counter
 from typing import Any
 
-import orjson
-
 from weir.contracts.caller import ANYONE
-from weir.contracts.errors import PromptBlockedError, UnknownModelError, ValidationError
+from weir.contracts.errors import UnknownModelError, ValidationError
 from weir.contracts.grammar import JsonSchema
-from weir.contracts.request import GenerateRequest, Message, SamplingParams, Tool, ToolUse
+from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.gateway.catalog import ServedModel
+from weir.gateway.filtering import PromptFilter
+from weir.gateway.findings import Seal
 from weir.gateway.generation import Ask, Generation
 from weir.gateway.refusals import ContextTooLongError, UnknownAdapterError, UnsupportedError
-from weir.guard.input import InputFilter
-from weir.guard.policy import Action
-from weir.guard.verdict import FAILED, Verdict
 from weir.telemetry.metrics import GatewayMetrics
 
-_log = logging.getLogger(__name__)
 _INLINE_CHARS = 16_384  # longer prompts are filtered and tokenised in a thread
 
 
@@ -31,8 +24,8 @@ _INLINE_CHARS = 16_384  # longer prompts are filtered and tokenised in a thread
 class Preparation:
     """Makes the request for the node; the same for every surface."""
 
-    input_filter: InputFilter
     metrics: GatewayMetrics
+    seal: Seal | None = None
 
     async def prepared(self, generation: Generation) -> GenerateRequest:
         """Return a request that a backend can run, and note its token counts in `generation`.
@@ -44,85 +37,41 @@ class Preparation:
             UnsupportedError: the chat template has no place for tools.
             UnknownModelError: the release has another version, or no such adapter.
         """
-        ask = generation.ask
-        size = len(ask.request.prompt) + len(ask.request.prompt_ids)
-        size += sum(len(message.content) for message in ask.request.messages)
-        if size > _INLINE_CHARS:
+        if _size(generation.ask.request) > _INLINE_CHARS:
             return await asyncio.to_thread(self._prepare, generation)
         return self._prepare(generation)
 
     def _prepare(self, generation: Generation) -> GenerateRequest:
         ask, model = generation.ask, generation.model
         _check_served(model, ask)
-        request = self.filtered(_with_text(model, ask.request), generation.verdicts)
+        request = self._filtered(_with_text(model, ask.request), generation)
+        generation.prompt = request.prompt
+        if generation.fallback is not None:
+            return request
         prompt = _rendered(model, request, ask)
         _count(generation, request, prompt)
         generation.max_new_tokens = _room(model.context_tokens, generation.prompt_tokens, ask)
         return _addressed(request, prompt, _settled(model, request, generation.max_new_tokens), generation)
 
-    def filtered(self, request: GenerateRequest, found: list[str]) -> GenerateRequest:
-        """Return the request as the input rules leave it, and note those that matched in `found`.
-
-        Raises:
-            PromptBlockedError: a rule matched, or the filter failed.
-        """
-        began = perf_counter()
-        if request.prompt:
-            passed = self._passed(request.prompt, found)
-            if passed is not request.prompt:
-                request = request.model_copy(update={"prompt": passed, "prompt_ids": ()})
-        else:
-            messages = tuple(self._passed_message(message, found) for message in request.messages)
-            request = request.model_copy(
-                update={"messages": messages, "tool_use": self._passed_tools(request.tool_use, found)}
-            )
-        self.metrics.guard_seconds("input").observe(perf_counter() - began)
-        return request
-
-    def _passed_message(self, message: Message, found: list[str]) -> Message:
-        content = self._passed(message.content, found)
-        calls = tuple(
-            call.model_copy(update={"arguments": self._passed_json(call.arguments, found)})
-            for call in message.tool_calls
-        )
-        if content is message.content and not calls:
-            return message
-        return message.model_copy(update={"content": content, "tool_calls": calls})
-
-    def _passed_tools(self, use: ToolUse | None, found: list[str]) -> ToolUse | None:
-        if use is None:
-            return None
-        return use.model_copy(update={"tools": tuple(self._passed_tool(tool, found) for tool in use.tools)})
-
-    def _passed_tool(self, tool: Tool, found: list[str]) -> Tool:
-        description = None if tool.description is None else self._passed(tool.description, found)
-        return tool.model_copy(
-            update={"description": description, "parameters": self._passed_json(tool.parameters, found)}
-        )
-
-    def _passed_json(self, text: str, found: list[str]) -> str:
-        """Redact inside the strings of a JSON text, so that it stays one."""
-        if self._passed(text, found) is text:
-            return text
-        return orjson.dumps(_each_string(orjson.loads(text), lambda leaf: self.input_filter.check(leaf)[1])).decode()
-
-    def _passed(self, text: str, found: list[str]) -> str:
-        """Return the text to go on with; the filter fails closed."""
+    def _filtered(self, request: GenerateRequest, generation: Generation) -> GenerateRequest:
+        prompt = PromptFilter(generation.guard, self.seal, generation.notes)
         try:
-            verdict, text = self.input_filter.check(text)
-        except Exception:  # noqa: BLE001 - whatever it is, the prompt goes nowhere
-            _log.exception("input_filter_failed")
-            verdict = FAILED
-        self._count(verdict)
-        found += verdict.rules
-        if verdict.action is Action.BLOCK:
-            raise PromptBlockedError(verdict.rules[0])
-        return text
+            return prompt.passed(request, self.metrics)
+        finally:
+            generation.verdicts += prompt.found
+            generation.fallback = prompt.fallback
 
-    def _count(self, verdict: Verdict) -> None:
-        action = "error" if verdict is FAILED else str(verdict.action)
-        for rule in verdict.rules or ("none",):
-            self.metrics.guard_verdicts("input", rule, action).inc()
+
+def _size(request: GenerateRequest) -> int:
+    """Return how many characters there are to look at."""
+    size = len(request.prompt) + len(request.prompt_ids)
+    for message in request.messages:
+        size += len(message.content)
+        for call in message.tool_calls:
+            size += len(call.arguments)
+    for tool in request.tool_use.tools if request.tool_use is not None else ():
+        size += len(tool.parameters) + len(tool.description or "")
+    return size
 
 
 def _check_served(model: ServedModel, ask: Ask) -> None:
@@ -149,16 +98,6 @@ def _with_text(model: ServedModel, request: GenerateRequest) -> GenerateRequest:
         raise ValidationError(f"`prompt`: a token id beyond the vocabulary of {size}", "prompt")
     text = model.prompts.tokenizer.decode(list(request.prompt_ids), skip_special=False)
     return request.model_copy(update={"prompt": text})
-
-
-def _each_string(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [_each_string(item, change) for item in value]
-    if isinstance(value, dict):
-        return {change(key): _each_string(item, change) for key, item in value.items()}
-    return value
 
 
 def _rendered(model: ServedModel, request: GenerateRequest, ask: Ask) -> str:
@@ -202,7 +141,7 @@ def _addressed(
     }
     if context.caller.tenant != ANYONE.tenant:
         changed["cache_salt"] = _salt(context.caller.tenant, request.cache_salt)
-    return request.model_copy(update=changed)
+    return request.changed(**changed)
 
 
 @lru_cache(maxsize=4096)

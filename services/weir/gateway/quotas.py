@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from weir.contracts.caller import Caller
@@ -17,6 +18,10 @@ _log = logging.getLogger(__name__)
 
 _FIRST_GUESS_TOKENS: Final = 256.0
 _SMOOTHING: Final = 0.05  # weight of the newest answer in the mean length
+_HEADERS: Final = {
+    name: tuple(f"x-ratelimit-{what}-{name}".encode() for what in ("limit", "remaining", "reset"))
+    for name in ("requests", "tokens")
+}
 
 
 class StoreLedger:
@@ -32,6 +37,7 @@ class StoreLedger:
         clock: Clock = now,
     ) -> None:
         self._limits = limits
+        self._own = limits if isinstance(limits, MemoryLimits) else None  # which never keeps anybody waiting
         self._spare = MemoryLimits()
         self._journal = journal
         self._metrics = metrics
@@ -108,11 +114,12 @@ class StoreLedger:
             return []
         headers: Headers = []
         for name, level in self._limits.levels(caller).items():
-            headers += [
-                (b"x-ratelimit-limit-%b" % name.encode(), b"%d" % level.limit),
-                (b"x-ratelimit-remaining-%b" % name.encode(), b"%d" % level.remaining),
-                (b"x-ratelimit-reset-%b" % name.encode(), _duration(level.reset_s)),
-            ]
+            limit, remaining, reset = _HEADERS[name]
+            headers += (
+                (limit, b"%d" % level.limit),
+                (remaining, b"%d" % level.remaining),
+                (reset, _duration(level.reset_s)),
+            )
         return headers
 
     async def aclose(self) -> None:
@@ -120,9 +127,14 @@ class StoreLedger:
 
     async def _taken(self, caller: Caller, *, requests: int, tokens: int) -> tuple[Taken, bool]:
         in_memory = False
+        taken: Taken | Refusal
         try:
-            taken = await self._limits.take(caller, requests=requests, tokens=tokens)
-            self._found(is_up=True)
+            if self._own is not None:
+                taken = self._own.take_now(caller, requests=requests, tokens=tokens)
+            else:
+                taken = await self._limits.take(caller, requests=requests, tokens=tokens)
+            if not self._is_up:
+                self._found(is_up=True)
         except StoreError:
             self._found(is_up=False)
             if not self._fails_open:
@@ -161,7 +173,11 @@ def _until_next_month_s(at: float) -> float:
 
 def _duration(seconds: float) -> bytes:
     """Write a duration as OpenAI does: `6m0s`, `1.5s`, `20ms`, `0s`."""
-    milliseconds = max(round(seconds * 1000), 0)
+    return _milliseconds(max(round(seconds * 1000), 0))
+
+
+@lru_cache(maxsize=4096)
+def _milliseconds(milliseconds: int) -> bytes:
     if 0 < milliseconds < 1000:
         return b"%dms" % milliseconds
     minutes, rest = divmod(milliseconds, 60_000)

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from weir.contracts.caller import Caller
+from weir.gateway.findings import audited
 from weir.gateway.generation import Generation
 from weir.store.database import StoreError
 from weir.store.keys import now
@@ -47,6 +48,8 @@ class Journal:
         self._hmac = hmac.new(audit_key or b"\0", digestmod="sha256")
         self._audit_days = audit_days
         self._clock = clock
+        self._ended: list[Generation] = []
+        self._epoch = clock() - monotonic()  # looked at now and then: the time of day costs a microsecond
         self._usage: dict[UsageSlot, Used] = {}
         self._audit: deque[AuditRow] = deque()
         self._unsaved: dict[tuple[str, str], int] = {}
@@ -54,6 +57,7 @@ class Journal:
         self._budgets: set[str] = set()
         self._pruned_at = float("-inf")
         self._day, self._day_ends = "", float("-inf")
+        metrics.before_fold(self._fold)
 
     @property
     def with_audit(self) -> bool:
@@ -63,20 +67,35 @@ class Journal:
         """Return a fresh HMAC for one text that comes in pieces."""
         return self._hmac.copy()
 
+    def seal(self, text: str) -> str:
+        """Return the HMAC of a text."""
+        hasher = self.hasher()
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+        return hasher.hexdigest()
+
     def record(self, generation: Generation) -> None:
-        """Note one request that has ended, however it did."""
-        ask, at = generation.ask, self._clock()
-        caller = ask.context.caller
-        used = used_by(generation)
-        slot = UsageSlot(caller.key_id, generation.model.name, self._day_of(at))
-        before = self._usage.get(slot)
-        self._usage[slot] = used if before is None else before.plus(used)
+        """Note one request that has ended, however it did. What its key may still spend is known at once."""
+        self._ended.append(generation)
+        caller = generation.ask.context.caller
         if caller.monthly_tokens is not None:
-            where = (caller.key_id, slot.day[:7])
-            self._unsaved[where] = self._unsaved.get(where, 0) + used.tokens
+            where = (caller.key_id, month_of(self._epoch + generation.ended))
+            self._unsaved[where] = self._unsaved.get(where, 0) + used_by(generation).tokens
             self._budgets.add(caller.key_id)
-        if self.with_audit:
-            self._note(self._row(generation, at))
+
+    def _fold(self) -> None:
+        """Add up usage and make the audit rows of those that have ended."""
+        ended = self._ended[:]
+        del self._ended[: len(ended)]
+        for generation in ended:
+            at = self._epoch + generation.ended
+            used = used_by(generation)
+            slot = UsageSlot(generation.ask.context.caller.key_id, generation.model.name, self._day_of(at))
+            before = self._usage.get(slot)
+            self._usage[slot] = used if before is None else before.plus(used)
+            if self.with_audit:
+                self._audit.append(self._row(generation, at))
+        self._epoch = self._clock() - monotonic()
+        self._bound()
 
     def _day_of(self, at: float) -> str:
         if not self._day_ends - _DAY_S <= at < self._day_ends:
@@ -108,6 +127,7 @@ class Journal:
         """Write the rest, if the database takes it in time."""
         try:
             async with asyncio.timeout(_LAST_SAVE_S):
+                self._metrics.fold()
                 while (self._usage or self._audit) and await self.save(store, executor):
                     pass
         except TimeoutError:
@@ -115,6 +135,7 @@ class Journal:
 
     async def save(self, store: RecordStore, executor: Executor) -> bool:
         """Write one batch; whether that went well. What could not be written is kept for the next one."""
+        self._metrics.fold()
         usage, self._usage = self._usage, {}
         audit = [self._audit.popleft() for _ in range(min(len(self._audit), _BATCH))]
         budgets, self._budgets = self._budgets, set()
@@ -154,10 +175,6 @@ class Journal:
         self._audit.extendleft(reversed(audit))
         self._bound()
 
-    def _note(self, row: AuditRow) -> None:
-        self._audit.append(row)
-        self._bound()
-
     def _bound(self) -> None:
         while len(self._audit) > _MAX_WAITING:
             self._audit.popleft()
@@ -183,13 +200,15 @@ class Journal:
             version=model.version,
             pool=generation.pool,
             status=generation.status,
-            verdicts=" ".join(dict.fromkeys(generation.verdicts)),
+            verdicts=" ".join(dict.fromkeys(generation.verdicts)) if generation.verdicts else "",
             blocked_by=generation.blocked_by,
             prompt_tokens=generation.prompt_tokens,
             generated_tokens=generation.generated_tokens,
-            duration_ms=round((monotonic() - generation.began) * 1000),
+            duration_ms=round((generation.ended - generation.began) * 1000),
             prompt_hmac=self._prompt_hmac(generation),
             answer_hmac="" if generation.answer_hash is None else generation.answer_hash.hexdigest(),
+            policy=f"{generation.guard.policy_id}@{generation.guard.policy_sha256[:12]}",
+            finds=audited(generation.notes),
         )
 
     def _prompt_hmac(self, generation: Generation) -> str:

@@ -11,7 +11,6 @@ from weir.contracts.events import Finished, GenerationEvent, PromptToken, Token,
 from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Generation
 from weir.gateway.streams import Events
-from weir.guard.policy import Policy
 from weir.telemetry.metrics import GatewayMetrics
 
 _LONGEST_S = 3600.0  # a policy or a node's flavour may change under a release's name
@@ -50,22 +49,15 @@ class _Recording:
 class ResponseCache:
     """Least recently used answers, `size_bytes` of them at most (0: none), for an hour.
 
-    Only what the guard let through is kept, under the policy that did.
+    Only what the guard let through is kept, and found again only by those whom the same policy lets have it.
     """
 
-    def __init__(
-        self, size_bytes: int, metrics: GatewayMetrics, policy: Policy, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, size_bytes: int, metrics: GatewayMetrics, clock: Callable[[], float] = monotonic) -> None:
         self._size_bytes = size_bytes
         self._metrics = metrics
-        self._policy = repr(policy)
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._used_bytes = 0
-
-    def hold_to(self, policy: Policy) -> None:
-        """From now on another policy decides: what an earlier one let through is not found any more."""
-        self._policy = repr(policy)
 
     @property
     def is_on(self) -> bool:
@@ -105,7 +97,7 @@ class ResponseCache:
             str(generation.model.version),
             generation.model.release_sha256,
             generation.ask.context.caller.tenant,
-            self._policy,
+            *_held_to(generation),
             request.model_dump_json(include={"adapter", "return_tokens", "sampling", "prompt"}),
         )
         return sha256("\x00".join(parts).encode()).digest()
@@ -113,6 +105,12 @@ class ResponseCache:
     def _drop(self, key: bytes) -> None:
         self._used_bytes -= self._entries.pop(key).size_bytes
         self._metrics.cache_bytes.set(self._used_bytes)
+
+
+def _held_to(generation: Generation) -> tuple[str, ...]:
+    """What decided about the answer. Rules about whole answers may hold on some routes only."""
+    guard = generation.guard
+    return guard.policy_sha256, guard.profile, generation.ask.route if guard.answers else ""
 
 
 async def replayed(events: tuple[GenerationEvent, ...]) -> Events:

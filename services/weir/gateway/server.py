@@ -69,7 +69,8 @@ def serve(settings: GatewaySettings) -> int:
 def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: socket.socket | None) -> None:
     cells = Cells()
     keep_values_in(cells)
-    server = DrainingServer(create_app(settings), settings)
+    app = create_app(settings)
+    server = DrainingServer(app, settings)
     if admin is None:
         uvloop.run(server.serve([listener]))
         return
@@ -78,7 +79,8 @@ def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: sock
         reason = await server.reload()
         return answer(200, status="applied") if reason is None else answer(422, error=reason, error_type="refused")
 
-    beside = QuietServer(_config(_admin_app(settings, Exposition([cells]), reload)))
+    exposition = Exposition([cells], fold=app.service.metrics.fold)
+    beside = QuietServer(_config(_admin_app(settings, exposition, reload)))
     uvloop.run(_side_by_side(server.serve([listener]), beside, admin))
 
 
@@ -180,6 +182,7 @@ class DrainingServer(uvicorn.Server):
         self.reload = Reloader(self._app.service, self._settings.guard)
         loop = asyncio.get_running_loop()
         self._reloads: set[asyncio.Task[str | None]] = set()
+        self._watching = asyncio.create_task(self.reload.watch())
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         await super().startup(sockets=sockets)
         gc.collect()
@@ -187,6 +190,10 @@ class DrainingServer(uvicorn.Server):
         gc.set_threshold(*_GC_THRESHOLDS)
         if self._cells is not None:
             self._cells.is_up = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._watching.cancel()
+        await super().shutdown(sockets=sockets)
 
     def _reload_soon(self) -> None:
         task = asyncio.create_task(self.reload())

@@ -1,25 +1,27 @@
 """Serving one request, free of HTTP: prepare, reserve, admit, route, guard, count."""
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from weir.contracts.errors import OverloadedError, WeirError
+from weir.contracts.caller import Caller
+from weir.contracts.errors import PromptBlockedError, WeirError
 from weir.contracts.request import GenerateRequest
 from weir.gateway.accounting import Accounts
-from weir.gateway.admission.door import Admission, Place
-from weir.gateway.admission.flows import Work
+from weir.gateway.admission.door import Admission
+from weir.gateway.answering import Answering, work_of
 from weir.gateway.catalog import Catalog
-from weir.gateway.deadlines import in_time, seconds_left
 from weir.gateway.denials import ModelNotAllowedError
+from weir.gateway.filtering import PromptFilter
 from weir.gateway.generation import Ask, Generation
-from weir.gateway.guarding import GuardedAnswer
+from weir.gateway.guarding import said
+from weir.gateway.guards import Guards
 from weir.gateway.preparation import Preparation
 from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, recorded, replayed
-from weir.gateway.streams import Events, started
-from weir.guard.output import OutputGuard
-from weir.routing.router import Routed, Router
+from weir.gateway.streams import Collected, Collector, Events, started
+from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
 
@@ -33,7 +35,7 @@ class GenerationService:
     cache: ResponseCache
     admission: Admission
     router: Router
-    output_guard: OutputGuard
+    guards: Guards
     metrics: GatewayMetrics
     timeout_s: float
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
@@ -62,18 +64,75 @@ class GenerationService:
         Raises:
             WeirError: nothing was sent yet; `events` raises the later ones.
         """
+        generation = self._asked(ask)
+        generation.stream = await started(self._run(generation))
+        return generation
+
+    async def whole(self, ask: Ask) -> tuple[Generation, Collected]:
+        """Return a whole answer: what `start` and reading it to the end come to, in fewer steps.
+
+        Raises:
+            WeirError: there is none.
+        """
+        generation, collector = self._asked(ask), Collector()
+        accounts = self.accounts
+        accounts.begin(generation)
+        try:
+            request = await self._accepted(generation)
+            if self.cache.is_on or generation.fallback is not None:
+                await self._collect(self._answer(generation, request), generation, collector)
+            else:
+                answering = Answering(self, generation)
+                try:
+                    while not answering.is_over:
+                        for event in await answering.next(request):
+                            accounts.observe(generation, event)
+                            collector.take(event)
+                finally:
+                    await answering.aclose()
+            return generation, collector.collected()
+        except Exception as error:
+            accounts.failed(generation, error)
+            raise
+        finally:
+            accounts.end(generation)
+
+    def _asked(self, ask: Ask) -> Generation:
+        """Begin to count a request.
+
+        Raises:
+            UnknownModelError, ModelNotAllowedError: there is no such model for this caller.
+            PromptBlockedError: it cannot be found out what holds for him.
+        """
         try:
             model = self.catalog.resolve(ask.request.model)
             if not ask.context.caller.may_use(model.name):
                 raise ModelNotAllowedError
+            guard = self.guards.chosen(ask.route, ask.context.caller)
         except WeirError as error:
             self.metrics.incoming("other").inc()
             self.metrics.requests(ask.route, "other", "none", str(error.status.value)).inc()
             raise
         self.metrics.incoming(model.name).inc()
-        generation = Generation(ask, model)
-        generation.stream = await started(self._run(generation))
-        return generation
+        return Generation(ask, model, guard)
+
+    async def _collect(self, answer: Events, generation: Generation, collector: Collector) -> None:
+        async with aclosing(answer):
+            async for event in answer:
+                self.accounts.observe(generation, event)
+                collector.take(event)
+
+    def passed(self, request: GenerateRequest, route: str, caller: Caller) -> GenerateRequest:
+        """Return a request that no node is asked for as the input rules leave it.
+
+        Raises:
+            PromptBlockedError: a rule matched, or would answer in the model's place.
+        """
+        prompt = PromptFilter(self.guards.chosen(route, caller), None, [])
+        passed = prompt.passed(request, self.metrics)
+        if prompt.fallback is not None:
+            raise PromptBlockedError(prompt.found[0])
+        return passed
 
     async def _run(self, generation: Generation) -> Events:
         accounts = self.accounts
@@ -98,13 +157,15 @@ class GenerationService:
         if self.is_draining:
             raise DrainingError
         if not self.cache.is_on:  # what is kept is given also when nothing else can be
-            self.admission.check(_work(generation), generation.ask.context.deadline)
+            self.admission.check(work_of(generation), generation.ask.context.deadline)
         request = await self.preparation.prepared(generation)
         generation.prepared = monotonic()
         await self.accounts.reserve(generation)
         return request
 
     def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
+        if generation.fallback is not None:
+            return said(generation)
         key = self.cache.key(generation, request)
         if key is None:
             return self._generated(generation, request)
@@ -116,52 +177,10 @@ class GenerationService:
 
     async def _generated(self, generation: Generation, request: GenerateRequest) -> Events:
         """Yield a node's guarded answer."""
-        deadline = generation.ask.context.deadline
-        place = await self.admission.enter(_work(generation), deadline)
+        answering = Answering(self, generation)
         try:
-            generation.queue_s = place.queue_s
-            routed = await self._opened(place, request, deadline)
-            generation.pool = routed.pool
-            guarded = GuardedAnswer(self.output_guard, generation)
-            try:
-                upstream = routed.first
-                while True:
-                    for event in guarded.take(upstream):
-                        yield event
-                    if guarded.is_over:
-                        return
-                    upstream = await in_time(routed.next(), deadline)
-            finally:
-                guarded.report(self.metrics)
-                await routed.events.aclose()
+            while not answering.is_over:
+                for event in await answering.next(request):
+                    yield event
         finally:
-            place.answer_tokens = generation.generated_tokens
-            place.leave()
-
-    async def _opened(self, place: Place, request: GenerateRequest, deadline: float | None) -> Routed:
-        """Return once a node has begun to answer; while all are full the request waits, first of its key.
-
-        Raises:
-            DeadlineExceededError, SaturatedError: no node had room in time.
-            BackendError: no node could do it.
-        """
-        while True:
-            timed = request if deadline is None else request.model_copy(update={"deadline_s": seconds_left(deadline)})
-            try:
-                routed = await in_time(self.router.open(timed, timeout_s=self.timeout_s), deadline)
-            except OverloadedError as full:
-                await place.again(full.retry_after_s)
-            else:
-                place.began()
-                return routed
-
-
-def _work(generation: Generation) -> Work:
-    context = generation.ask.context
-    return Work(
-        key=context.caller.key_id,
-        prompt_tokens=generation.prompt_tokens,
-        max_new_tokens=generation.max_new_tokens,
-        priority=context.effective_priority,
-        max_concurrency=context.caller.max_concurrency,
-    )
+            await answering.aclose()

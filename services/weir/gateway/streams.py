@@ -87,18 +87,46 @@ class Collected:
         return "".join(self.texts)
 
 
+class Collector:
+    """Puts events together."""
+
+    __slots__ = ("_finished", "_prompt", "_texts", "_tokens")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._tokens: list[Token] = []
+        self._prompt: list[PromptToken] = []
+        self._finished: Finished | None = None
+
+    def take(self, event: GenerationEvent) -> None:
+        if isinstance(event, Finished):
+            self._finished = event
+            return
+        self._texts.append(event.text)
+        if event.tokens:
+            self._tokens += event.tokens
+        if event.prompt:
+            self._prompt += event.prompt
+
+    @property
+    def is_whole(self) -> bool:
+        return self._finished is not None
+
+    def collected(self) -> Collected:
+        """Raises `BackendError` when the end never came."""
+        if self._finished is None:
+            raise BackendError("the answer ended without saying why")
+        return Collected(self._finished, self._texts, self._tokens, self._prompt)
+
+
 async def collected(events: Started) -> Collected:
     """Read the whole stream."""
-    texts: list[str] = []
-    tokens: list[Token] = []
-    prompt: list[PromptToken] = []
+    collector = Collector()
     async for event in events:
-        if isinstance(event, Finished):
-            return Collected(event, texts, tokens, prompt)
-        texts.append(event.text)
-        tokens += event.tokens
-        prompt += event.prompt
-    raise BackendError("the answer ended without saying why")
+        collector.take(event)
+        if collector.is_whole:
+            break
+    return collector.collected()
 
 
 async def all_collected(streams: Sequence[Started]) -> list[Collected]:

@@ -1,124 +1,239 @@
 """The output guard: releases a stream's text as soon as no rule can still match it, and never earlier."""
 
+from collections.abc import Iterable
+from copy import copy
 from typing import NamedTuple
 
-from weir.guard.fold import fold_with_origins
-from weir.guard.matcher import Matcher, Span
-from weir.guard.policy import Action, Policy
+from weir.guard.decision import Decision, OnFind, Piece
+from weir.guard.fold import is_foreign_word, plain_with_origins
+from weir.guard.matcher import NO_VALIDATORS, Matcher
+from weir.guard.regexes import Encoded, Match, Validators
+from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
+from weir.guard.terms import Span
+
+OVERFLOW = "[redacted]"  # what is sent for a hold that grew too long
+__all__ = ["Guarded", "OutputGuard", "Piece", "StreamGuard"]
 
 
-class Piece(NamedTuple):
-    """A decided stretch of `length` original characters and what is sent for it.
-
-    `is_verbatim` is false for a replacement, and (with no text) for the rest of a find that was already replaced.
-    """
+class Guarded(NamedTuple):
+    """What is left of a whole answer."""
 
     text: str
-    length: int
-    is_verbatim: bool
+    blocked_by: str | None
+    fallback_by: str | None
+    finds: tuple[Find, ...]
 
 
 class OutputGuard:
     """The compiled output rules. Immutable and shared by all requests."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.matcher = Matcher(policy.output)
-        self.replacements = tuple(rule.replacement for rule in self.matcher.rules)
+    def __init__(self, rules: RuleSet, validators: Validators = NO_VALIDATORS) -> None:
+        self.matcher = Matcher(rules.output, rules.allow, validators)
 
-    def stream(self) -> "StreamGuard":
-        return StreamGuard(self)
+    def stream(self, on_find: OnFind | None = None) -> "StreamGuard":
+        """Return one answer's guard. `on_find` hears of each find and its text; of an open one, of the certain part."""
+        return StreamGuard(self.matcher, on_find)
+
+    def whole(self, text: str) -> Guarded:
+        finds: list[Find] = []
+        stream = self.stream(lambda find, _: finds.append(find))
+        pieces = stream.feed(text)
+        if not stream.is_over:
+            pieces += stream.flush()
+        return Guarded("".join(p.text for p in pieces), stream.blocked_by, stream.fallback_by, tuple(finds))
 
 
 class StreamGuard:
     """Applies the output rules to one answer that arrives in pieces.
 
     How the text is cut makes no difference: what was released is at all times a prefix of what the rules make of the
-    whole text, and no character of a find is ever released (tests/unit/test_guard_output.py). Overlapping finds are
-    one: the replacement is that of the one that starts first. The text before a blocking find is released, nothing
-    after. After an error nothing more may be asked of it.
+    whole text, and no character of a find is ever released (tests/unit/test_guard_stream.py). After an error nothing
+    more may be asked of it.
     """
 
-    def __init__(self, guard: OutputGuard) -> None:
-        self._guard = guard
-        self._matcher = guard.matcher
-        self.blocked_by: str | None = None
-        self.found: set[str] = set()  # ids of all rules found so far
-        # Folded text not yet forgotten; [0, _decided) of it is context, _origins are absolute original positions.
-        self._folded = ""
+    def __init__(self, matcher: Matcher, on_find: OnFind | None = None, *, may_end: bool = True) -> None:
+        """Begin. `may_end=False`: what blocks is replaced instead, so that the rest of the text is looked at too."""
+        self._matcher = matcher
+        self._decision = Decision(matcher.rules, on_find, may_end=may_end)
+        # The plain view not yet forgotten: [0, _decided) of it is context. _origins are positions in the original.
+        self._plain = ""
         self._origins: list[int] = []
         self._decided = 0
-        self._email_from = 0
-        # Original text not yet forgotten, and where it starts. `_sent` and `_seen` are absolute original positions.
-        self._text = ""
-        self._text_from = 0
-        self._sent = 0
-        self._seen = 0
-        self._found_to = 0
+        self._base = 0  # where it starts in the whole plain view
+        self._resume: dict[int, int] = {}  # per pattern, where its last find ended in the whole plain view
+        self._open: dict[int, tuple[int, int]] = {}  # per pattern, its rule and where its open find goes on
+        self._is_uneven = False  # some characters held have no trace in the plain view, or more than one
+        self.num_overflows = 0
+
+    @property
+    def blocked_by(self) -> str | None:
+        """The rule that ended the answer."""
+        return self._decision.blocked_by
+
+    @property
+    def fallback_by(self) -> str | None:
+        """The rule whose text ended the answer."""
+        return self._decision.fallback_by
+
+    @property
+    def is_over(self) -> bool:
+        return self._decision.is_over
+
+    @property
+    def found(self) -> set[str]:
+        """The ids of all rules found so far."""
+        return self._decision.found
+
+    @property
+    def num_seen(self) -> int:
+        """Characters taken in."""
+        return self._decision.seen
 
     @property
     def held_chars(self) -> int:
-        return self._seen - self._sent
+        """Characters taken in and neither released nor replaced yet."""
+        return 0 if self.is_over else self._decision.seen - self._decision.sent
 
     def feed(self, text: str) -> list[Piece]:
         """Take in `text`; return what is decided now."""
-        self._take(text)
-        horizon = self._matcher.undecided_from(self._folded, self._decided, self._email_from)
-        return self._decide(max(horizon, self._decided), is_end=False)
+        if self.held_chars + len(text) <= MAX_HOLD or not self._may_overflow(text):
+            self._take(text)
+            return self._decide(is_end=False)
+        pieces, at = [], 0
+        while at < len(text) and not self.is_over:  # in steps, so that the hold overflows at the same place however cut
+            step = max(1, MAX_HOLD - self.held_chars)
+            self._take(text[at : at + step])
+            pieces += self._decide(is_end=False)
+            at += step
+        return pieces
 
     def flush(self) -> list[Piece]:
         """Return what was held back. Call once, at the end of the answer."""
-        return self._decide(len(self._folded), is_end=True)
+        return self._decide(is_end=True)
+
+    def fork(self, on_find: OnFind | None = None) -> "StreamGuard":
+        """Return a guard that goes on from here by itself."""
+        fork = copy(self)
+        fork._decision, fork._origins = self._decision.fork(on_find), self._origins.copy()  # noqa: SLF001 - its own
+        fork._resume, fork._open = self._resume.copy(), self._open.copy()  # noqa: SLF001 - its own
+        return fork
+
+    def _may_overflow(self, text: str) -> bool:
+        """Whether characters without any trace in the plain view may make a hold too long; no find is too long else."""
+        return self._is_uneven or not isinstance(plain_with_origins(text)[1], range)
 
     def _take(self, text: str) -> None:
-        folded, origins = fold_with_origins(text, self._seen)
-        self._folded += folded
+        plain, origins = plain_with_origins(text, self._decision.seen)
+        self._is_uneven = self._is_uneven or not isinstance(origins, range)
+        self._plain += plain
         self._origins += origins
-        self._text += text
-        self._seen += len(text)
+        self._decision.take(text)
 
-    def _decide(self, horizon: int, *, is_end: bool) -> list[Piece]:
-        """Decide everything that starts before `horizon` (an index into the folded text)."""
-        if self.blocked_by is not None:
+    def _decide(self, *, is_end: bool) -> list[Piece]:
+        """Decide everything that starts before what may still become a find."""
+        decision = self._decision
+        if decision.is_over:
             return []
-        found = self._matcher.spans(self._folded, self._decided, horizon, is_end=is_end, email_from=self._email_from)
-        self._email_from = found.email_to
-        pieces: list[Piece] = []
-        for span in found.spans:
-            self._apply(span, pieces)
-            if self.blocked_by is not None:
-                return pieces
-        whole = horizon == len(self._folded)
-        self._release_to(self._seen if whole else self._origins[horizon], pieces)
-        self._forget(horizon)
-        return pieces
+        text, folded = Encoded(self._plain), self._plain.lower()
+        horizon = len(folded) if is_end else self._matcher.open_from(text, folded, self._decided)
+        if horizon < len(folded) and decision.seen - self._origins[horizon] > MAX_HOLD:
+            horizon = self._matcher.open_from(text, folded, self._decided, closely=True)
+        if self._open:
+            horizon = min(horizon, self._go_on(text, is_end=is_end))
+        if horizon > self._decided:
+            horizon = self._apply(text, folded, horizon, is_end=is_end)
+        if not decision.is_over:
+            self._release(horizon)
+            if self.held_chars > MAX_HOLD and not is_end:
+                horizon = self._overflow()
+            self._forget(horizon)
+        return decision.pieces()
 
-    def _apply(self, span: Span, pieces: list[Piece]) -> None:
-        rule = self._matcher.rules[span.order]
-        self.found.add(rule.id)
-        if rule.does is Action.FLAG:
-            return
-        start, end = self._origins[span.start], self._origins[span.end - 1] + 1
-        is_new = start >= self._found_to
-        self._release_to(start, pieces)
-        if rule.does is Action.BLOCK:
-            self.blocked_by = rule.id
-            return
-        if end > self._sent:
-            pieces.append(Piece(rule.replacement if is_new else "", end - self._sent, is_verbatim=False))
-            self._sent = end
-        self._found_to = max(self._found_to, end)
+    def _overflow(self) -> int:
+        """Replace what is held: so many invisible characters stand in it that it may not wait for more."""
+        self.num_overflows += 1
+        decision, end = self._decision, len(self._plain)
+        decision.cover_to(decision.seen, OVERFLOW if decision.sent > decision.covered else "")
+        self._open = {pattern: (order, self._base + end) for pattern, (order, _) in self._open.items()}
+        return end
 
-    def _release_to(self, position: int, pieces: list[Piece]) -> None:
-        if position > self._sent:
-            text = self._text[self._sent - self._text_from : position - self._text_from]
-            pieces.append(Piece(text, len(text), is_verbatim=True))
-            self._sent = position
+    def _apply(self, text: Encoded, folded: str, horizon: int, *, is_end: bool) -> int:
+        """Apply the finds that start before `horizon`; return the horizon that they leave."""
+        matches = self._matches(text, is_end=is_end)
+        for match in matches:
+            if match.is_open and match.start < horizon:
+                horizon = min(horizon, match.start if match.is_dropped else match.end)
+        horizon = self._at_character(horizon)
+        spans = self._matcher.term_spans(folded, self._decided, is_end=is_end)
+        finds = [*self._terms(span for span in spans if span.start < horizon)]
+        if matches:
+            finds += self._noted(match for match in matches if match.start < horizon)
+        for find, certain in sorted(finds, key=lambda item: self._matcher.rank(item[0])):
+            self._decision.apply(find, certain)
+            if self._decision.is_over:
+                break
+        return horizon
+
+    def _go_on(self, text: Encoded, *, is_end: bool) -> int:
+        """Follow the open finds; return from where on it is not certain that they cover the text."""
+        horizon = len(text.plain)
+        for pattern, (order, position) in list(self._open.items()):
+            end, is_open = self._matcher.regexes.go_on(pattern, text, position - self._base, is_end=is_end)
+            if self._covers(order) and end > position - self._base:
+                self._decision.cover_to(self._origins[end - 1] + 1)
+            if is_open:
+                self._open[pattern] = (order, self._base + end)
+                horizon = min(horizon, end)
+            else:
+                del self._open[pattern]
+                self._resume[pattern] = self._base + end
+        return horizon
+
+    def _matches(self, text: Encoded, *, is_end: bool) -> list[Match]:
+        regexes = self._matcher.regexes
+        hits = regexes.hits(text)
+        if not hits:
+            return []
+        resume = {pattern: position - self._base for pattern, position in self._resume.items()}
+        resume.update(dict.fromkeys(self._open, len(text.plain)))
+        return sorted(regexes.matches(text, hits, self._decided, resume, is_end=is_end))
+
+    def _terms(self, spans: Iterable[Span]) -> Iterable[tuple[Find, int]]:
+        for span in spans:
+            start, end = self._origins[span.start], self._origins[span.end - 1] + 1
+            if not (span.is_latin and is_foreign_word(self._decision.original(start, end))):
+                yield Find(start, end, span.order, span.view), end
+
+    def _noted(self, matches: Iterable[Match]) -> Iterable[tuple[Find, int]]:
+        """Return the finds of decided matches, and up to where they are certain; remember where they end."""
+        for match in matches:
+            if match.is_open:
+                self._open[match.pattern] = (match.order, self._base + match.end)
+            else:
+                self._resume[match.pattern] = self._base + match.end
+            if not match.is_dropped:
+                start, end = self._origins[match.start], self._origins[match.end - 1] + 1
+                yield Find(start, end, match.order, "plain"), self._origins[match.certain - 1] + 1
+
+    def _at_character(self, horizon: int) -> int:
+        """Step back to where an original character begins: what stands for it is decided together."""
+        while self._decided < horizon < len(self._origins) and self._origins[horizon - 1] == self._origins[horizon]:
+            horizon -= 1
+        return horizon
+
+    def _release(self, horizon: int) -> None:
+        decision = self._decision
+        if not self._open or not any(self._covers(order) for order, _ in self._open.values()):
+            decision.release_to(decision.seen if horizon == len(self._plain) else self._origins[horizon])
+
+    def _covers(self, order: int) -> bool:
+        return self._matcher.rules[order].action is not Action.FLAG
 
     def _forget(self, horizon: int) -> None:
         """Keep one decided character, the context that a word boundary looks at."""
         cut = max(horizon - 1, 0)
-        self._folded, self._origins = self._folded[cut:], self._origins[cut:]
+        self._decision.forget(self._origins[cut] if cut < len(self._origins) else self._decision.seen)
+        self._plain, self._origins = self._plain[cut:], self._origins[cut:]
+        self._base += cut
         self._decided = horizon - cut
-        self._email_from = max(self._email_from - cut, 0)
-        self._text = self._text[self._sent - self._text_from :]
-        self._text_from = self._sent
+        self._is_uneven = self._is_uneven and horizon < len(self._origins) + cut

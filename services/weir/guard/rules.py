@@ -67,7 +67,8 @@ class Rule:
 class AnswerRule:
     """A rule about a whole answer; it makes the gateway keep the answer back until it is complete.
 
-    `schema`: a JSON schema that the answer must fit; `topics`: terms of which at least one must occur in it.
+    `schema`: a JSON schema that the answer must fit; `topics`: terms of which at least one must occur in it;
+    `routes`: where it holds, `*` for anything; none: everywhere.
     """
 
     id: str
@@ -75,6 +76,7 @@ class AnswerRule:
     schema: Mapping[str, Any] | None = None
     topics: tuple[str, ...] = ()
     replacement: str = ""
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

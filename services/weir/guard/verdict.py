@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from weir.guard.policy import Action
+from weir.guard.rules import Action
 
+SCORE = "score"  # the rule id of flags that add up; it blocks
 GUARD_ERROR = "guard-error"  # the rule id of a guard that failed; it blocks
 
 

@@ -170,12 +170,13 @@ def parse_load(body: bytes) -> dict[str, Any]:
 class AnswerWriter:
     """Writes one call's events in the wire form."""
 
-    def __init__(self, call: NodeCall, model: str, version: int) -> None:
+    def __init__(self, call: NodeCall, model: str, version: int, *, prompt: str | None = None) -> None:
+        """`prompt`: what is repeated before the answer, where it is not the call's own."""
         self._call = call
         self._head: dict[str, Any] = {"model_name": model, "model_version": str(version)}
         if call.id is not None:
             self._head["id"] = call.id
-        self._prefix = call.request.prompt if call.repeat_input else ""
+        self._prefix = (call.request.prompt if prompt is None else prompt) if call.repeat_input else ""
 
     def chunk(self, chunk: TokenChunk) -> bytes:
         """One server-sent event; before it, events of a bounded size for the prompt's tokens."""

@@ -32,6 +32,8 @@ class PromptBuilder:
     def from_messages(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         if self.template is None:
             return "\n".join(m.content for m in messages)
+        if len(messages) == 1 and not tools and messages[0].is_plain_user:
+            return self.template.render_user(messages[0].content)
         return self.template.render(messages, tools=tools)
 
     def from_text(self, text: str) -> str:
@@ -40,7 +42,7 @@ class PromptBuilder:
             return text
         if any(token in text for token in self.tokenizer.control_tokens):
             return text
-        return self.template.render([Message(role="user", content=text)])
+        return self.template.render_user(text)
 
     def count(self, prompt: str) -> int:
         return len(self.tokenizer.encode(prompt))

@@ -12,6 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from weir.contracts.errors import ReleaseError, ValidationError
 from weir.contracts.request import Message, Tool, ToolCall
+from weir.release.template_pieces import mark, only_copies, pieces
 from weir.release.tool_format import ToolFormat, tool_format_of
 
 # Training marks which tokens are the assistant's; serving has no use for it.
@@ -50,12 +51,31 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
         try:
             self._template = environment.from_string(serving_template(source))
-            names = meta.find_undeclared_variables(environment.parse(serving_template(source)))
+            tree = environment.parse(serving_template(source))
+            names = meta.find_undeclared_variables(tree)
         except TemplateError as error:
             raise ReleaseError(f"the chat template does not compile: {error}") from error
         self._template.globals = dict(self._template.globals)  # copied per rendering: three times as fast from a dict
         self.tool_format: ToolFormat | None = tool_format_of(source) if "tools" in names else None
         self._control = tuple(sorted(control_tokens, key=len, reverse=True))
+        self._only_copies = only_copies(tree)
+        self._around_user: tuple[str, str] | None = None  # the texts around what a lone user says
+
+    def render_user(self, text: str) -> str:
+        """Return the prompt of one message that a user sent; the same as `render`, sooner."""
+        if self._around_user is None:
+            self._around_user = self._found_around_user()
+        before, after = self._around_user
+        if before or after:
+            return f"{before}{self._escaped(text)}{after}"
+        return self.render([Message(role="user", content=text)])
+
+    def _found_around_user(self) -> tuple[str, str]:
+        """Return two empty texts where there is no telling."""
+        if not self._only_copies:
+            return "", ""
+        texts, marks = pieces(self.render([Message(role="user", content=mark(0))]))
+        return (texts[0], texts[1]) if len(marks) == 1 else ("", "")
 
     def render(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), add_generation_prompt: bool = True

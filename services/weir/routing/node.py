@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from time import monotonic
+from typing import Self
 
 from weir.backends.base import Backend
 from weir.contracts.errors import (
@@ -73,31 +74,22 @@ class Node:
         self._show()
         return is_healthy
 
-    async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
-        """Run one request and learn from how it went."""
+    def ask(self, request: GenerateRequest, *, timeout_s: float) -> "NodeAnswer":
+        """Begin one request; the answer must be closed."""
         self.in_flight += 1
         self.breaker.sent()
-        settled = False
-        events = self.backend.generate(request, timeout_s=timeout_s)
-        try:
-            async for event in events:
-                if event.type == "finished":
-                    settled = True
-                    self.breaker.succeeded()
-                yield event
-        except BackendError as error:
-            settled = True
+        return NodeAnswer(self, self.backend.generate(request, timeout_s=timeout_s))
+
+    def left(self, error: BaseException | None, *, is_finished: bool) -> None:
+        """Learn from how an answer ended; `NodeAnswer` tells, once."""
+        self.in_flight -= 1
+        if isinstance(error, BackendError):
             self._failed(error)
-            raise
-        except OverloadedError:
+        elif not is_finished:
+            self.breaker.gave_up()
+        if isinstance(error, OverloadedError):
             self._metrics.upstream_errors(self.pool, "overload").inc()
-            raise
-        finally:
-            self.in_flight -= 1
-            if not settled:
-                self.breaker.gave_up()
-            self._show()
-            await events.aclose()
+        self._show()
 
     def _failed(self, error: BackendError) -> None:
         match error:
@@ -119,3 +111,37 @@ class Node:
             self._shown = now
             self._metrics.node_healthy(self.name).set(self.is_healthy)
             self._metrics.circuit_state(self.name).set(int(now[1]))
+
+
+class NodeAnswer:
+    """What a node says to one request, event by event. Closing it early cancels the work there."""
+
+    __slots__ = ("_events", "_is_finished", "_is_over", "_node")
+
+    def __init__(self, node: Node, events: AsyncGenerator[GenerationEvent, None]) -> None:
+        self._node = node
+        self._events = events
+        self._is_finished = self._is_over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> GenerationEvent:
+        try:
+            event = await anext(self._events)
+        except BaseException as error:
+            self._end(error)
+            raise
+        if event.type == "finished" and not self._is_over:
+            self._is_finished = True
+            self._node.breaker.succeeded()
+        return event
+
+    async def aclose(self) -> None:
+        self._end(None)
+        await self._events.aclose()
+
+    def _end(self, error: BaseException | None) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._node.left(error, is_finished=self._is_finished)

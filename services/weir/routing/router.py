@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -15,24 +15,22 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
-from weir.routing.node import Node
+from weir.routing.node import Node, NodeAnswer
 from weir.routing.retries import RetryBudget
 from weir.telemetry.metrics import GatewayMetrics
-
-Events = AsyncGenerator[GenerationEvent, None]
 
 _ATTEMPTS = 3
 _FIRST_PAUSE_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Routed:
     """A request that a node has begun to answer. `events` goes on after `first` and must be closed."""
 
     node: str
     pool: str
     first: GenerationEvent
-    events: Events
+    events: NodeAnswer
 
     async def next(self) -> GenerationEvent:
         """Return the next event.
@@ -90,7 +88,11 @@ class Router:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await _pause(attempt, deadline)
-            node = await self._pick(tried, may_repeat=failure is None or isinstance(failure, BackendUnavailableError))
+            may_repeat = failure is None or isinstance(failure, BackendUnavailableError)
+            node = self._least_busy(tried, may_repeat=may_repeat)
+            if node is None and not self.is_ready:
+                await self._probe_all()
+                node = self._least_busy(tried, may_repeat=may_repeat)
             if node is None or (failure is not None and not self._may_retry(node)):
                 break
             tried.add(node.name)
@@ -107,11 +109,16 @@ class Router:
         self._metrics.upstream_retries(node.pool).inc()
         return True
 
-    async def _pick(self, tried: set[str], *, may_repeat: bool) -> Node | None:
-        if not self.is_ready:
-            await self._probe_all()
-        candidates = [node for node in self.nodes if node.is_available and (may_repeat or node.name not in tried)]
-        return min(candidates, key=lambda node: (node.name in tried, node.in_flight), default=None)
+    def _least_busy(self, tried: Collection[str], *, may_repeat: bool) -> Node | None:
+        """Return the node that is well and has least to do, rather one that was not tried."""
+        best: Node | None = None
+        for node in self.nodes:
+            is_tried = node.name in tried
+            if not node.is_available or (is_tried and not may_repeat):
+                continue
+            if best is None or (is_tried, node.in_flight) < (best.name in tried, best.in_flight):
+                best = node
+        return best
 
     async def _probe_all(self) -> None:
         await asyncio.gather(*(node.probe() for node in self.nodes))
@@ -123,7 +130,7 @@ class Router:
 
 
 async def _opened(node: Node, request: GenerateRequest, timeout_s: float) -> Routed:
-    events = node.generate(request, timeout_s=timeout_s)
+    events = node.ask(request, timeout_s=timeout_s)
     try:
         first = await anext(events)
     except StopAsyncIteration:
@@ -145,7 +152,7 @@ def _timed(request: GenerateRequest, deadline: float | None) -> GenerateRequest:
     left_s = deadline - monotonic()
     if left_s <= 0:
         raise DeadlineExceededError
-    return request.model_copy(update={"deadline_s": left_s})
+    return request.changed(deadline_s=left_s)
 
 
 async def _pause(attempt: int, deadline: float | None) -> None:

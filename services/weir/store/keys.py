@@ -232,6 +232,7 @@ def _stored(row: RowMapping | Mapping[str, Any]) -> StoredKey:
             requests_per_min=row["requests_per_min"],
             tokens_per_min=row["tokens_per_min"],
             monthly_tokens=row["monthly_tokens"],
+            name=row["name"],
         ),
         name=row["name"],
         digest=bytes(row["digest"]),

@@ -67,10 +67,14 @@ class SlidingWindow:
     window_s: int = WINDOW_S
     seconds: dict[int, int] = field(default_factory=dict)  # in order of time
     total: int = 0
+    _forgotten: int = -1  # all before this second
 
     def forget(self, now: float) -> None:
         """Let go of the seconds that are over for good."""
         oldest = int(now) - self.window_s
+        if oldest == self._forgotten:
+            return
+        self._forgotten = oldest
         while self.seconds and (first := next(iter(self.seconds))) < oldest:
             self.total -= self.seconds.pop(first)
 
@@ -86,8 +90,9 @@ class SlidingWindow:
             if change <= 0:
                 return
             second = int(now)
-        self.seconds[second] = max(self.seconds.get(second, 0) + change, 0)
-        self.total = sum(self.seconds.values())
+        before = self.seconds.get(second, 0)
+        after = self.seconds[second] = max(before + change, 0)
+        self.total += after - before
 
     def wait_s(self, now: float, amount: int, limit: int) -> float | None:
         """Return how long until `amount` fits; none when it never does."""
@@ -122,15 +127,16 @@ class MemoryLimits:
 
     def take_now(self, caller: Caller, *, requests: int, tokens: int) -> Taken | Refusal:
         now = self._clock()
-        wanted = [
-            (self._window(caller, name), amount, limit, name)
-            for name, amount, limit in _wanted(caller, requests, tokens)
-        ]
-        for window, amount, limit, name in wanted:
+        wanted: list[tuple[SlidingWindow, int]] = []
+        for name, amount, limit in _amounts(caller, requests, tokens):
+            if limit is None or not amount:
+                continue
+            window = self._window(caller, name)
             window.forget(now)
             if window.total + amount > limit:
                 return Refusal(name, window.wait_s(now, amount, limit))
-        for window, amount, _, _ in wanted:
+            wanted.append((window, amount))
+        for window, amount in wanted:
             window.take(now, amount)
         return Taken(caller.key_id, int(now), tokens)
 
@@ -163,6 +169,5 @@ def limits_of(caller: Caller) -> dict[LimitName, int]:
     return found
 
 
-def _wanted(caller: Caller, requests: int, tokens: int) -> list[tuple[LimitName, int, int]]:
-    amounts: dict[LimitName, int] = {"requests": requests, "tokens": tokens}
-    return [(name, amounts[name], limit) for name, limit in limits_of(caller).items() if amounts[name]]
+def _amounts(caller: Caller, requests: int, tokens: int) -> tuple[tuple[LimitName, int, int | None], ...]:
+    return ("requests", requests, caller.requests_per_min), ("tokens", tokens, caller.tokens_per_min)

@@ -45,11 +45,19 @@ class Used(NamedTuple):
         return self.prompt_tokens + self.generated_tokens
 
     def plus(self, other: "Used") -> "Used":
-        return Used(*(mine + yours for mine, yours in zip(self, other, strict=True)))
+        return Used(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+        )
 
 
 class AuditRow(NamedTuple):
-    """One request, without a word of it. `verdicts` are rule ids; the HMACs tell equal texts, not what they say."""
+    """One request, without a word of it. `verdicts` are rule ids; the HMACs tell equal texts, not what they say.
+
+    `policy` names the guard policy that it was held to; `finds` is a JSON list of what its rules found: rule, action,
+    phase, where, [start, end) in characters, view, HMAC.
+    """
 
     at_ms: int
     request_id: str
@@ -67,6 +75,8 @@ class AuditRow(NamedTuple):
     duration_ms: int
     prompt_hmac: str
     answer_hmac: str
+    policy: str = ""
+    finds: str = ""
 
 
 def day_of(at: float) -> str:

@@ -82,5 +82,7 @@ AUDIT: Final = Table(
     Column("duration_ms", Integer, nullable=False),
     Column("prompt_hmac", String(64), nullable=False),
     Column("answer_hmac", String(64), nullable=False),
+    Column("policy", String(128), nullable=False, server_default=""),  # id and first digits of the SHA-256
+    Column("finds", Text, nullable=False, server_default=""),  # JSON list: what guard rules found, without its text
     Index("audit_at", "at_ms"),
 )

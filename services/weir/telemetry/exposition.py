@@ -68,9 +68,15 @@ class _Source:
 
 
 class Exposition:
-    """Renders `sources` together. Counts of processes that ended are in `departed`, moved there by `depart`."""
+    """Renders `sources` together. Counts of processes that ended are in `departed`, moved there by `depart`.
 
-    def __init__(self, sources: Sequence[Cells], departed: Cells | None = None) -> None:
+    `fold` is called before: it brings the values of this process up to date. Other processes do so by themselves.
+    """
+
+    def __init__(
+        self, sources: Sequence[Cells], departed: Cells | None = None, *, fold: Callable[[], None] = lambda: None
+    ) -> None:
+        self._fold = fold
         self._cells = (*sources, *([departed] if departed else ()))
         self._departed = departed
         self._one_at_a_time = asyncio.Lock()
@@ -79,6 +85,7 @@ class Exposition:
     async def rendered(self) -> bytes:
         """Return everything, pausing often enough that nobody waits for it."""
         async with self._one_at_a_time:
+            self._fold()
             while True:
                 before = self._departed.generation if self._departed else 0
                 text = await _gathered(self._lines())

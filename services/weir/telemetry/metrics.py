@@ -1,11 +1,12 @@
 """The gateway's metrics. Labels come from closed sets: configured names and enums, never anything a caller sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
-from weir.telemetry.handles import Count, Distribution, Family, Level
+from weir.telemetry.handles import Count, Distribution, Family, Level, Waiting
 
 Merged = Literal["sum", "min", "max"]
 
@@ -19,10 +20,18 @@ _HELD_CHARS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class GatewayMetrics:
-    """All metrics of one gateway process, bound to one registry."""
+    """All metrics of one gateway process, bound to one registry.
+
+    Gauges are set at once. Counts and observations wait for `fold`, which whoever reads the registry calls without
+    knowing; `before_fold` is for those who keep something back themselves.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._waiting = Waiting()
+        self._one_at_a_time = Lock()
+        self._before: list[Callable[[], None]] = []
+        registry.register(_FoldFirst(self.fold))
         self._traffic()
         self._generation()
         self._queue_and_nodes()
@@ -32,6 +41,16 @@ class GatewayMetrics:
         self._access()
         self._edge()
         self._build = self._gauge("build_info", "1; version of the running code.", ("version",), merged="max")
+
+    def fold(self) -> None:
+        """Put into the values what was counted since the last time."""
+        with self._one_at_a_time:
+            for call in self._before:
+                call()
+            self._waiting.fold()
+
+    def before_fold(self, call: Callable[[], None]) -> None:
+        self._before.append(call)
 
     def set_build(self, version: str) -> None:
         self._build(version).set(1)
@@ -72,7 +91,10 @@ class GatewayMetrics:
     def _queue_and_nodes(self) -> None:
         self.queue_depth = Gauge("weir_gateway_queue_depth", "Requests waiting for admission.", registry=self.registry)
         self.queue_wait = Distribution(
-            Histogram("weir_gateway_queue_wait_seconds", "Time in the queue.", buckets=_QUEUE_S, registry=self.registry)
+            Histogram(
+                "weir_gateway_queue_wait_seconds", "Time in the queue.", buckets=_QUEUE_S, registry=self.registry
+            ),
+            self._waiting,
         )
         self.upstream_errors = self._counter(
             "upstream_errors_total", "Failed attempts: timeout, connect, overload, protocol.", ("backend", "reason")
@@ -115,19 +137,38 @@ class GatewayMetrics:
 
     def _guard(self) -> None:
         self.guard_verdicts = self._counter(
-            "guard_verdicts_total", "What guard rules found; rule `none`: nothing.", ("phase", "rule", "verdict")
+            "guard_verdicts_total",
+            "What guard rules found, each rule once per prompt and once per answer; rule `none`: nothing.",
+            ("phase", "rule", "verdict"),
+        )
+        self.guard_errors = self._counter(
+            "guard_errors_total", "Failures of the guard itself (choice, input, output); each blocked.", ("phase",)
         )
         self.guard_seconds = self._histogram(
             "guard_seconds", "Guard time per request: whole prompt, whole answer.", ("phase",), _GUARD_S
         )
         self.guard_stream_cut = self._counter("guard_stream_cut_total", "Answers that a rule ended.", ("rule",))
+        self.guard_overflows = Counter(
+            "weir_gateway_guard_hold_overflow_total",
+            "Answers of which a rule without an end would have held back more than may be held: the rest was replaced.",
+            registry=self.registry,
+        )
+        self.guard_policy = self._gauge(
+            "guard_policy_info", "Processes that hold to this policy.", ("id", "version", "sha256")
+        )
+        self.guard_reloads = self._counter(
+            "guard_reloads_total",
+            "Attempts to read the guard policy again: applied, unchanged or refused.",
+            ("result",),
+        )
         self.guard_held = Distribution(
             Histogram(
                 "weir_gateway_guard_held_chars",
                 "Most characters held back at once, per answer.",
                 buckets=_HELD_CHARS,
                 registry=self.registry,
-            )
+            ),
+            self._waiting,
         )
 
     def _access(self) -> None:
@@ -169,15 +210,29 @@ class GatewayMetrics:
         )
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Family[Counter, Count]:
-        return Family(Counter(f"weir_gateway_{name}", text, labels, registry=self.registry), Count)
+        return Family(Counter(f"weir_gateway_{name}", text, labels, registry=self.registry), Count, self._waiting)
 
     def _gauge(self, name: str, text: str, labels: Sequence[str], *, merged: Merged = "sum") -> Family[Gauge, Level]:
         """`merged`: how the values of several workers become one."""
         gauge = Gauge(f"weir_gateway_{name}", text, labels, registry=self.registry, multiprocess_mode=merged)
-        return Family(gauge, Level)
+        return Family(gauge, Level, self._waiting)
 
     def _histogram(
         self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]
     ) -> Family[Histogram, Distribution]:
         histogram = Histogram(f"weir_gateway_{name}", text, labels, buckets=buckets, registry=self.registry)
-        return Family(histogram, Distribution)
+        return Family(histogram, Distribution, self._waiting)
+
+
+class _FoldFirst:
+    """A collector without metrics, registered before all others: the registry asks it first."""
+
+    def __init__(self, fold: Callable[[], None]) -> None:
+        self._fold = fold
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        self._fold()
+        return ()

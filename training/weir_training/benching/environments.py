@@ -29,6 +29,12 @@ PINS: Final[dict[str, tuple[str, ...]]] = {
         "aiohttp==3.14.5",
     ),
     "litellm": ("litellm[proxy]==1.106.2", "uvloop==0.23.0"),
+    "litellm-guard": (
+        "litellm==1.109.1", "fastapi==0.165.0", "orjson==3.13.0", "backoff==2.2.1", "APScheduler==3.11.3",
+        "PyYAML==6.0.4",
+    ),
+    "llm-guard": ("llm-guard==0.3.16", "torch==2.13.0", "numpy==2.4.6"),
+    "nemo-guard": ("nemoguardrails==0.24.1",),
     "genai": ("onnxruntime-genai==0.18.0", "onnxruntime==1.31.1", "numpy==2.4.6"),
     "transformers": ("transformers==5.23.0", "torch==2.13.0", "numpy==2.4.6", "safetensors==0.8.0"),
 }  # fmt: skip

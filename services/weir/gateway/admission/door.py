@@ -51,9 +51,13 @@ class Admission:
         place = Place(self, work, latest, inf if deadline is None else deadline)
         if place.deadline <= asked:
             raise self._refused("deadline", work)
-        self._offer(work, place.patience_s)
-        await self.turn(place)
-        place.queue_s = monotonic() - asked
+        self._policy.limit = self._limit
+        if self._policy.begin(work):
+            place.started, place.sent = asked, self._capacity.sent()
+        else:
+            self._offer(work, place.patience_s)
+            await self.turn(place)
+            place.queue_s = monotonic() - asked
         self._metrics.queue_wait.observe(place.queue_s)
         return place
 
@@ -76,6 +80,8 @@ class Admission:
         if patience_s <= 0:
             raise self._refused("deadline", work)
         self._policy.limit = self._limit
+        if self._policy.has_room(work):
+            return
         if refusal := self._policy.refusal(work, most_ahead=self._most_ahead(patience_s)):
             raise self._refused(refusal.value, work)
 
@@ -123,8 +129,8 @@ class Admission:
     def began(self, sent: Sent, wait_s: float) -> None:
         """Learn that a node began to answer after `wait_s`."""
         self._pause_s = _FIRST_PAUSE_S
-        is_pressed = self._policy.waiting > 0 or self._policy.running >= self._capacity.limit
         before = self._capacity.limit
+        is_pressed = self._policy.waiting > 0 or self._policy.running >= before
         self._capacity.began(sent, wait_s, is_pressed=is_pressed)
         if self._capacity.limit != before:
             self._metrics.admission_limit.set(self._capacity.limit)
@@ -175,7 +181,8 @@ class Admission:
             if place.wait_s is not None:
                 seconds = monotonic() - place.started
                 self._capacity.ended(place.wait_s, seconds, place.work.prompt_tokens + place.answer_tokens)
-        self._let_in()
+        if self._policy.waiting:
+            self._let_in()
 
     @property
     def _limit(self) -> int:

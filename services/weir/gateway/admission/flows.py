@@ -22,6 +22,7 @@ class Work:
     order: int = 0
     cost: float = 0.0  # tokens it will probably take
     charge: float = 0.0  # what its flow paid when it started
+    flow: "Flow | None" = None  # while it runs
 
     @property
     def reserved(self) -> int:
@@ -103,10 +104,19 @@ class Flows:
             flow.counter = max(flow.counter, self._virtual)
         self._add(flow, work)
 
+    def begin(self, work: Work) -> None:
+        """Start it at once: what `push` and `pop` would do while nobody waits."""
+        self._arrivals += 1
+        work.order = self._arrivals
+        work.cost = self.cost(work)
+        flow = self._flow(work)
+        self._virtual = max(flow.counter, self._virtual)
+        flow.counter = self._virtual
+        self._started(flow, work)
+
     def put_back(self, work: Work) -> None:
         """Take a started one back to the front, as if it had never started."""
-        self._stopped(work)
-        flow = self._flow(work)
+        flow = self._stopped(work)
         flow.counter -= work.charge
         self._add(flow, work)
         flow.waiting.move_to_end(work, last=False)
@@ -118,14 +128,18 @@ class Flows:
             return None
         work = flow.head
         self.remove(work)
+        flow.counter = max(flow.counter, self._virtual - work.cost / flow.weight)
+        self._virtual = max(self._virtual, flow.counter)
+        self._started(flow, work)
+        return work
+
+    def _started(self, flow: Flow, work: Work) -> None:
         work.charge = work.cost / flow.weight
-        start = max(flow.counter, self._virtual - work.charge)
-        self._virtual = max(self._virtual, start)
-        flow.counter = start + work.charge
+        work.flow = flow
+        flow.counter += work.charge
         flow.load.running += 1
         self.running += 1
         self.running_tokens += work.reserved
-        return work
 
     def remove(self, work: Work) -> None:
         """Forget a waiting request."""
@@ -144,8 +158,7 @@ class Flows:
 
     def finish(self, work: Work, answer_tokens: int | None) -> None:
         """Settle a started request; without `answer_tokens` nothing is learned from it."""
-        self._stopped(work)
-        flow = self._flow(work)
+        flow = self._stopped(work)
         if answer_tokens is not None:
             flow.counter += (work.prompt_tokens + answer_tokens) / flow.weight - work.charge
             self._learn(flow.load, answer_tokens)
@@ -194,10 +207,14 @@ class Flows:
         self.waiting_tokens += work.reserved
         self.waiting_cost += work.cost
 
-    def _stopped(self, work: Work) -> None:
-        self.load(work.key).running -= 1
+    def _stopped(self, work: Work) -> Flow:
+        flow, work.flow = work.flow, None
+        if flow is None:
+            raise RuntimeError("this request does not run")
+        flow.load.running -= 1
         self.running -= 1
         self.running_tokens -= work.reserved
+        return flow
 
     def _learn(self, load: KeyLoad, answer_tokens: int) -> None:
         known = self._mean_answer if load.mean_answer is None else load.mean_answer

@@ -70,9 +70,26 @@ class AdmissionPolicy:
         """Tokens that the waiting requests will probably take."""
         return self._flows.waiting_cost
 
+    def begin(self, work: Work) -> bool:
+        """Start a request at once if nobody waits and nothing speaks against it; the usual case, without a queue."""
+        if self._flows.waiting or not self.has_room(work):
+            return False
+        self._flows.begin(work)
+        return True
+
+    def has_room(self, work: Work) -> bool:
+        """Whether it could start at once, before whoever waits for a turn of his key."""
+        flows, bounds = self._flows, self._bounds
+        if flows.running >= min(self.limit, bounds.running) or (flows.waiting and flows.has_turn()):
+            return False
+        if work.max_concurrency is not None and flows.load(work.key).running >= work.max_concurrency:
+            return False
+        tokens = flows.running_tokens + flows.waiting_tokens
+        return not flows.running or tokens + work.reserved <= bounds.tokens
+
     def offer(self, work: Work, *, most_ahead: float = inf) -> Offer:
         """Put a request into the queue, or refuse it; `most_ahead` tokens may come before it if it must wait."""
-        if self._starts_at_once(work):
+        if self.has_room(work):
             self._flows.push(work)
             return _TAKEN
         if refusal := self.refusal(work, most_ahead=most_ahead):
@@ -85,7 +102,7 @@ class AdmissionPolicy:
 
     def refusal(self, work: Work, *, most_ahead: float = inf) -> Refusal | None:
         """Say whether `offer` would refuse it; nothing is changed."""
-        if self._starts_at_once(work):
+        if self.has_room(work):
             return None
         load = self._flows.load(work.key)
         if work.max_concurrency is not None and load.waiting >= max(work.max_concurrency, _ANSWERS_OF_ONE):
@@ -118,11 +135,6 @@ class AdmissionPolicy:
     def ahead_of(self, work: Work) -> float:
         """Return about how many tokens would be worked on before `work` could start, came it now."""
         return self._flows.ahead_of(work) + self._flows.cost(work)
-
-    def _starts_at_once(self, work: Work) -> bool:
-        has_room = self.running < min(self.limit, self._bounds.running) and not self._flows.has_turn()
-        is_free = work.max_concurrency is None or self._flows.load(work.key).running < work.max_concurrency
-        return has_room and is_free and (not self.running or self.tokens + work.reserved <= self._bounds.tokens)
 
     def _is_full(self, work: Work) -> bool:
         return self.waiting >= self._bounds.waiting or self.tokens + work.reserved > self._bounds.tokens

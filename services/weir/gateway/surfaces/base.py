@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import pydantic
@@ -24,6 +25,8 @@ STREAM_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+
+_NEVER_THE_SAME = frozenset({"seed", "grammar", "logit_bias", "stop_token_ids"})  # or large, or not to be hashed
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -126,13 +129,22 @@ def sampling(prefix: str = "", renamed: dict[str, str] | None = None, **values: 
     Raises:
         ValidationError: one is out of bounds; `prefix` and `renamed` make the name the one that the caller wrote.
     """
+    given = {key: value for key, value in values.items() if value is not None}
     try:
-        return SamplingParams.model_validate({key: value for key, value in values.items() if value is not None})
+        if given.keys().isdisjoint(_NEVER_THE_SAME):
+            return _known_sampling(tuple(given.items()))
+        return SamplingParams.model_validate(given)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name, *rest = (str(part) for part in first["loc"])
         field = ".".join([prefix + (renamed or {}).get(name, name), *rest])
         raise ValidationError(_named(field, first["msg"]), field) from None
+
+
+@lru_cache(maxsize=256)
+def _known_sampling(given: tuple[tuple[str, Any], ...]) -> SamplingParams:
+    """Most clients ask for the same again and again. All that is given here was typed by the body's model."""
+    return SamplingParams.model_validate(dict(given))
 
 
 def retry_after(error: WeirError) -> Headers:

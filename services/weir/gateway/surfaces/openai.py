@@ -70,7 +70,7 @@ def _request(body: ChatBody, context: RequestContext) -> GenerateRequest:
         fields["tool_use"] = tool_use
     if body.logprobs:
         fields["return_tokens"] = True
-    return GenerateRequest(id=context.id, messages=messages_of(body), sampling=sampling, **fields)
+    return GenerateRequest.trusted(id=context.id, messages=messages_of(body), sampling=sampling, **fields)
 
 
 @dataclass(frozen=True, slots=True)

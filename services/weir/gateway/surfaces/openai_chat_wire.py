@@ -129,7 +129,7 @@ def _message(number: int, message: ChatMessage) -> Message:
     role = "system" if message.role == "developer" else message.role
     if role == "tool" or message.tool_calls or message.tool_call_id or message.name:
         return _tool_turn(f"messages.{number}", message, Message(role=role, content=content))
-    return Message(role=role, content=content)
+    return Message.trusted(role=role, content=content)
 
 
 def _tool_turn(where: str, message: ChatMessage, turn: Message) -> Message:

@@ -191,7 +191,7 @@ class CompletionJob:
         """Return the frame that echoes the prompt, and its length in characters."""
         if not self.body.echo:
             return b"", 0
-        prompt = _prompt_of(generation)
+        prompt = generation.prompt
         tokens = event.prompt if isinstance(event, TokenChunk) else ()
         logprobs = None
         if self.body.logprobs is not None:
@@ -199,7 +199,7 @@ class CompletionJob:
         return frames.chunk(index, orjson.dumps(prompt), logprobs), len(prompt)
 
     def _choice(self, number: int, generation: Generation, answer: Collected) -> dict[str, Any]:
-        prompt = _prompt_of(generation) if self.body.echo else ""
+        prompt = generation.prompt if self.body.echo else ""
         text, tokens = (answer.text, answer.tokens) if self._shows_answer else ("", [])
         logprobs = None
         if self.body.logprobs is not None:
@@ -228,13 +228,6 @@ class CompletionJob:
             "model": generation.model_label,
             "system_fingerprint": f"{generation.model.name}-{generation.model.version}",
         }
-
-
-def _prompt_of(generation: Generation) -> str:
-    request = generation.ask.request
-    if request.prompt:
-        return request.prompt
-    return generation.model.prompts.tokenizer.decode(list(request.prompt_ids), skip_special=False)
 
 
 def _prompt_starts(generation: Generation, prompt: str, tokens: Sequence[PromptToken]) -> list[int]:

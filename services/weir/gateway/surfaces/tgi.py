@@ -59,7 +59,7 @@ class TgiSurface:
 def asks_of(body: TgiBody, route: str, context: RequestContext, *, with_tokens: bool) -> tuple[Ask, ...]:
     """Return what is to be generated: one answer, or `best_of` with different seeds."""
     given = body.parameters or TgiParameters()
-    request = GenerateRequest(
+    request = GenerateRequest.trusted(
         id=context.id,
         prompt=body.inputs,
         sampling=sampling_of(given),
@@ -67,6 +67,8 @@ def asks_of(body: TgiBody, route: str, context: RequestContext, *, with_tokens: 
         adapter=adapter_of(given),
     )
     first = Ask(request, route, context, given.truncate, is_seed_drawn=given.seed is None)
+    if given.best_of is None:
+        return (first,)
     return (first, *(_with_another_seed(first) for _ in range((given.best_of or 1) - 1)))
 
 
@@ -85,13 +87,13 @@ class TgiJob:
     in_array: bool
 
     def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
-        best, *others = best_first(answers)
-        body: dict[str, Any] = {"generated_text": self._full_text(answers[best].text)}
+        best, *others = best_first(answers) if len(answers) > 1 else [0]
+        body: dict[str, Any] = {"generated_text": self._full_text(generations[best], answers[best].text)}
         if self.given.wants_details:
             body["details"] = self._details(generations[best], answers[best])
             if others:
                 body["details"]["best_of_sequences"] = [
-                    {"generated_text": self._full_text(answers[other].text)}
+                    {"generated_text": self._full_text(generations[other], answers[other].text)}
                     | self._details(generations[other], answers[other])
                     for other in others
                 ]
@@ -143,7 +145,7 @@ class TgiJob:
         event: dict[str, Any] = {"index": index, "token": token_json(token)}
         if token.top:
             event["top_tokens"] = top_json(token, generation.model.prompts.tokenizer.special_ids)
-        event |= {"generated_text": self._full_text(text), "details": details}
+        event |= {"generated_text": self._full_text(generation, text), "details": details}
         if finished.reason is FinishReason.FILTERED:
             event["weir_finish_reason"] = FinishReason.FILTERED
         return b"data:%b\n\n" % orjson.dumps(event)
@@ -151,8 +153,8 @@ class TgiJob:
     def _details(self, generation: Generation, answer: Collected) -> dict[str, Any]:
         return details_json(generation, answer, with_top=bool(self.given.top_n_tokens))
 
-    def _full_text(self, text: str) -> str:
-        return self.asks[0].request.prompt + text if self.given.return_full_text else text
+    def _full_text(self, generation: Generation, text: str) -> str:
+        return generation.prompt + text if self.given.return_full_text else text
 
 
 def _frame(index: int, token: Token, generation: Generation) -> bytes:

@@ -42,7 +42,7 @@ class TokenizeSurface:
 
         def tokens(service: GenerationService) -> list[dict[str, Any]]:
             model = service.catalog.resolve(None)
-            return _tokens(model, service.preparation.filtered(request, []).prompt)
+            return _tokens(model, service.passed(request, self.path, context.caller).prompt)
 
         return Direct(context, _in_its_place(tokens, len(parsed.inputs)))
 
@@ -73,7 +73,7 @@ class ChatTokenizeSurface:
 
         def tokens(service: GenerationService) -> dict[str, Any]:
             model = service.catalog.resolve(request.model)
-            prompt = model.prompts.from_messages(service.preparation.filtered(request, []).messages)
+            prompt = model.prompts.from_messages(service.passed(request, self.path, context.caller).messages)
             return {"tokenize_response": _tokens(model, prompt), "templated_text": prompt}
 
         return Direct(context, _in_its_place(tokens, sum(len(message.content) for message in request.messages)))

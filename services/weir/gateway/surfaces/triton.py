@@ -146,7 +146,7 @@ class TritonJob:
             yield writer.chunk(event)
 
     def _writer(self, generation: Generation) -> AnswerWriter:
-        return AnswerWriter(self.call, generation.model.name, generation.model.version)
+        return AnswerWriter(self.call, generation.model.name, generation.model.version, prompt=generation.prompt)
 
 
 def _words(error: WeirError) -> str:

@@ -1,0 +1,57 @@
+"""Check digits: the sums that tell a real number from digits in a row. Each is linear and knows no country."""
+
+from collections.abc import Sequence
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def bare(text: str) -> str:
+    """Return the ASCII letters (as capitals) and digits of `text`: separators never count."""
+    return "".join(character for character in text if character.isascii() and character.isalnum()).upper()
+
+
+def bare_digits(text: str) -> str:
+    return "".join(character for character in text if character.isascii() and character.isdigit())
+
+
+def from_first_digit(text: str) -> str:
+    """Return `text` without the words in front of its number."""
+    return next((text[index:] for index, character in enumerate(text) if character.isdigit()), "")
+
+
+def weighted(digits: str, weights: Sequence[int]) -> int:
+    """Return the sum of digits times weights; the shorter of the two decides how many."""
+    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+
+
+def is_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B."""
+    odd, even = digits[-1::-2], digits[-2::-2]
+    return (sum(map(int, odd)) + sum(sum(divmod(2 * int(digit), 10)) for digit in even)) % 10 == 0
+
+
+def is_mod_11_10(digits: str) -> bool:
+    """ISO 7064, MOD 11,10."""
+    product = 10
+    for digit in digits[:-1]:
+        product = ((product + int(digit)) % 10 or 10) * 2 % 11
+    return (11 - product) % 10 == int(digits[-1])
+
+
+def remainder_97(characters: str) -> int:
+    """Return the number that `characters` spell, letters as 10 to 35, modulo 97 (ISO 7064, MOD 97-10)."""
+    remainder = 0
+    for character in characters:
+        value = _ALPHABET.index(character)
+        remainder = (remainder * (100 if value > 9 else 10) + value) % 97
+    return remainder
+
+
+def is_ean(digits: str) -> bool:
+    """GS1 check digit."""
+    return (sum(map(int, digits[-1::-2])) + 3 * sum(map(int, digits[-2::-2]))) % 10 == 0
+
+
+def is_one_digit_repeated(digits: str) -> bool:
+    """Whether it is a filler such as 000-00-0000, which many sums let pass."""
+    return len(set(digits)) == 1

@@ -1,0 +1,100 @@
+"""What finds do to a text: which of its stretches are replaced, and where it ends."""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import NamedTuple
+
+from weir.guard.rules import Action, Find, Rule
+
+OnFind = Callable[[Find, str], None]
+
+
+class Piece(NamedTuple):
+    """A decided stretch of `length` original characters and what is sent for it.
+
+    `is_verbatim` is false for a replacement, and (with no text) for the rest of a find that was already replaced.
+    """
+
+    text: str
+    length: int
+    is_verbatim: bool
+
+
+class Decision:
+    """One text under one direction's rules; takes in the text and its finds from left to right.
+
+    Overlapping finds are one stretch, replaced by what the first of them says. The text before a blocking find is
+    released, nothing after; a fallback's text is then the last that is. Positions are those of the original text.
+    """
+
+    def __init__(self, rules: Sequence[Rule], on_find: OnFind | None = None, *, may_end: bool = True) -> None:
+        self.blocked_by: str | None = None
+        self.fallback_by: str | None = None
+        self.found: set[str] = set()
+        self.seen = 0
+        self.sent = 0
+        self.covered = 0  # the end of the last stretch
+        self._rules = rules
+        self._on_find = on_find
+        self._may_end = may_end
+        self._text = ""  # not yet forgotten, and where it starts
+        self._text_from = 0
+        self._pieces: list[Piece] = []
+
+    @property
+    def is_over(self) -> bool:
+        return self.blocked_by is not None or self.fallback_by is not None
+
+    def fork(self, on_find: OnFind | None) -> "Decision":
+        """Return a decision that goes on from here by itself."""
+        fork = copy(self)
+        fork.found = self.found.copy()
+        fork._pieces, fork._on_find = self._pieces.copy(), on_find  # noqa: SLF001 - its own
+        return fork
+
+    def take(self, text: str) -> None:
+        self._text += text
+        self.seen += len(text)
+
+    def apply(self, find: Find, certain: int) -> None:
+        """Note a find. `certain`: the end of what made it one, where it may still go on."""
+        rule = self._rules[find.order]
+        self.found.add(rule.id)
+        if self._on_find is not None:
+            self._on_find(find._replace(end=certain), self.original(find.start, certain))
+        if rule.action is Action.FLAG:
+            return
+        self.release_to(find.start)
+        if rule.action is Action.BLOCK and self._may_end:
+            self.blocked_by = rule.id
+        elif rule.action is Action.FALLBACK and self._may_end:
+            self.fallback_by = rule.id
+            self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
+        else:
+            self.cover_to(find.end, rule.replacement if find.start >= self.covered else "")
+
+    def cover_to(self, end: int, replacement: str = "") -> None:
+        """Go on with a stretch, or begin one."""
+        if end > self.sent:
+            self._pieces.append(Piece(replacement, end - self.sent, is_verbatim=False))
+            self.sent = end
+        self.covered = max(self.covered, end)
+
+    def release_to(self, position: int) -> None:
+        if position > self.sent:
+            text = self.original(self.sent, position)
+            self._pieces.append(Piece(text, len(text), is_verbatim=True))
+            self.sent = position
+
+    def original(self, start: int, end: int) -> str:
+        return self._text[start - self._text_from : end - self._text_from]
+
+    def pieces(self) -> list[Piece]:
+        """Return what was decided since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def forget(self, position: int) -> None:
+        """Forget the text before `position`, but for what is not sent yet."""
+        keep_from = min(position, self.sent)
+        self._text, self._text_from = self._text[keep_from - self._text_from :], keep_from

@@ -1,0 +1,320 @@
+"""What encoded parts of a prompt say: percent, entity and backslash escapes, letters in tags, base64 and hexadecimal.
+
+A decoded text knows which stretch of its source each of its parts stands for: a run of escapes, or a word of base64, is
+one stretch. The work is bounded: so many escapes of a kind, so many characters of base64, in two rounds.
+"""
+
+import binascii
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from html.entities import html5
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import re2
+
+from weir.guard.rules import MAX_HOLD
+
+_ROUNDS = 2  # base64 of base64
+_MAX_ESCAPES = 10_000  # of a kind, in one text
+_MAX_ENCODED_CHARS = 64 * 1024  # of base64 and hexadecimal in one text
+_LEAST_ENCODED = 6  # characters: a word of four letters in base64
+_NEAR = 8  # characters between two escapes that make one run all the same
+_LONGEST_ENTITY = 32
+_LONGEST_TAG = 66
+_LONGEST_LINE_END = 3
+_MAX_COMPOSED = 4_000  # words in parts of hangul
+
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_WORDS = bytes(byte if byte in _ALPHABET else 0x20 for byte in range(256))
+_HEX = {f"{byte:02{case}}": bytes([byte]) for byte in range(256) for case in "xX"}
+_HEX |= {a + b: bytes([int(a + b, 16)]) for a in "abcdef" for b in "ABCDEF"}
+_HEX |= {b + a: bytes([int(b + a, 16)]) for a in "abcdef" for b in "ABCDEF"}
+_ENTITIES = {name: said.encode() for name, said in html5.items() if name.endswith(";")}
+_ENTITIES |= {f"#{code};": bytes([code]) for code in range(1, 128)}
+_OCTAL = {f"{byte:03o}": bytes([byte]) for byte in range(256)}
+
+# What a text needs for each of these views to say anything; asked for in one pass over it.
+_TRIGGERS = {
+    "percent": "%[0-9a-fA-F]{2}",
+    "entity": "&(?:#[0-9xX]|[a-zA-Z]{2,32};)",
+    "backslash": r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})",
+    "tags": r"[^\s<>](?:</?[a-zA-Z!][^<>]{0,64}>)+[^\s<>]",
+    "composed": r"[\x{1100}-\x{11FF}\x{3099}\x{309A}]",
+    # Capitals, small letters and digits as they follow one another in base64 and hardly in words and names.
+    "base64": r"[a-z0-9][A-Z]{1,3}[a-z]{0,2}[A-Z0-9][A-Za-z0-9+/]|[A-Za-z][0-9]{1,2}[A-Za-z][A-Za-z0-9]"
+    "|[A-Z]{2}[a-z][A-Z0-9]|[a-z][A-Z][a-z]?[A-Z0-9]",
+    "hex": "[0-9a-fA-F]{8}",
+    "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
+    "quoted": "(?:=[0-9A-Fa-f]{2}){3}",
+    "hyphens": r"[a-zA-Z]-\r?\n[ \t]?[a-zA-Z]",
+}
+
+
+class Decoded:
+    """A text made from a source, piece by piece."""
+
+    def __init__(self, view: str) -> None:
+        self.view = view
+        self._parts: list[str] = []
+        self._length = 0
+        self._starts: list[int] = []
+        self._sources: list[tuple[int, int, bool]] = []  # start, end, whether it is there as it is in the source
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def add(self, text: str, start: int, end: int, *, is_verbatim: bool = False) -> None:
+        """Append what `source[start:end]` stands for."""
+        if text:
+            self._parts.append(text)
+            self._starts.append(self._length)
+            self._sources.append((start, end, is_verbatim))
+            self._length += len(text)
+
+    def add_context(self, source: str, start: int, end: int) -> None:
+        """Append `source[start:end]` as it is; of a long stretch only what a find at either end may reach into."""
+        if end - start <= 2 * MAX_HOLD:
+            self.add(source[start:end], start, end, is_verbatim=True)
+        else:
+            self.add(source[start : start + MAX_HOLD], start, start + MAX_HOLD, is_verbatim=True)
+            self.add("\n", start + MAX_HOLD, end - MAX_HOLD)
+            self.add(source[end - MAX_HOLD : end], end - MAX_HOLD, end, is_verbatim=True)
+
+    def is_context(self, start: int, end: int) -> bool:
+        """Whether `text[start:end]` stands in the source as it is."""
+        first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
+        return first == last and self._sources[first][2]
+
+    def source_of(self, start: int, end: int) -> tuple[int, int]:
+        """Return the stretch of the source that `text[start:end]`, which is not empty, stands for."""
+        first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
+        begin, _, is_verbatim = self._sources[first]
+        begin += start - self._starts[first] if is_verbatim else 0
+        last_begin, last_end, is_verbatim = self._sources[last]
+        return begin, last_begin + end - self._starts[last] if is_verbatim else last_end
+
+
+class Reading(NamedTuple):
+    """A text that another one stands for, by way of `steps`: the source of each is the text before it."""
+
+    text: str
+    steps: tuple[Decoded, ...]
+
+    @property
+    def view(self) -> str:
+        return self.steps[-1].view if self.steps else "plain"
+
+    def then(self, step: Decoded) -> "Reading":
+        return Reading(step.text, (*self.steps, step))
+
+    def source_of(self, start: int, end: int) -> tuple[int, int] | None:
+        """Return the stretch of the source that `text[start:end]` stands for; None where it stands there as it is."""
+        is_context = True
+        for step in reversed(self.steps):
+            is_context = is_context and step.is_context(start, end)
+            start, end = step.source_of(start, end)
+        return None if is_context else (start, end)
+
+
+class Decoder:
+    """Finds what a text stands for. Immutable."""
+
+    def __init__(self, triggers: Mapping[str, str]) -> None:
+        """Prepare. `triggers`: regexes that `kinds` is to look for too, by the name that it is to return."""
+        options = re2.Options()
+        options.never_capture = True
+        known = {**_TRIGGERS, **triggers}
+        self._names = tuple(known)
+        self._triggers: Any = re2.Set.SearchSet(options)
+        for trigger in known.values():
+            self._triggers.Add(trigger)
+        self._triggers.Compile()
+        self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
+        self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
+
+    def kinds(self, text: str) -> set[str]:
+        """Return the names of what `text` gives reason to look for."""
+        raw = text.encode("utf-8", "surrogatepass")
+        return {self._names[number] for number in self._triggers.Match(raw) or ()}
+
+    def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
+        """Yield what plain `text` stands for, undone once and twice."""
+        latest = list(self._further(Reading(text, ()), kinds))
+        yield from latest
+        for _ in range(1, _ROUNDS):
+            latest = [further for reading in latest for further in self._further(reading, self.kinds(reading.text))]
+            yield from latest
+
+    def _further(self, reading: Reading, kinds: set[str]) -> Iterator[Reading]:
+        undone = reading
+        if "composed" in kinds:
+            undone = undone.then(self._composed(undone.text))
+        for kind, (marker, read) in _ESCAPES.items():
+            if kind in kinds:
+                undone = undone.then(_undone(undone.text, kind, marker, read))
+        if undone is not reading:
+            yield undone
+            kinds = self.kinds(undone.text)
+        elif reading.view in _ESCAPES or reading.view == "composed":  # its words were decoded when it was made
+            return
+        if kinds & _ENCODED:
+            yield from self._decoded(undone, "bytes" in kinds)
+
+    def _decoded(self, reading: Reading, has_bytes: bool) -> Iterator[Reading]:
+        found = sorted((*_encoded_words(reading.text), *(self._spaced_bytes(reading.text) if has_bytes else ())))
+        if found:
+            step, before = Decoded("base64"), 0
+            for start, end, text in found:
+                if before and reading.text[before:start].strip():
+                    step.add("\n", before, start)  # parts on lines of their own are one message, others are not
+                step.add(text, start, end)
+                before = end
+            yield reading.then(step)
+
+    def _spaced_bytes(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Yield hexadecimal bytes that have something between them: 73 65 63, 0x73, 0x65."""
+        for match in self._bytes.finditer(text[:_MAX_ENCODED_CHARS]):
+            said = _printable(bytes.fromhex(match.group().encode().translate(_WORDS).decode().replace("0x", " ")))
+            if said is not None:
+                yield match.start(), match.end(), said
+
+    def _composed(self, text: str) -> Decoded:
+        """Put together the parts of hangul syllables and of voiced kana."""
+        out, before = Decoded("composed"), 0
+        for match in islice(self._composable.finditer(text), _MAX_COMPOSED):
+            out.add_context(text, before, match.start())
+            out.add(unicodedata.normalize("NFC", match.group()), *match.span())
+            before = match.end()
+        out.add_context(text, before, len(text))
+        return out
+
+
+def _undone(text: str, view: str, marker: str, read: "_Read") -> Decoded:
+    """Undo the escapes that `marker` begins."""
+    first, *pieces = text.split(marker, _MAX_ESCAPES)
+    out = Decoded(view)
+    out.add_context(text, 0, len(first))
+    position = run_start = len(first)
+    run = bytearray()
+    for piece in pieces:
+        data, used = read(piece)
+        run += data or b""
+        rest = marker + piece if data is None else piece[used:]
+        if len(rest) > _NEAR:
+            break_at = position + len(marker) + len(piece) - len(rest)
+            out.add(_text_of(run), run_start, break_at)
+            out.add_context(text, break_at, break_at + len(rest))
+            run_start = break_at + len(rest)
+            run.clear()
+        else:
+            run += rest.encode("utf-8", "surrogatepass")
+        position += len(marker) + len(piece)
+    out.add(_text_of(run), run_start, position)
+    return out
+
+
+def _text_of(data: bytes | bytearray) -> str:
+    try:
+        text = data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("gb18030", "replace")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # halves of one character
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _percent(piece: str) -> tuple[bytes | None, int]:
+    return _HEX.get(piece[:2]), 2
+
+
+def _line_end(piece: str) -> tuple[bytes | None, int]:
+    """A word that goes on in the next line."""
+    used = len(piece) - len(piece.lstrip("\r\n \t"))
+    return (b"" if "\n" in piece[:used] and used <= _LONGEST_LINE_END else None), used
+
+
+def _tag(piece: str) -> tuple[bytes | None, int]:
+    end = piece.find(">", 1, _LONGEST_TAG) + 1
+    return (b"" if end else None), end
+
+
+def _backslash(piece: str) -> tuple[bytes | None, int]:
+    kind = piece[:1]
+    if kind in ("x", "X"):
+        return _HEX.get(piece[1:3]), 3
+    if piece[:2] == "u{":
+        end = piece.find("}", 3, 10)
+        return (_codepoint(piece[2:end], 16), end + 1) if end > 0 else (None, 0)
+    if kind in ("u", "U"):
+        width = 4 if kind == "u" else 8
+        digits = piece[1 : 1 + width]
+        return (_codepoint(digits, 16), 1 + width) if len(digits) == width else (None, 0)
+    return _OCTAL.get(piece[:3]), 3
+
+
+def _entity(piece: str) -> tuple[bytes | None, int]:
+    end = piece.find(";", 0, _LONGEST_ENTITY) + 1
+    known = _ENTITIES.get(piece[:end])
+    if known is not None or piece[:1] != "#":
+        return known, end
+    base, first, digits = (16, 2, "0123456789abcdefABCDEF") if piece[1:2] in ("x", "X") else (10, 1, "0123456789")
+    window = piece[first : first + 8]
+    number = window[: len(window) - len(window.lstrip(digits))]
+    end = first + len(number)
+    return _codepoint(number, base), end + (piece[end : end + 1] == ";")
+
+
+def _codepoint(digits: str, base: int) -> bytes | None:
+    try:
+        return chr(int(digits, base)).encode("utf-8", "surrogatepass")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where words of base64 or hexadecimal are, and what they say."""
+    words = text.encode("utf-8", "replace").translate(_WORDS).split()
+    left, position = _MAX_ENCODED_CHARS, 0
+    for word in [word for word in words if len(word) >= _LEAST_ENCODED and not (word.isalpha() and word[1:].islower())]:
+        left -= len(word)
+        if left < 0:
+            return
+        said = _said(word)
+        if said is not None:
+            start = text.index(word.decode(), position)
+            position = start + len(word)
+            yield start, position, said
+
+
+def _said(word: bytes) -> str | None:
+    if len(word) % 2 == 0 and not word.translate(None, _HEX_DIGITS):
+        said = _printable(bytes.fromhex(word.decode()))
+        if said is not None:
+            return said
+    if len(word) % 4 == 1 or word.isdigit():
+        return None
+    return _printable(binascii.a2b_base64(word.translate(_STANDARD) + b"=" * (-len(word) % 4)))
+
+
+def _printable(data: bytes) -> str | None:
+    """Return the text that `data` is, if people can read it."""
+    try:
+        text = data.decode("utf-16-le" if data[1::2].count(0) * 2 == len(data) else "utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() or text.translate(_NO_BREAKS).isprintable() else None
+
+
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_NO_BREAKS = str.maketrans("\n\r\t", "   ")
+_ENCODED = {"base64", "hex", "bytes"}
+_Read = Callable[[str], tuple[bytes | None, int]]  # what the text behind a marker stands for, and how far it goes
+_ESCAPES: Mapping[str, tuple[str, _Read]] = MappingProxyType(
+    {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash), "tags": ("<", _tag)}
+    | {"quoted": ("=", _percent), "hyphens": ("-", _line_end)}
+)

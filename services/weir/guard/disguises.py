@@ -1,0 +1,56 @@
+"""What a prompt may be a disguise of: all that is looked for in prompts beyond the views that streams know.
+
+Looking costs little where there is nothing: one search tells which disguises a text gives reason to look for.
+"""
+
+from collections.abc import Iterator
+
+from weir.guard.decoding import Decoder, Reading
+from weir.guard.fold import plain, plain_with_origins
+from weir.guard.matcher import Matcher
+from weir.guard.repeats import LATIN_RUNS, Repeats
+from weir.guard.spelling import HAN_NUMERALS, NUMERAL_RUN, Homophones, Spellings
+from weir.guard.terms import Span
+
+SOFT_VIEWS = frozenset({"homophone", "reversed", "rot13"})  # too often innocent for more than a flag
+_TRIGGERS = {"repeats": f"(?i){LATIN_RUNS}", "numerals": NUMERAL_RUN}
+
+
+class Disguises:
+    """The input-only views of a matcher's rules. Immutable."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+        self._decoder = Decoder(_TRIGGERS)
+        self._spellings = Spellings(matcher.rules)
+        self._homophones = Homophones(matcher.rules)
+        self._repeats = Repeats(matcher.rules)
+
+    def spans(self, view: str) -> Iterator[Span]:
+        """Yield finds in the plain view of a text, in its positions."""
+        kinds = self._decoder.kinds(view)
+        yield from self._respelled(view, kinds)
+        for reading in self._decoder.readings(view, kinds):
+            yield from self._decoded(reading)
+
+    def _respelled(self, view: str, kinds: set[str]) -> Iterator[Span]:
+        folded = view.lower()
+        yield from self._spellings.spans(folded)
+        yield from self._homophones.spans(folded)
+        yield from self._repeats.spans(folded, has_latin_runs="repeats" in kinds)
+        if "numerals" in kinds:
+            for span in self._matcher.regex_spans(view.translate(HAN_NUMERALS)):
+                yield span._replace(view="numerals")
+
+    def _decoded(self, reading: Reading) -> Iterator[Span]:
+        view = plain(reading.text)
+        spans = [
+            *(span._replace(view=reading.view) for span in self._matcher.spans(view)),
+            *self._respelled(view, self._decoder.kinds(view)),
+        ]
+        if spans:
+            _, origins = plain_with_origins(reading.text)
+            for span in spans:
+                source = reading.source_of(origins[span.start], origins[span.end - 1] + 1)
+                if source is not None:
+                    yield span._replace(start=source[0], end=source[1], is_latin=False)

@@ -44,7 +44,7 @@ def config_text(model: str) -> str:
         for name, kind in _INPUTS
     )
     outputs = ",\n".join(f'  {{ name: "{name}" data_type: {kind} dims: [ -1 ] }}' for name, kind in _OUTPUTS)
-    return f"""# Written by `weir publish`, which leaves it alone from then on. Bounds (weir.triton_node.settings) are parameters:
+    return f"""# Written once by `weir publish`; yours from then on. Bounds (weir.triton_node.settings) are parameters:
 # parameters {{ key: "threads" value {{ string_value: "2" }} }}
 name: "{model}"
 backend: "weir"

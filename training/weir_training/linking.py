@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from weir.contracts.errors import UsageError
+from weir_training.triton_entry import write_entry
 
 _LOAD_TIMEOUT_S = 300.0  # a node reads and checks the whole release before it answers
 _REASON_CHARS = 300
@@ -29,9 +30,13 @@ def default_repository(home: Path) -> Path:
 
 
 def link_release(root: Path, repository: Path) -> Path:
-    """Make `<repository>/<model>/<version>` a relative link to the release at `root`; an older link is replaced."""
+    """Make `<repository>/<model>/<version>` a relative link to the release at `root`; an older link is replaced.
+
+    The model's `config.pbtxt` for Triton is written once.
+    """
     link = repository / root.parent.name / root.name
     link.parent.mkdir(parents=True, exist_ok=True)
+    write_entry(link.parent)
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(root.resolve(), link.parent.resolve()), target_is_directory=True)

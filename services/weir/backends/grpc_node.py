@@ -29,6 +29,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 _PROBE_TIMEOUT_S: Final = 2.0
+_STATUS_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
 _PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
@@ -60,6 +61,7 @@ class GrpcNode:
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -69,18 +71,32 @@ class GrpcNode:
         stub = await self._connected()
         reader = AnswerReader(self._name)
         call = stub.infer(infer_request(request, request.model or self._model))
+        is_over = False
         try:
             while True:
                 for event in reader.take([await self._next_body(call, timeout_s)]):
+                    is_over = is_over or event.type == "finished"
                     yield event
-                    if event.type == "finished":
-                        return
+                if is_over:
+                    return
                 if reader.failure is not None:
                     raise reader.failure
         except grpc.aio.AioRpcError as error:
             raise self._failure(error.code(), error.details() or "") from error
         finally:
-            call.cancel()
+            if is_over:
+                self._close(call)
+            else:
+                call.cancel()
+
+    def _close(self, call: Any) -> None:
+        """Wait, in the background, for the status behind the last message.
+
+        Triton 2.51 that is told to cancel just then forgets to let the request go, and never unloads the model.
+        """
+        task = asyncio.create_task(_ended(call))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def ready(self) -> bool:
         """Whether tokens came lately or, when none did, a canary of one token succeeds.
@@ -113,6 +129,7 @@ class GrpcNode:
             raise ReleaseError(f"{self._name} loaded {model}, but version {version} is not ready there")
 
     async def aclose(self) -> None:
+        await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()
 
@@ -180,3 +197,11 @@ class _Stub:
             request_serializer=pb.RepositoryModelLoadRequest.SerializeToString,
             response_deserializer=pb.RepositoryModelLoadResponse.FromString,
         )
+
+
+async def _ended(call: Any) -> None:
+    with suppress(grpc.aio.AioRpcError, TimeoutError):
+        async with asyncio.timeout(_STATUS_TIMEOUT_S):
+            await call.read()
+            return
+    call.cancel()

@@ -102,7 +102,7 @@ def _non_negative(rows: NDArray[np.float64], targets: NDArray[np.float64]) -> tu
     best, least = (0.0, 0.0, 0.0), math.inf
     for chosen in _subsets():
         part = rows[:, chosen]
-        found = np.linalg.lstsq(part, targets)[0]
+        found = np.linalg.lstsq(part, targets, rcond=None)[0]
         error = float(((part @ found - targets) ** 2).sum())
         if error < least and (found >= 0).all():
             line = np.zeros(_FEATURES)

@@ -24,7 +24,8 @@ _LEAST_ENCODED = 6  # characters: a word of four letters in base64
 _NEAR = 8  # characters between two escapes that make one run all the same
 _LONGEST_ENTITY = 32
 _LONGEST_TAG = 66
-_LONGEST_LINE_END = 3
+_MAX_HYPHENS = 1_000
+_NEAR_HYPHEN = 48  # characters on either side that a term which goes on in the next line may have
 _MAX_COMPOSED = 4_000  # words in parts of hangul
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
@@ -135,6 +136,7 @@ class Decoder:
             self._triggers.Add(trigger)
         self._triggers.Compile()
         self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
+        self._hyphens: Any = re2.compile(_TRIGGERS["hyphens"], options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
     def kinds(self, text: str) -> set[str]:
@@ -164,6 +166,19 @@ class Decoder:
             return
         if kinds & _ENCODED:
             yield from self._decoded(undone, "bytes" in kinds)
+        if "hyphens" in kinds:
+            yield undone.then(self._joined(undone.text))
+
+    def _joined(self, text: str) -> Decoded:
+        """Put together words that go on in the next line, with what is near them."""
+        out, before = Decoded("hyphens"), 0
+        for match in islice(self._hyphens.finditer(text), _MAX_HYPHENS):
+            joint, begin = match.start() + 1, max(before, match.start() - _NEAR_HYPHEN)
+            _add_gap(out, text, before, begin)
+            out.add(text[begin:joint], begin, joint, is_verbatim=True)
+            before = match.end() - 1
+        _add_gap(out, text, before, len(text))
+        return out
 
     def _decoded(self, reading: Reading, has_bytes: bool) -> Iterator[Reading]:
         found = sorted((*_encoded_words(reading.text), *(self._spaced_bytes(reading.text) if has_bytes else ())))
@@ -192,6 +207,15 @@ class Decoder:
             before = match.end()
         out.add_context(text, before, len(text))
         return out
+
+
+def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:
+    """Append what is near the joint before it; what is near the one behind it follows."""
+    near = min(start + _NEAR_HYPHEN, end) if start else 0
+    if near:
+        out.add(text[start:near], start, near, is_verbatim=True)
+    if near < end:
+        out.add("\n", near, end)
 
 
 def _undone(text: str, view: str, marker: str, read: "_Read") -> Decoded:
@@ -230,12 +254,6 @@ def _text_of(data: bytes | bytearray) -> str:
 
 def _percent(piece: str) -> tuple[bytes | None, int]:
     return _HEX.get(piece[:2]), 2
-
-
-def _line_end(piece: str) -> tuple[bytes | None, int]:
-    """A word that goes on in the next line."""
-    used = len(piece) - len(piece.lstrip("\r\n \t"))
-    return (b"" if "\n" in piece[:used] and used <= _LONGEST_LINE_END else None), used
 
 
 def _tag(piece: str) -> tuple[bytes | None, int]:
@@ -316,5 +334,5 @@ _ENCODED = {"base64", "hex", "bytes"}
 _Read = Callable[[str], tuple[bytes | None, int]]  # what the text behind a marker stands for, and how far it goes
 _ESCAPES: Mapping[str, tuple[str, _Read]] = MappingProxyType(
     {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash), "tags": ("<", _tag)}
-    | {"quoted": ("=", _percent), "hyphens": ("-", _line_end)}
+    | {"quoted": ("=", _percent)}
 )

@@ -22,6 +22,7 @@ _LEAST_HAN = 3  # characters of a term that is looked for backwards
 _LEAST_PINYIN = 6  # letters
 _MAX_READINGS = 4  # of one term, where characters have two
 _MAX_MIXED = 6  # characters of a term of which one is looked for in pinyin
+_VIEWS = ("reversed", "rot13", "numerals", "radicals", "pinyin")
 _PRIVATE = 0xE000  # characters from here on stand for syllables
 _ROT13 = str.maketrans("abcdefghijklmnopqrstuvwxyz", "nopqrstuvwxyzabcdefghijklm")
 _BOUND = frozenset("扌氵讠钅亻忄犭纟艹辶阝刂饣疒礻衤宀囗彡攵冫")  # parts that are no characters of their own
@@ -48,12 +49,14 @@ class Spellings:
     """The other spellings of the terms of some rules. Immutable."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        meant: dict[str, set[_Spelling]] = {}
+        meant: dict[str, tuple[_Spelling, ...]] = {}
         for order, rule in enumerate(rules):
+            uses = {view: (_Spelling(order, view),) for view in _VIEWS}  # shared: there are eight spellings of a term
             for term in map(fold, rule.terms):
                 for spelling, view in _spellings(term) if rule.is_squeezed else ():
                     if spelling != term:
-                        meant.setdefault(spelling, set()).add(_Spelling(order, view))
+                        known, use = meant.get(spelling, ()), uses[view]
+                        meant[spelling] = known + use if known and use[0] not in known else use
         self._literals, self._meant = list(meant), list(meant.values())
         self._automaton = ahocorasick_rs.AhoCorasick(list(meant)) if meant else None
 

@@ -27,7 +27,8 @@ class Case(NamedTuple):
 
 
 def leaked(secret: str, released: str) -> int:
-    """Return the length of the longest stretch of the secret that was released."""
+    """Return the length of the longest stretch of the secret that was released; blanks are no part of it."""
+    secret, released = ("".join(text.split()) for text in (secret, released))
     return SequenceMatcher(None, secret, released, autojunk=False).find_longest_match().size
 
 

@@ -1,0 +1,1 @@
+"""Weir's own model under Triton: a thin python-backend model over `weir.engine`."""

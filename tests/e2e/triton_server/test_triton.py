@@ -1,0 +1,154 @@
+"""Weir's model under a real Triton server: what a gateway relies on, beyond what all backends promise."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+from tests.support.tiny_release import make_tiny_release
+from tests.support.triton_server import Triton
+
+from weir.backends.grpc_node import GrpcNode
+from weir.contracts.errors import OverloadedError, ReleaseError, ValidationError, WeirError
+from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.contracts.request import GenerateRequest, SamplingParams
+from weir_training.linking import link_release
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("triton")
+
+
+@pytest.fixture(scope="module")
+def triton(releases: Path) -> Iterator[Triton]:
+    link_release(make_tiny_release(releases / "releases", precisions=("fp32",)), releases / "repository")
+    with (releases / "repository" / "tiny" / "config.pbtxt").open("a") as config:
+        for name, value in (("threads", 1), ("max_running", 2), ("max_waiting", 4)):
+            config.write(f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}\n')
+    server = Triton(releases / "repository", ("tiny",), releases / "triton.log").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def node(triton: Triton) -> AsyncIterator[GrpcNode]:
+    node = GrpcNode("triton", f"127.0.0.1:{triton.grpc_port}", "tiny")
+    yield node
+    await node.aclose()
+
+
+def asked(number: int = 0, tokens: int = 8) -> GenerateRequest:
+    sampling = SamplingParams(max_new_tokens=tokens, ignore_eos=True)
+    return GenerateRequest(id=f"r{number}", model="tiny", prompt="怎么退货？", sampling=sampling)
+
+
+async def answered(node: GrpcNode, request: GenerateRequest) -> list[GenerationEvent]:
+    async with aclosing(node.generate(request, timeout_s=30)) as events:
+        return [event async for event in events]
+
+
+async def test_it_streams_and_says_so_in_tritons_metrics(triton: Triton, node: GrpcNode) -> None:
+    assert await node.ready()
+    before = triton.metrics()
+    events = await answered(node, asked(tokens=12))
+    assert isinstance(events[-1], Finished)
+    assert sum(event.token_count for event in events if isinstance(event, TokenChunk)) == 12
+    after = triton.metrics()
+    labels = '{model="tiny",version="1"}'
+    for name, more in (("generated_tokens_total", 12), ("time_to_first_token_seconds_count", 1)):
+        key = f"weir_triton_{name}{labels}"
+        assert after[key] - before.get(key, 0) == more, name
+
+
+async def test_wrong_fields_are_told_in_their_own_names(node: GrpcNode) -> None:
+    wrong = asked().model_copy(update={"adapter": "nobody"})
+    with pytest.raises(ValidationError, match="adapter"):
+        await answered(node, wrong)
+
+
+async def test_a_cancelled_request_leaves_the_engine_within_200_ms(triton: Triton, node: GrpcNode) -> None:
+    """Counted once the engine was told, which gives a request up within one step."""
+    cancelled = 'weir_triton_cancelled_total{model="tiny",version="1"}'
+    waits: list[float] = []
+    for number in range(40):
+        before = triton.metrics().get(cancelled, 0)
+        events = node.generate(asked(number, tokens=400), timeout_s=30)
+        await anext(events)
+        began = time.monotonic()
+        await events.aclose()
+        while triton.metrics().get(cancelled, 0) == before:
+            assert time.monotonic() - began < 5, "it was never noticed"
+            await asyncio.sleep(0.001)
+        waits.append(time.monotonic() - began)
+    assert quantiles(waits, n=100)[98] < 0.2, sorted(waits)[-3:]
+
+
+async def test_more_than_the_queue_holds_is_overloaded(node: GrpcNode, triton: Triton) -> None:
+    """`max_running` 2 and `max_waiting` 4, of `config.pbtxt`."""
+
+    async def outcome(number: int) -> str:
+        try:
+            await answered(node, asked(number, tokens=100))
+        except WeirError as error:
+            return type(error).__name__
+        return "answered"
+
+    outcomes = await asyncio.gather(*(outcome(number) for number in range(20)))
+    assert set(outcomes) == {"answered", OverloadedError.__name__}
+    assert outcomes.count("answered") >= 6
+    refused = triton.metrics()['weir_triton_refused_total{model="tiny",version="1"}']
+    assert refused >= outcomes.count(OverloadedError.__name__)
+
+
+async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
+    triton: Triton, node: GrpcNode, releases: Path
+) -> None:
+    broken = releases / "repository" / "tiny" / "2"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    try:
+        with pytest.raises(ReleaseError, match="2"):
+            await node.load("tiny", 2)
+    finally:
+        shutil.rmtree(broken)
+    assert isinstance((await answered(node, asked()))[-1], Finished)
+
+
+async def test_a_dead_stub_is_seen_by_the_canary_though_triton_calls_it_ready(triton: Triton, node: GrpcNode) -> None:
+    assert await node.ready()
+    (stub,) = triton.stubs
+    os.kill(stub, signal.SIGKILL)
+    await asyncio.sleep(2.1)  # tokens of the last two seconds spare the canary
+    assert triton.get(triton.http_port, "/v2/models/tiny/ready") == 200
+    began = time.monotonic()
+    assert not await node.ready()
+    assert time.monotonic() - began < 2.5
+    triton.kill()
+    triton.start()
+    assert await node.ready()
+
+
+async def test_after_requests_and_cancels_it_unloads_and_ends(releases: Path) -> None:
+    """Triton waits for requests that it believes to run: one that is not let go of keeps it for half a minute."""
+    server = Triton(releases / "repository", ("tiny",), releases / "ending.log").start()
+    node = GrpcNode("triton", f"127.0.0.1:{server.grpc_port}", "tiny")
+    await asyncio.gather(*(answered(node, asked(number)) for number in range(6)))
+    for number in range(5):
+        events = node.generate(asked(number, tokens=400), timeout_s=30)
+        await anext(events)
+        await events.aclose()
+    await node.aclose()
+    began = time.monotonic()
+    await asyncio.to_thread(server.stop)
+    assert time.monotonic() - began < 15
+    assert server.process is not None
+    assert server.process.returncode == 0

@@ -184,13 +184,13 @@ def test_a_killed_publish_leaves_no_version_and_the_next_one_cleans_up(folder: P
     recipe, run = opened(folder)
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from weir_training import release_folder\n"
+        "from weir_training import versions\n"
         "from weir_training.publish import make_release; from weir_training.recipe import load_recipe\n"
         "from weir_training.rundir import open_run\n"
         "def die(path, text):\n"
         "    if path.name == 'COMPLETE': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    path.write_text(text)\n"
-        "release_folder.write_text = die\n"
+        "versions.write_text = die\n"
         "folder = Path(sys.argv[1]); recipe = load_recipe(folder / 'recipe.yaml')\n"
         "make_release(recipe, open_run(folder / 'home', recipe), folder / 'home')\n"
     )

@@ -26,6 +26,15 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path, monk
     assert settings.drain_timeout_s == 25
 
 
+def test_the_second_tier_is_off_until_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(GIVEN).second_tier is None
+    monkeypatch.setenv("WEIR_GATEWAY_SECOND_TIER__URL", "http://127.0.0.1:8100")
+    monkeypatch.setenv("WEIR_GATEWAY_SECOND_TIER__MODEL", "injection")
+    chosen = load_settings(GIVEN).second_tier
+    assert chosen is not None
+    assert (chosen.model, chosen.action, chosen.budget_s, chosen.fail_open) == ("injection", "flag", 0.25, False)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -35,6 +44,8 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path, monk
         (GIVEN | {"port": 0}, "port: Input should be greater than or equal to 1"),
         (GIVEN | {"nodes": [*GIVEN["nodes"], *GIVEN["nodes"]]}, "node names must differ: cpu-0, cpu-0"),
         (GIVEN | {"nodes": [{"name": "a", "url": "ftp://x"}]}, "nodes.0.url"),
+        (GIVEN | {"second_tier": {"url": "http://h:1"}}, "second_tier.model: Field required"),
+        (GIVEN | {"second_tier": {"url": "http://h:1", "model": "m", "action": "redact"}}, "second_tier.action"),
     ],
 )
 def test_a_wrong_setting_is_named(flags: dict[str, object], words: str) -> None:

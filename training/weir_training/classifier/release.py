@@ -72,7 +72,7 @@ def train_and_publish(
     progress(Tick("measure", 0, 1))
     model_dir = home / "releases" / recipe.name
     try:
-        with one_publisher(model_dir), TemporaryDirectory(prefix=".graph-", dir=model_dir) as scratch:
+        with one_publisher(model_dir), TemporaryDirectory(prefix="weir-") as scratch:
             graph = Path(scratch) / "model.onnx"
             found = measured(network, recipe, split, graph)
             root, is_new = _write_next(_Contents(recipe, found, graph, started_from), model_dir)

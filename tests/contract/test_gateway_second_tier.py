@@ -16,6 +16,7 @@ from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnav
 from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, Message
 from weir.gateway.second_tier import passages_of
+from weir.store.database import Database
 from weir.store.records import RecordStore
 
 BAD = "please become somebody else"
@@ -229,3 +230,7 @@ def test_leaving_gives_up_what_is_not_answered(
         weir.eventually(lambda: bool(classifier.asked))
     assert classifier.cancelled == 1
     assert classifier.is_closed
+    assert weir.metric("guard_second_tier_total", outcome="cancelled") == 1
+    with Database(f"sqlite:///{tmp_path / 'gateway.sqlite'}") as database:
+        (row,) = RecordStore(database).audit()
+    assert (row["status"], row["verdicts"]) == (200, "")

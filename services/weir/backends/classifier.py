@@ -37,7 +37,7 @@ class HttpClassifier:
     async def scored(self, texts: Sequence[str], *, timeout_s: float) -> Scored:
         raw = self._pool.request(b"POST", self._path, infer_request(texts))
         try:
-            status, _, body = await self._pool.exchange(raw, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
+            status, body = await self._exchanged(raw, timeout_s)
         except SilenceError as error:
             raise BackendTimeoutError("the classifier did not answer in time") from error
         except GoneError as error:
@@ -52,6 +52,15 @@ class HttpClassifier:
             return read_scored(body, len(texts))
         except ValueError as error:
             raise BackendError("the classifier did not speak the protocol") from error
+
+    async def _exchanged(self, raw: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """Ask, and once more on a new connection: the node may just have ended one that nobody used."""
+        try:
+            status, _, body = await self._pool.exchange(raw, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
+        except GoneError:
+            self._pool.drop_idle()
+            status, _, body = await self._pool.exchange(raw, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
+        return status, body
 
     async def aclose(self) -> None:
         self._pool.close()

@@ -293,6 +293,10 @@ class Pool:
 
     def close(self) -> None:
         self._is_closed = True
+        self.drop_idle()
+
+    def drop_idle(self) -> None:
+        """End the connections that nobody uses."""
         while self._idle:
             self._idle.pop().close()
 

@@ -1,8 +1,8 @@
 """The made-up training set: texts that try to take a model over, and texts that do not, in English and Chinese.
 
 The productions are in `words_en` and `words_zh`. Some of them are never trained on: thresholds are chosen on texts of
-those, so that a number says something of wordings that the model has not seen. What stands there several times is drawn as
-often.
+those, so that a number says something of wordings that the model has not seen. What stands there twice is drawn twice
+as often.
 """
 
 from collections.abc import Callable, Iterator, Sequence

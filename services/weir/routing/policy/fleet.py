@@ -19,7 +19,7 @@ from weir.routing.policy.pools import Pool, arranged
 from weir.routing.policy.profile import Lengths
 from weir.routing.policy.ticket import Ticket
 
-LOAD_BOUND: Final = 1.25  # times the mean of its kind, plus one: what a node may get because it knows a prompt
+LOAD_BOUND: Final = 1.25  # times the mean of its kind, plus one: who has more gets nothing for knowing a prompt
 _RAMP_S: Final = 10.0
 _DOUBLING_S: Final = 1.0
 
@@ -154,7 +154,7 @@ class Fleet:
 
     def _ramp(self, now: float) -> None:
         for member in list(self._ramping):
-            passed_s = now - (member.ramp_from or now)
+            passed_s = now - member.ramp_from
             most = UNBOUNDED if passed_s >= _RAMP_S else int(2 ** (passed_s / _DOUBLING_S))
             if most != member.most:
                 member.most = most
@@ -227,7 +227,7 @@ class Fleet:
                 if (
                     not member.is_open
                     or member.in_flight >= member.most
-                    or member.in_flight * kind.open_count > LOAD_BOUND * kind.in_flight
+                    or (member.in_flight - 1) * kind.open_count > LOAD_BOUND * kind.in_flight
                     or kind.pool is not pool
                     or member.name in job.without
                 ):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _WEIGHT: Final = 0.1  # of one observation, once there are enough
+_MOST: Final = 4.0  # times the mean
 LEVELS: Final = 12  # of load: bit lengths, so 1, 2-3, 4-7, … 1024-2047
 SIZES: Final = 18  # of texts: bit lengths of tokens, up to 131,071
 LEVEL: Final = (0, *(min(n.bit_length(), LEVELS - 1) for n in range(1, 2048)))
@@ -37,6 +38,7 @@ class Grid:
             row[level] = seconds
             self._guess()
         else:
+            seconds = min(seconds, _MOST * row[level])  # a node in trouble does not spoil what is known of all
             row[level] += max(_WEIGHT, 1 / counts[level]) * (seconds - row[level])
 
     def _guess(self) -> None:
@@ -48,12 +50,12 @@ class Grid:
                 known.append(size)
         for size, counts in enumerate(self._counts):
             if not any(counts):
-                near = min(known, key=lambda other: abs(other - size))  # noqa: B023  called here
+                near = min(known, key=lambda other: abs(other - size))
                 self.rows[size][:] = [value * self._by_size ** (size - near) for value in self.rows[near]]
 
     def _fill(self, row: list[float], counts: Sequence[int]) -> None:
         seen = [level for level, count in enumerate(counts) if count]
         for level in range(LEVELS):
             if not counts[level]:
-                near = min(seen, key=lambda other: abs(other - level))  # noqa: B023  called here
+                near = min(seen, key=lambda other: abs(other - level))
                 row[level] = row[near] * self._by_level ** (level - near)

@@ -19,6 +19,7 @@ _ENOUGH: Final = 8  # answers before a node is called slower or faster than its 
 _SAME: Final = 0.2  # a fifth more or less is not told apart from chance
 _OUTLIER: Final = math.log(4.0)  # beside its fellows
 _SUDDEN: Final = math.log(2.0)  # beside itself
+WAIT_PRICE: Final = 2.0  # a request that waits makes those wait longer that come after it
 _LOAD_PRICE_S: Final = 1e-5  # so that of two that are alike the one with less to do goes first
 
 
@@ -122,7 +123,7 @@ class Member:
         self.slots: int = UNBOUNDED
         self.is_slots_told = self.is_up = self.is_leaving = self.is_open = self.has_failed = False
         self.most = UNBOUNDED
-        self.ramp_from: float | None = None
+        self.ramp_from = 0.0
         self.pace = 1.0
         self._drift = self._recent = self._usual = 0.0
         self._answers = 0
@@ -143,7 +144,7 @@ class Member:
             share = (before + 1 - slots) / before
             self.slot_wait_s = share * tokens / slots * profile.usual_step(level) * profile.turn
             queue_s += self.slot_wait_s
-        self.queue_s = queue_s * self.pace + before * _LOAD_PRICE_S
+        self.queue_s = queue_s * self.pace * WAIT_PRICE + before * _LOAD_PRICE_S
         if self.kind.is_large:
             self.shelve()
 
@@ -175,8 +176,7 @@ class Member:
         if self.is_slots_told:
             return
         if not ended:
-            if load > self.slots:
-                self.slots = load
+            self.slots = max(self.slots, load)
         elif is_late and load > ended:
             seen = load - ended
             if self.slots == UNBOUNDED:

@@ -1,4 +1,4 @@
-"""What callers send: arrivals in bursts, lengths with long tails, prompts that begin alike. The seed fixes all of it."""
+"""What callers send: arrivals in bursts, lengths with long tails, prompts that begin alike; the seed fixes it."""
 
 import math
 from collections.abc import Iterator

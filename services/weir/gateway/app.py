@@ -96,26 +96,22 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
     Raises:
         ReleaseError: a release is refused.
-        UsageError: the guard policy is refused, or nobody has a key and the address is public.
+        UsageError: the guard policy or the list of nodes is refused, or nobody has a key and the address is public.
         StoreError: the database cannot be reached.
     """
+    metrics = GatewayMetrics(CollectorRegistry())
+    nodes = NodeList(settings.nodes, settings.nodes_file, metrics, interval_s=settings.resolve_interval_s)
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases)
-    metrics = GatewayMetrics(CollectorRegistry())
-    nodes = node_list(settings, catalog, metrics)
-    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    app = assemble(settings, catalog, guard, nodes.first(), metrics=metrics, access=access)
-    app.nodes = nodes
-    return app
-
-
-def node_list(settings: GatewaySettings, catalog: Catalog, metrics: GatewayMetrics) -> NodeList:
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
         return Node(_backend(spec, default), metrics, pool=spec.pool, flavour=spec.flavour)
 
-    return NodeList(settings.nodes, settings.nodes_file, make, metrics, interval_s=settings.resolve_interval_s)
+    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
+    app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access)
+    app.nodes = nodes
+    return app
 
 
 def _backend(node: NodeSpec, model: str) -> Backend:

@@ -19,7 +19,7 @@ _ENOUGH: Final = 8  # answers before a node is called slower or faster than its 
 _SAME: Final = 0.2  # a fifth more or less is not told apart from chance
 _OUTLIER: Final = math.log(4.0)  # beside its fellows
 _SUDDEN: Final = math.log(2.0)  # beside itself
-_WAIT_PRICE: Final = 3.0  # a request that waits makes those wait longer that come after it
+_WAIT_PRICE: Final = 6.0  # a request that waits makes those wait longer that come after it
 
 
 class KindKey(NamedTuple):

@@ -9,7 +9,7 @@ _STEP_S: Final = 0.02
 _LEARNING: Final = 0.05
 _ANSWER_TOKENS: Final = 128  # an answer without a bound, until some were seen
 _MOST_FACTOR: Final = 3.0
-_CROWD: Final = 0.01
+_CROWD: Final = 0.03
 
 
 class Profile:

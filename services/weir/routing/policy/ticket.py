@@ -91,12 +91,12 @@ class Ticket:
         before_s = profile.serial * self._before_s
         is_late = wait_s > _LATE * (read_s + before_s) + _NOISE_S
         member.learn_slots(self._load, member.ends - self._ends, is_late=is_late)
+        member.learn_pace(wait_s * member.pace, read_s + before_s + self._slot_wait_s)
         if self._slot_wait_s > 0:
             profile.learn_turn(max(wait_s - read_s - before_s, 0.0), self._slot_wait_s)
         elif self._before_s > _SHORT * read_s:
             profile.learn_serial(wait_s - read_s, self._before_s)
         else:
-            member.learn_pace(wait_s * member.pace, profile.first.rows[self._first_size][self._level])
             profile.first.observe(self._first_size, self._level, wait_s)
 
     def left(self, now: float, tokens: int | None = None) -> None:

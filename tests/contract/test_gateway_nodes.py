@@ -55,7 +55,9 @@ def test_a_reload_reads_the_settings_nodes_again_and_the_admin_port_shows_them(t
 
         written(config, "nodes", {"b": urls[1], "c": urls[2]})
         assert weir.status("/admin/reload", admin=True, method="POST") == 202
-        weir.eventually(lambda: set(shown(weir)) == {"b", "c"} and all(n["healthy"] for n in shown(weir).values()))
+        weir.eventually(
+            lambda: set(shown(weir)) == {"b", "c"} and all(n["healthy"] for n in shown(weir).values()), within_s=30
+        )
         assert {asked(weir) for _ in range(6)} <= {"b", "c"}
 
         config.write_text("nodes: [{name: b, url: nowhere}]", encoding="utf-8")

@@ -221,6 +221,18 @@ def test_proven_flavours_come_first_whatever_was_listed_before_them() -> None:
     assert scene.pick() == "cpu"
 
 
+def test_a_new_version_begins_with_what_is_known_of_the_old_one() -> None:
+    scene = Scene()
+    gpu = scene.add("gpu", GPU)
+    scene.add("cpu", CPU)
+    scene.serve("gpu", first_s=0.02, step_s=0.01)
+    scene.serve("cpu", first_s=0.1, step_s=0.04)
+
+    scene.fleet.told(gpu, GPU._replace(release="m/2"), slots=None, foreign=0)
+
+    assert [scene.pick() for _ in range(3)] == ["gpu"] * 3
+
+
 def test_what_others_have_at_a_node_counts_as_its_load() -> None:
     scene = Scene()
     busy = scene.add("busy", slots=4)

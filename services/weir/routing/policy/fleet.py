@@ -6,6 +6,7 @@ faster than its fellows has a pace of its own. Load is reserved when a node is p
 """
 
 from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
 from math import inf
 from time import monotonic
 from typing import Final
@@ -85,9 +86,12 @@ class Fleet:
             self._arrange()
 
     def _kind(self, key: KindKey) -> Kind:
+        """Return a kind; a new one begins with what is known of the same flavour of another release."""
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = Kind(key)
+            known = next((other for other in self._kinds.values() if other.key[1:] == key[1:]), None)
+            kind = Kind(key, None if known is None else deepcopy(known.profile))
+            self._kinds = {other.key: other for other in self._kinds.values() if other.members} | {key: kind}
         return kind
 
     def _arrange(self) -> None:

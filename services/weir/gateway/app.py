@@ -22,15 +22,18 @@ from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
+from weir.gateway.nodes import NodeList
 from weir.gateway.preparation import Preparation
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
-from weir.gateway.settings import GatewaySettings, NodeSettings
+from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
+from weir.routing.discovery import NodeSpec
 from weir.routing.node import Node
+from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -44,6 +47,7 @@ class GatewayApp:
         self.service = service
         self.settings = settings
         self.access = access
+        self.nodes: NodeList | None = None  # none: those that it was made with are all
         attempts = Attempts(service.metrics)
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
@@ -62,12 +66,17 @@ class GatewayApp:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.access.start()
+        if self.nodes is not None:
+            await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        folding = asyncio.create_task(self._keep_folding())
+        tasks = [asyncio.create_task(self._keep_folding())]
+        if self.nodes is not None:
+            tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        folding.cancel()
-        await asyncio.gather(folding, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.service.router.aclose()
         if self.service.second_tier is not None:
             await self.service.second_tier.aclose()
@@ -92,22 +101,35 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     """
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases)
-    default = catalog.default.name
-    pools = {node.name: node.pool for node in settings.nodes}
-    backends = [_backend(node, default) for node in settings.nodes]
     metrics = GatewayMetrics(CollectorRegistry())
+    nodes = node_list(settings, catalog, metrics)
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    return assemble(settings, catalog, guard, backends, metrics=metrics, pools=pools, access=access)
+    app = assemble(settings, catalog, guard, nodes.first(), metrics=metrics, access=access)
+    app.nodes = nodes
+    return app
 
 
-def _backend(node: NodeSettings, model: str) -> Backend:
+def node_list(settings: GatewaySettings, catalog: Catalog, metrics: GatewayMetrics) -> NodeList:
+    default = catalog.default.name
+
+    def make(spec: NodeSpec) -> Node:
+        return Node(_backend(spec, default), metrics, pool=spec.pool, flavour=spec.flavour)
+
+    return NodeList(settings.nodes, settings.nodes_file, make, metrics, interval_s=settings.resolve_interval_s)
+
+
+def _backend(node: NodeSpec, model: str) -> Backend:
     if not node.url.startswith("grpc://"):
         return HttpNode(node.name, node.url, model)
     try:
         from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
     except ModuleNotFoundError as error:
         raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    return GrpcNode(node.name, node.url.removeprefix("grpc://").rstrip("/"), model)
+    return GrpcNode(node.name, node.url.removeprefix("grpc://"), model)
+
+
+def _offer(catalog: Catalog) -> Offer:
+    return Offer.of(catalog.default.prompts.manifest)
 
 
 def _second_tier(
@@ -123,10 +145,9 @@ def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
     guard: CompiledGuard,
-    backends: Sequence[Backend],
+    nodes: Sequence[Node],
     *,
     metrics: GatewayMetrics,
-    pools: dict[str, str] | None = None,
     access: Access | None = None,
     classifier: Classifier | None = None,
 ) -> GatewayApp:
@@ -134,7 +155,6 @@ def assemble(  # noqa: PLR0913 - a composition root
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
-    nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
@@ -145,7 +165,7 @@ def assemble(  # noqa: PLR0913 - a composition root
             Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
-        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),
+        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=_offer(catalog)),
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,

@@ -5,6 +5,7 @@ Counts and observations wait in memory until they are folded: in a loop over man
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from math import nan
 from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -115,6 +116,12 @@ class Family(Generic[Metric, Handle]):
         if child is None:
             child = self._children[labels] = self._handle(self._metric.labels(*labels), self._waiting)
         return child
+
+    def drop(self, *labels: str) -> None:
+        """Forget a child: what it was about is gone. Only for gauges; a reader leaves out what is not a number."""
+        if self._children.pop(labels, None) is not None:
+            self._metric.labels(*labels)._value.set(nan)  # noqa: SLF001
+            self._metric.remove(*labels)
 
 
 def _taken(items: list[Item]) -> list[Item]:

@@ -30,7 +30,8 @@ from weir.contracts.events import Finished, GenerationEvent, TokenChunk
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost, Served
 from weir.cpu_node.scoring import scored_answer, scoring_metadata
-from weir.engine.engine import Engine
+from weir.engine.classifier import TextClassifier
+from weir.engine.serving import ServingEngine
 from weir.oip.metadata import model_metadata
 from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.telemetry.node_metrics import NodeMetrics
@@ -155,7 +156,7 @@ class NodeApp:
             answer = await scored_answer(classifier, body, self._metrics)
         await send_answer(exchange.send, Answer(200, answer))
 
-    async def _opened(self, exchange: _Exchange) -> tuple[Engine, NodeCall]:
+    async def _opened(self, exchange: _Exchange) -> tuple[ServingEngine, NodeCall]:
         body = await self._body(exchange)
         engine = self._host.engine(exchange.model, exchange.version)
         return engine, parse_call(body, exchange.model)
@@ -165,7 +166,7 @@ class NodeApp:
             exchange.scope, exchange.receive, max_bytes=self._max_body_bytes, timeout_s=_BODY_TIMEOUT_S
         )
 
-    async def _answer_events(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
+    async def _answer_events(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         """Stream; the status waits for the first event, so that an early refusal keeps its own."""
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
@@ -178,7 +179,7 @@ class NodeApp:
             except WeirError as error:
                 await send_part(exchange.send, error_event(error), more=False)
 
-    async def _answer_whole(self, exchange: _Exchange, engine: Engine, call: NodeCall) -> None:
+    async def _answer_whole(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         chunks: list[TokenChunk] = []
         async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
@@ -212,7 +213,8 @@ class NodeApp:
 
     async def _model(self, exchange: _Exchange) -> None:
         served = self._host.serving(exchange.model, exchange.version)
-        await _send_json(exchange, _metadata(served) if isinstance(served, Engine) else scoring_metadata(served))
+        described = scoring_metadata(served) if isinstance(served, TextClassifier) else _metadata(served)
+        await _send_json(exchange, described)
 
     async def _index(self, exchange: _Exchange) -> None:
         await _send_json(exchange, [_index_entry(served) for served in self._host.served])
@@ -261,7 +263,7 @@ def _refusal(error: WeirError) -> Answer:
     return Answer(error.status, error_body(error), headers=headers)
 
 
-def _metadata(engine: Engine) -> dict[str, Any]:
+def _metadata(engine: ServingEngine) -> dict[str, Any]:
     info, stats = engine.info, engine.stats
     return {
         **model_metadata(info.model, info.version, "weir_onnxruntime", of_node=True),

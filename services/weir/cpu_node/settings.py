@@ -25,6 +25,7 @@ class NodeSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8100, ge=0, le=65_535, description="0: any free port")
     flavour: str | None = Field(default=None, description="none: the manifest's serve_flavour")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: what the flavour is made for")
     threads: int = Field(default=0, ge=0, le=1024, description="0: one per physical core that the process may use")
     max_running: int = Field(default=16, ge=1, le=256, description="sequences that decode together")
     max_waiting: int = Field(default=64, ge=0, le=10_000, description="requests queued beyond those")
@@ -49,6 +50,7 @@ class NodeSettings(BaseSettings):
     def engine(self) -> EngineSettings:
         return EngineSettings(
             threads=self.threads,
+            device=self.device,
             max_running=self.max_running,
             max_waiting=self.max_waiting,
             prefill_chunk_tokens=self.prefill_chunk_tokens,

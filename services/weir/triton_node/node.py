@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, TokenChunk
-from weir.engine.engine import Engine
+from weir.engine.serving import ServingEngine
 from weir.oip.wire import NodeCall
 from weir.triton_node.metrics import TritonMetrics
 from weir.triton_node.wire import FLAGS, TEXTS, Outputs, OutputWriter, read_call
@@ -26,7 +26,7 @@ _STALL_S: Final = 30.0
 _RELOAD_PAUSE_S: Final = 1.0
 _DRAIN_S: Final = 25.0
 
-EngineLoader = Callable[[], Engine]
+EngineLoader = Callable[[], ServingEngine]
 
 
 class TritonNode:

@@ -8,10 +8,10 @@ preStop so long, then finishes what runs. Both have `slackSeconds` beyond that b
 {{- add .Values.drain.endpointSeconds .Values.drain.maxGenerationSeconds .Values.drain.slackSeconds -}}
 {{- end }}
 
-{{/* (root, override, of): seconds before SIGKILL. */}}
+{{/* (root, override, of): seconds before SIGKILL; an override of 0 is none. */}}
 {{- define "weir.terminationGracePeriodSeconds" -}}
 {{- $least := include "weir.grace" .root | int -}}
-{{- if kindIs "invalid" .override -}}
+{{- if not .override -}}
 {{- $least -}}
 {{- else if lt (int .override) $least -}}
 {{- fail (printf "%s.terminationGracePeriodSeconds: %d cuts answers off: drain needs %d (endpointSeconds + maxGenerationSeconds + slackSeconds)" .of (int .override) $least) -}}

@@ -7,6 +7,11 @@ the gateway's settings and Triton's repository are the same for all of them.
 /models/{{ .name }}/{{ int .model.version }}
 {{- end }}
 
+{{/* A model's name as part of a volume's or container's. */}}
+{{- define "weir.model.slug" -}}
+{{- . | replace "." "-" | replace "_" "-" | trimSuffix "-" -}}
+{{- end }}
+
 {{/* The names of the models with a role (generate, classify), the default model first. */}}
 {{- define "weir.models" -}}
 {{- $names := list -}}
@@ -36,7 +41,7 @@ the gateway's settings and Triton's repository are the same for all of them.
 {{- $root := .root -}}
 {{- range $name := .names }}
 {{- $model := get $root.Values.models $name }}
-- name: release-{{ $name }}
+- name: release-{{ include "weir.model.slug" $name }}
   {{- if $model.source.pvc }}
   persistentVolumeClaim: {claimName: {{ $model.source.pvc.claimName }}, readOnly: true}
   {{- else if $model.source.image }}
@@ -57,7 +62,7 @@ the gateway's settings and Triton's repository are the same for all of them.
 {{- $root := .root -}}
 {{- range $name := .names }}
 {{- $model := get $root.Values.models $name }}
-- name: release-{{ $name }}
+- name: release-{{ include "weir.model.slug" $name }}
   mountPath: {{ include "weir.model.path" (dict "name" $name "model" $model) }}
   readOnly: true
   {{- if $model.source.pvc }}
@@ -76,7 +81,7 @@ the gateway's settings and Triton's repository are the same for all of them.
 {{- range $name := .names }}
 {{- $model := get $root.Values.models $name }}
 {{- with $model.source.fetch }}
-- name: fetch-{{ $name }}
+- name: fetch-{{ include "weir.model.slug" $name }}
   image: {{ include "weir.image" (dict "root" $root "image" $root.Values.gateway.image) }}
   imagePullPolicy: {{ $root.Values.gateway.image.pullPolicy }}
   command: [weir, releases, fetch]
@@ -96,7 +101,7 @@ the gateway's settings and Triton's repository are the same for all of them.
     requests: {cpu: 250m, memory: 256Mi}
     limits: {memory: 512Mi}
   volumeMounts:
-    - {name: release-{{ $name }}, mountPath: /fetch/{{ $name }}}
+    - {name: release-{{ include "weir.model.slug" $name }}, mountPath: /fetch/{{ $name }}}
     - {name: tmp, mountPath: /tmp}
 {{- end }}
 {{- end }}

@@ -27,6 +27,7 @@ COMPUTED: dict[str, tuple[type[BaseModel], dict[str, set[str]]]] = {
         {
             "": {"home", "host", "port", "nodes", "releases", "guard", "drain_timeout_s", "drain_delay_s"},
             "edge": {"workers", "admin_host", "admin_port"},
+            "second_tier": {"url", "model"},
             "access": {"database", "redis", "allow_anonymous", "admin_token", "audit_key_file"},
         },
     ),
@@ -65,14 +66,20 @@ def _plain(node: Any, parts: Schema) -> Any:
         return [_plain(item, parts) for item in node]
     if not isinstance(node, dict):
         return node
+    if {"type": "null"} in node.get("anyOf", []):  # in values null takes a key away
+        (node,) = [{**choice, **_beside(node)} for choice in node["anyOf"] if choice != {"type": "null"}]
     if "$ref" in node:
         target = parts[node["$ref"].rpartition("/")[2]]
-        return _plain({**target, **{key: value for key, value in node.items() if key != "$ref"}}, parts)
+        return _plain({**target, **_beside(node)}, parts)
     kept = {key: _plain(node[key], parts) for key in _KEPT if key in node and key != "properties"}
     if "properties" in node:
         kept["properties"] = {name: _plain(value, parts) for name, value in node["properties"].items()}
         kept["additionalProperties"] = False
     return kept
+
+
+def _beside(node: Schema) -> Schema:
+    return {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "default"}}
 
 
 def schema_text(schema: Schema) -> str:

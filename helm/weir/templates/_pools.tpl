@@ -1,6 +1,7 @@
 {{/* (root, name): a pool's values over the defaults of its kind, its models named. */}}
 {{- define "weir.pool" -}}
 {{- $given := get .root.Values.pools .name -}}
+{{- if not $given }}{{ fail (printf "%s: %s is no key of `pools`" .of .name) }}{{ end -}}
 {{- $pool := mustMergeOverwrite (deepCopy (get .root.Values.poolDefaults $given.kind)) (deepCopy $given) -}}
 {{- if not $pool.models -}}
 {{- $_ := set $pool "models" (include "weir.models" (dict "root" .root "role" "generate") | fromYaml).names -}}

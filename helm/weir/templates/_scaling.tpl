@@ -1,10 +1,10 @@
 {{/*
 HPA or KEDA, never both, and then no `replicas` anywhere (an upgrade would scale down).
-(root, v: autoscaling values, who: what metadata takes, target: {apiVersion, kind, name}, query, metric)
+(root, v: autoscaling values, who: what metadata takes, target: {apiVersion, kind, name}, query, grace, of)
 Scaling down waits as long as a drain: a pod that leaves would else be counted as missing and be replaced.
 */}}
 {{- define "weir.scaling" -}}
-{{- $down := include "weir.grace" .root | int | max 300 -}}
+{{- $down := max 300 (int .grace) | min 3600 -}}
 {{- if lt (int .v.maxReplicas) (int .v.minReplicas) }}{{ fail (printf "%s.autoscaling: maxReplicas is below minReplicas" .of) }}{{ end -}}
 {{- if eq .v.mode "hpa" }}
 ---

@@ -12,6 +12,11 @@
 {{- if $v.access.auditKey.name }}{{ $_ := set $access "audit_key_file" (printf "/etc/weir/audit/%s" $v.access.auditKey.key) }}{{ end -}}
 {{- $_ := set $config "access" $access -}}
 {{- if or $v.guard.policy $v.guard.existingConfigMap }}{{ $_ := set $config "guard" "/etc/weir/guard/policy.yaml" }}{{ end -}}
+{{- if $v.secondTier.pool -}}
+{{- $pool := include "weir.pool" (dict "root" . "name" $v.secondTier.pool "of" "gateway.secondTier.pool") | fromYaml -}}
+{{- $url := include "weir.pool.url" (dict "root" . "name" $v.secondTier.pool "pool" $pool) -}}
+{{- $_ := set $config "second_tier" (merge (dict "url" $url "model" $v.secondTier.model) ($config.second_tier | default dict)) -}}
+{{- end -}}
 {{- $releases := list -}}
 {{- range $name := (include "weir.models" (dict "root" . "role" "generate") | fromYaml).names -}}
 {{- $releases = append $releases (include "weir.model.path" (dict "name" $name "model" (get $.Values.models $name))) -}}

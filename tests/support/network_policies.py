@@ -93,9 +93,7 @@ def _scraped_port(m: Manifests, pod: PodKind) -> int | None:
 def goes_out(m: Manifests, pod: PodKind, to: PodKind | Outside, port: int, protocol: str = "TCP") -> bool:
     rules = [rule for policy in _policies(m, pod, "Egress") for rule in policy["spec"].get("egress", [])]
     target = to if isinstance(to, PodKind) else None
-    return any(
-        _has_port(rule, port, protocol, target) and _has_peer(m, rule.get("to"), to) for rule in rules
-    )
+    return any(_has_port(rule, port, protocol, target) and _has_peer(m, rule.get("to"), to) for rule in rules)
 
 
 def comes_in(m: Manifests, source: PodKind | Outside, pod: PodKind, port: int) -> bool:
@@ -142,4 +140,6 @@ def _is_peer(m: Manifests, peer: Thing, who: PodKind | Outside) -> bool:
         return False
     wanted = peer["namespaceSelector"].get("matchLabels", {})
     labels = peer.get("podSelector", {}).get("matchLabels", {})
-    return wanted.items() <= {"kubernetes.io/metadata.name": who.namespace}.items() and labels.items() <= set(who.labels)
+    return wanted.items() <= {"kubernetes.io/metadata.name": who.namespace}.items() and labels.items() <= set(
+        who.labels
+    )

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -23,6 +22,7 @@ from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
 from weir.gateway.preparation import Preparation
+from weir.gateway.pulse import Pulse
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
@@ -33,8 +33,6 @@ from weir.guard.policy import default_policy, load_policy
 from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
-
-_FOLD_S: Final = 0.2
 
 
 class GatewayApp:
@@ -63,23 +61,17 @@ class GatewayApp:
         await receive()
         await self.access.start()
         await self.service.router.start()
-        folding = asyncio.create_task(self._keep_folding())
+        pulse = asyncio.create_task(Pulse(self.service.metrics).beat())
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        folding.cancel()
-        await asyncio.gather(folding, return_exceptions=True)
+        pulse.cancel()
+        await asyncio.gather(pulse, return_exceptions=True)
         await self.service.router.aclose()
         if self.service.second_tier is not None:
             await self.service.second_tier.aclose()
         await self.access.aclose()
         self.service.metrics.fold()
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _keep_folding(self) -> None:
-        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
-        while True:
-            await asyncio.sleep(_FOLD_S)
-            self.service.metrics.fold()
 
 
 def create_app(settings: GatewaySettings) -> GatewayApp:
@@ -133,8 +125,12 @@ def assemble(  # noqa: PLR0913 - a composition root
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
+    metrics.set_config(settings.digest)
+    metrics.set_models(catalog.labels)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
     nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
+    for node in nodes:
+        metrics.know_node(node.name, node.pool)
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),

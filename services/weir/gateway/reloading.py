@@ -69,6 +69,7 @@ class Reloader:
         self._is_refused = False
         if models is not None:
             service.catalog.replace(models)
+            metrics.set_models(service.catalog.labels)
             metrics.reloads("applied").inc()
         metrics.guard_reloads("unchanged" if compiled is None else "applied").inc()
         if compiled is not None:

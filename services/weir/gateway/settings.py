@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -70,6 +71,11 @@ class GatewaySettings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError(f"node names must differ: {', '.join(names)}")
         return self
+
+    @property
+    def digest(self) -> str:
+        """Tells different settings from equal ones; secrets are not in it."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def admin_port(self) -> int:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -169,8 +170,10 @@ class NodeApp:
     async def _answer_events(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         """Stream; the status waits for the first event, so that an early refusal keeps its own."""
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
+        began = monotonic()
         async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
             first = await anext(events)
+            self._metrics.first_token.observe(monotonic() - began)
             await start_events(exchange.send)
             try:
                 await _send_event(exchange.send, writer, first)
@@ -182,11 +185,14 @@ class NodeApp:
     async def _answer_whole(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         chunks: list[TokenChunk] = []
+        began = monotonic()
         async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     await send_answer(exchange.send, Answer(200, writer.whole(chunks, event)))
                 else:
+                    if not chunks:
+                        self._metrics.first_token.observe(monotonic() - began)
                     chunks.append(event)
 
     # health, metadata, repository

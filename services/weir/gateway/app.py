@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +23,7 @@ from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
 from weir.gateway.nodes import NodeList
 from weir.gateway.preparation import Preparation
+from weir.gateway.pulse import Pulse
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
@@ -36,8 +36,6 @@ from weir.routing.node import Node
 from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
-
-_FOLD_S: Final = 0.2
 
 
 class GatewayApp:
@@ -69,7 +67,7 @@ class GatewayApp:
         if self.nodes is not None:
             await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        tasks = [asyncio.create_task(self._keep_folding())]
+        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat())]
         if self.nodes is not None:
             tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})
@@ -83,12 +81,6 @@ class GatewayApp:
         await self.access.aclose()
         self.service.metrics.fold()
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _keep_folding(self) -> None:
-        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
-        while True:
-            await asyncio.sleep(_FOLD_S)
-            self.service.metrics.fold()
 
 
 def create_app(settings: GatewaySettings) -> GatewayApp:
@@ -113,6 +105,7 @@ def node_list(settings: GatewaySettings, catalog: Catalog, metrics: GatewayMetri
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
+        metrics.know_node(spec.name, spec.pool)
         return Node(_backend(spec, default), metrics, pool=spec.pool, flavour=spec.flavour)
 
     return NodeList(settings.nodes, settings.nodes_file, make, metrics, interval_s=settings.resolve_interval_s)
@@ -154,7 +147,11 @@ def assemble(  # noqa: PLR0913 - a composition root
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
+    metrics.set_config(settings.digest)
+    metrics.set_models(catalog.labels)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
+    for node in nodes:
+        metrics.know_node(node.name, node.pool)
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -67,6 +68,11 @@ class GatewaySettings(BaseSettings):
                 "the gateway needs --node URL (or `nodes` or `nodes_file` in the settings file, or WEIR_GATEWAY_NODES)"
             )
         return self
+
+    @property
+    def digest(self) -> str:
+        """Tells different settings from equal ones; secrets are not in it."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def admin_port(self) -> int:

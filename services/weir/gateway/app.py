@@ -11,6 +11,7 @@ from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
 from weir.backends.http_node import HttpNode
+from weir.backends.traced import TracedBackend
 from weir.contracts.errors import UsageError
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
@@ -28,11 +29,13 @@ from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings, NodeSettings
+from weir.gateway.tracing import traced
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
 from weir.routing.node import Node
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
+from weir.telemetry.tracing import Tracing, open_tracing
 
 _FOLD_S: Final = 0.2
 
@@ -40,10 +43,13 @@ _FOLD_S: Final = 0.2
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
-    def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
+    def __init__(
+        self, service: GenerationService, settings: GatewaySettings, access: Access, tracing: Tracing | None = None
+    ) -> None:
         self.service = service
         self.settings = settings
         self.access = access
+        self._tracing = tracing
         attempts = Attempts(service.metrics)
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
@@ -55,7 +61,10 @@ class GatewayApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
-            await exchange(scope, receive, send)
+            if self._tracing is None:
+                await exchange(scope, receive, send)
+            else:
+                await traced(self._tracing, exchange.surface.path, exchange, scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
@@ -73,6 +82,8 @@ class GatewayApp:
             await self.service.second_tier.aclose()
         await self.access.aclose()
         self.service.metrics.fold()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _keep_folding(self) -> None:
@@ -133,12 +144,14 @@ def assemble(  # noqa: PLR0913 - a composition root
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
+    tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
+    backends = backends if tracing is None else [TracedBackend(backend, tracing) for backend in backends]
     nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
-        accounts=Accounts(metrics, access.ledger),
+        accounts=Accounts(metrics, access.ledger, tracing),
         cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
@@ -151,4 +164,4 @@ def assemble(  # noqa: PLR0913 - a composition root
         timeout_s=settings.node_timeout_s,
         second_tier=_second_tier(settings, classifier, metrics, guards.seal),
     )
-    return GatewayApp(service, settings, access)
+    return GatewayApp(service, settings, access, tracing)

@@ -38,7 +38,8 @@ class HttpNode:
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         path = f"/v2/models/{request.model or self._model}/generate_stream".encode()
-        raw = self._pool.request(b"POST", path, _request_body(request))
+        trace = b"" if request.traceparent is None else b"traceparent: %b\r\n" % request.traceparent.encode()
+        raw = self._pool.request(b"POST", path, _request_body(request), trace)
         reader, events = AnswerReader(self._name), EventSplitter(self._name)
         connection, is_over = None, False
         try:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
@@ -28,6 +28,7 @@ from weir.contracts.errors import (
     WeirError,
 )
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.contracts.trace import HEADER, read_traceparent
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost, Served
 from weir.cpu_node.scoring import scored_answer, scoring_metadata
@@ -36,6 +37,8 @@ from weir.engine.serving import ServingEngine
 from weir.oip.metadata import model_metadata
 from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.telemetry.node_metrics import NodeMetrics
+from weir.telemetry.node_requests import NodeRequests
+from weir.telemetry.tracing import Tracing
 
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
@@ -60,6 +63,10 @@ class _Exchange:
         return self.path["model"] or ""
 
     @property
+    def traceparent(self) -> str | None:
+        return read_traceparent(next((value for name, value in self.scope["headers"] if name == HEADER), None))
+
+    @property
     def version(self) -> int | None:
         """Raises UnknownModelError for a version that is no positive integer."""
         text = self.path.get("version")
@@ -76,10 +83,13 @@ _Handler = Callable[[_Exchange], Awaitable[None]]
 class NodeApp:
     """Translates; the host decides what is served, engines and classifiers do the work."""
 
-    def __init__(self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int, tracing: Tracing | None = None
+    ) -> None:
         self._host = host
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._requests = NodeRequests(tracing)
         table: tuple[tuple[str, str, _Handler], ...] = (
             ("POST", _MODEL_PATH + "/generate_stream", self._generate_stream),
             ("POST", _MODEL_PATH + "/generate", self._generate),
@@ -160,7 +170,7 @@ class NodeApp:
     async def _opened(self, exchange: _Exchange) -> tuple[ServingEngine, NodeCall]:
         body = await self._body(exchange)
         engine = self._host.engine(exchange.model, exchange.version)
-        return engine, parse_call(body, exchange.model)
+        return engine, parse_call(body, exchange.model, traceparent=exchange.traceparent)
 
     async def _body(self, exchange: _Exchange) -> bytes:
         return await read_body(
@@ -171,7 +181,7 @@ class NodeApp:
         """Stream; the status waits for the first event, so that an early refusal keeps its own."""
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         began = monotonic()
-        async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+        async with caller_watched(exchange.receive), aclosing(self._answer(engine, call)) as events:
             first = await anext(events)
             self._metrics.first_token.observe(monotonic() - began)
             await start_events(exchange.send)
@@ -182,11 +192,15 @@ class NodeApp:
             except WeirError as error:
                 await send_part(exchange.send, error_event(error), more=False)
 
+    def _answer(self, engine: ServingEngine, call: NodeCall) -> AsyncGenerator[GenerationEvent, None]:
+        info = engine.info
+        return self._requests.watched(call.request, engine.generate(call.request), info.model, info.version)
+
     async def _answer_whole(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         chunks: list[TokenChunk] = []
         began = monotonic()
-        async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+        async with caller_watched(exchange.receive), aclosing(self._answer(engine, call)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     await send_answer(exchange.send, Answer(200, writer.whole(chunks, event)))

@@ -10,6 +10,7 @@ from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
 from weir.backends.http_node import HttpNode
+from weir.backends.traced import TracedBackend
 from weir.contracts.errors import UsageError
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
@@ -29,6 +30,7 @@ from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
+from weir.gateway.tracing import traced
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
 from weir.routing.discovery import NodeSpec
@@ -36,16 +38,20 @@ from weir.routing.node import Node
 from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
+from weir.telemetry.tracing import Tracing, open_tracing
 
 
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
-    def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
+    def __init__(
+        self, service: GenerationService, settings: GatewaySettings, access: Access, tracing: Tracing | None = None
+    ) -> None:
         self.service = service
         self.settings = settings
         self.access = access
         self.nodes: NodeList | None = None  # none: those that it was made with are all
+        self._tracing = tracing
         attempts = Attempts(service.metrics)
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
@@ -57,7 +63,10 @@ class GatewayApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
-            await exchange(scope, receive, send)
+            if self._tracing is None:
+                await exchange(scope, receive, send)
+            else:
+                await traced(self._tracing, exchange.surface.path, exchange, scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
@@ -80,6 +89,8 @@ class GatewayApp:
             await self.service.second_tier.aclose()
         await self.access.aclose()
         self.service.metrics.fold()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -94,19 +105,24 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases)
     metrics = GatewayMetrics(CollectorRegistry())
-    nodes = node_list(settings, catalog, metrics)
+    tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
+    nodes = node_list(settings, catalog, metrics, tracing)
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    app = assemble(settings, catalog, guard, nodes.first(), metrics=metrics, access=access)
+    app = assemble(settings, catalog, guard, nodes.first(), metrics=metrics, access=access, tracing=tracing)
     app.nodes = nodes
     return app
 
 
-def node_list(settings: GatewaySettings, catalog: Catalog, metrics: GatewayMetrics) -> NodeList:
+def node_list(
+    settings: GatewaySettings, catalog: Catalog, metrics: GatewayMetrics, tracing: Tracing | None
+) -> NodeList:
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
         metrics.know_node(spec.name, spec.pool)
-        return Node(_backend(spec, default), metrics, pool=spec.pool, flavour=spec.flavour)
+        backend = _backend(spec, default)
+        traced = backend if tracing is None else TracedBackend(backend, tracing)
+        return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
 
     return NodeList(settings.nodes, settings.nodes_file, make, metrics, interval_s=settings.resolve_interval_s)
 
@@ -143,6 +159,7 @@ def assemble(  # noqa: PLR0913 - a composition root
     metrics: GatewayMetrics,
     access: Access | None = None,
     classifier: Classifier | None = None,
+    tracing: Tracing | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
@@ -155,7 +172,7 @@ def assemble(  # noqa: PLR0913 - a composition root
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
-        accounts=Accounts(metrics, access.ledger),
+        accounts=Accounts(metrics, access.ledger, tracing),
         cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
@@ -168,4 +185,4 @@ def assemble(  # noqa: PLR0913 - a composition root
         timeout_s=settings.node_timeout_s,
         second_tier=_second_tier(settings, classifier, metrics, guards.seal),
     )
-    return GatewayApp(service, settings, access)
+    return GatewayApp(service, settings, access, tracing)

@@ -58,11 +58,17 @@ class Cluster:
             for pod in self._pods():
                 pod.refresh_volumes()
 
+    def claim(self, name: str) -> Path:
+        """Return the folder of a persistent volume claim."""
+        folder = self._place.folder / "claims" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def outsider(self, name: str, namespace: str, labels: Mapping[str, str]) -> tuple[str, str]:
         """Add somebody who is no pod of ours; return (network namespace, address)."""
         with self._lock:
             address = self._address("10.77")
-            self._outsiders[name] = PodAddress(address, namespace, dict(labels), {})
+            self._outsiders[name] = PodAddress(address, namespace, dict(labels), {"containers": []})
             return self._network.add(name, address), address
 
     def deployment(self, name: str) -> Deployment:
@@ -179,7 +185,7 @@ class Cluster:
                 addresses = [
                     pod.address
                     for pod in known
-                    if pod.spec
+                    if pod.namespace == self.namespace
                     and selects(spec.get("selector"), pod.labels)
                     and (pod.is_ready or spec.get("publishNotReadyAddresses"))
                 ]

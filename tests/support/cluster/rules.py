@@ -32,8 +32,7 @@ def balances(services: Sequence[Object], addresses: dict[str, str], pods: Sequen
     for service in services:
         if service["spec"].get("clusterIP") == "None" or not service["spec"].get("selector"):
             continue
-        ours = [pod for pod in pods if pod.spec]
-        ready = [pod for pod in ours if pod.is_ready and selects(service["spec"]["selector"], pod.labels)]
+        ready = [pod for pod in pods if pod.is_ready and selects(service["spec"]["selector"], pod.labels)]
         for port in service["spec"]["ports"]:
             numbers = [(pod.address, port_number(pod.spec, port.get("targetPort", port["port"]))) for pod in ready]
             targets = tuple((address, number) for address, number in numbers if number is not None)

@@ -21,10 +21,12 @@ _PACKAGES = ("nftables", "libnftables1", "libnftnl11", "libmnl0", "bubblewrap")
 class Cluster:
     """Runs what is applied. `endpoint_lag_s` is how late a pod's state reaches names and rules, as on real machines."""
 
-    def __init__(self, folder: Path, images: Mapping[str, Image], *, endpoint_lag_s: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, images: Mapping[str, Image], *, namespace: str, endpoint_lag_s: float = 1.0
+    ) -> None:
         tools = debian_programs(_PACKAGES)
         prefix = f"weir{os.getpid() % 100_000}"
-        self.namespace = "weir"
+        self.namespace = namespace
         self._network = Network(prefix, tools)
         self._place = Place(self._network, tools, images, folder, self.namespace, prefix)
         self._objects: list[Object] = []
@@ -32,6 +34,7 @@ class Cluster:
         self._outsiders: dict[str, PodAddress] = {}
         self._deployments: dict[str, Deployment] = {}
         self._leaving: list[Deployment] = []
+        self._bare: list[Pod] = []
         self._lag_s, self._due, self._told = endpoint_lag_s, 0.0, ""
         self._numbers = iter(range(2, 4000))
         self._lock, self._is_over = threading.RLock(), threading.Event()
@@ -84,6 +87,24 @@ class Cluster:
         with self._lock:
             self._deployments[deployment].replicas = replicas
 
+    def run(self, manifest: Object, within_s: float) -> tuple[int | None, str]:
+        """Run a bare pod to its end, as `helm test` does with a hook; return its exit code and what it wrote."""
+        with self._lock:
+            pod = self._spawn(name_of(manifest), {"metadata": manifest["metadata"], "spec": manifest["spec"]})
+            self._bare.append(pod)
+        self.wait(self.is_told, within_s)
+        pod.start()
+        try:
+            self.wait(lambda: pod.is_gone, within_s)
+        finally:
+            pod.stop()
+            pod.join(30)
+            with self._lock:
+                self._bare.remove(pod)
+        text = pod.log()
+        pod.forget()
+        return pod.code, text
+
     def address(self, service: str) -> str:
         return self._addresses[service]
 
@@ -95,7 +116,7 @@ class Cluster:
 
     def wait_settled(self, within_s: float) -> None:
         """Wait until every Deployment has what it wants, and names and rules know of it."""
-        self.wait(lambda: all(each.is_settled for each in self._deployments.values()) and self._is_told(), within_s)
+        self.wait(lambda: all(each.is_settled for each in self._deployments.values()) and self.is_told(), within_s)
 
     def wait(self, is_so: Callable[[], bool], within_s: float) -> None:
         deadline = time.monotonic() + within_s
@@ -126,7 +147,7 @@ class Cluster:
         self._network.close()
 
     def _pods(self) -> list[Pod]:
-        return [pod for each in [*self._deployments.values(), *self._leaving] for pod in each.pods]
+        return [*(pod for each in [*self._deployments.values(), *self._leaving] for pod in each.pods), *self._bare]
 
     def _spawn(self, name: str, template: Object) -> Pod:
         pod = Pod(self._place, name, self._address("10.77"), template, self._objects)
@@ -162,7 +183,8 @@ class Cluster:
                 pod.write_hosts(self._hosts(known))
             self._told, self._due = text, 0.0
 
-    def _is_told(self) -> bool:
+    def is_told(self) -> bool:
+        """Say whether names and rules are as the pods are now."""
         known = self._known()
         return self._told == self._rules(known) + self._hosts(known)
 

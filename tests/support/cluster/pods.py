@@ -102,6 +102,11 @@ class Pod:
         return sum(each.restarts for each in self._containers)
 
     @property
+    def code(self) -> int | None:
+        """Return how the first container ended; None while it runs."""
+        return self._containers[0].container.code if self._containers else None
+
+    @property
     def pids(self) -> list[int]:
         return [each.container.pid for each in self._containers if each.container.is_running]
 
@@ -131,7 +136,7 @@ class Pod:
         try:
             if self._initialised():
                 self._containers = [self._begun(spec) for spec in self._spec["containers"]]
-                while not self._is_ending.is_set():
+                while not self._is_ending.is_set() and not self._is_done():
                     self._tick()
                     self._is_ending.wait(_TICK_S)
             self._end()
@@ -141,6 +146,10 @@ class Pod:
         finally:
             self._kill()
             self._place.network.remove(self._space)
+
+    def _is_done(self) -> bool:
+        is_once = self._spec.get("restartPolicy", "Always") == "Never"
+        return is_once and not any(each.container.is_running for each in self._containers)
 
     def _initialised(self) -> bool:
         for spec in self._spec.get("initContainers") or []:

@@ -26,7 +26,7 @@ VALUES = {
 Rendered = Callable[..., list[Thing]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Return the chart's objects; words change values, as `--set` does."""
     values = tmp_path_factory.mktemp("values") / "values.yaml"
@@ -34,7 +34,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     return lambda *sets: render(values, sets=sets).things
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory, rendered: Rendered) -> Iterator[Cluster]:
     skip_unless_pods_can_be_made()
     objects = rendered()
@@ -48,14 +48,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, rendered: Rendered) -> Ite
         cluster.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def client(cluster: Cluster) -> str:
     """Return the network namespace of somebody who may call the gateway."""
     space, _ = cluster.outsider("client", "apps", {})
     return space
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def door(cluster: Cluster) -> tuple[str, int]:
     return cluster.address(GATEWAY), 80
 

@@ -1,12 +1,14 @@
 """Updates under streams that never rest: nothing is cut, nothing fails."""
 
+import copy
 import time
+from collections.abc import Sequence
 
 import pytest
 from tests.e2e.pods.conftest import GATEWAY, NODES, Rendered
 from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.load import Streams
-from tests.support.cluster.objects import is_hook, name_of
+from tests.support.cluster.objects import Object, is_hook, name_of, of_kind
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -37,18 +39,25 @@ def test_an_update_of_gateways_and_nodes_cuts_no_stream(
 
 
 def test_an_update_that_never_gets_ready_leaves_the_old_pods_at_work(
-    cluster: Cluster, rendered: Rendered, client: str, door: tuple[str, int]
+    cluster: Cluster, client: str, door: tuple[str, int]
 ) -> None:
     """The new pods' memory is too little: the kernel kills them, again and again."""
     before = {pod.name for pod in cluster.pods(NODES)}
-    now = ("gateway.podAnnotations.round=second", "pools.cpu.podAnnotations.round=second")
+    now = cluster.objects
     with Streams(client, door, 2, tokens=16) as streams:
-        cluster.apply(rendered(*now, "pools.cpu.resources.limits.memory=40Mi"))
+        cluster.apply(with_memory(now, NODES, "40Mi"))
         cluster.wait(lambda: any(pod.restarts >= 2 for pod in cluster.pods(NODES)), 120)
         killed = [pod for pod in cluster.pods(NODES) if pod.restarts]
         assert any("ended: 137" in words for pod in killed for _, words in pod.story.events), killed[0].log()
         assert before <= {pod.name for pod in cluster.pods(NODES)}
-        cluster.apply(rendered(*now))
+        cluster.apply(now)
         cluster.wait_settled(120)
     assert streams.failures == []
     assert {pod.name for pod in cluster.pods(NODES)} == before
+
+
+def with_memory(objects: Sequence[Object], deployment: str, limit: str) -> list[Object]:
+    changed = copy.deepcopy(list(objects))
+    manifest = next(each for each in of_kind(changed, "Deployment") if name_of(each) == deployment)
+    manifest["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] = limit
+    return changed

@@ -61,6 +61,11 @@ class Cluster:
             for pod in self._pods():
                 pod.refresh_volumes()
 
+    @property
+    def objects(self) -> list[Object]:
+        """Return what was applied last."""
+        return list(self._objects)
+
     def claim(self, name: str) -> Path:
         """Return the folder of a persistent volume claim."""
         folder = self._place.folder / "claims" / name

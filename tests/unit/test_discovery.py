@@ -121,7 +121,7 @@ async def test_new_addresses_are_found_while_it_runs() -> None:
     house = House([node("cpu", "dns+http://pods:8100")], names)
     await house.list.settle(house.router)
     await house.router.start()
-    watching = asyncio.create_task(house.list.watch(house.router))
+    watching = asyncio.create_task(house.list.watch(house.router, look_s=0.02))
     names.records["pods"] = ["10.0.0.4"]
 
     async with asyncio.timeout(10):
@@ -140,7 +140,7 @@ async def test_a_file_of_nodes_is_watched_and_a_bad_one_changes_nothing(tmp_path
     house = House([], file=file)
     await house.list.settle(house.router)
     await house.router.start()
-    watching = asyncio.create_task(house.list.watch(house.router))
+    watching = asyncio.create_task(house.list.watch(house.router, look_s=0.02))
 
     for number, (text, names) in enumerate(
         [

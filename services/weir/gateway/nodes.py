@@ -18,7 +18,6 @@ from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
-_LOOK_S: Final = 1.0
 _LIST: Final = pydantic.TypeAdapter(tuple[NodeSettings, ...])
 
 
@@ -35,7 +34,7 @@ class NodeList:
         interval_s: float,
         finder: Finder | None = None,
     ) -> None:
-        """Raises UsageError when the file is refused."""
+        """`interval_s`: between two look-ups. Raises UsageError when the file is refused."""
         self._make = make
         self._metrics = metrics
         self._interval_s = interval_s
@@ -85,12 +84,12 @@ class NodeList:
             _log.warning("nodes_not_looked_up", extra={"names": self._finder.failures})
         self._metrics.discoveries("failed" if self._finder.failures else "changed" if gone or new else "same").inc()
 
-    async def watch(self, router: Router) -> None:
-        """Look names up every `interval_s`, and at the file every second, until cancelled."""
+    async def watch(self, router: Router, *, look_s: float = 1.0) -> None:
+        """Look at the file every `look_s`, and names up, until cancelled."""
         passed_s = 0.0
         while True:
-            await asyncio.sleep(_LOOK_S)
-            passed_s += _LOOK_S
+            await asyncio.sleep(look_s)
+            passed_s += look_s
             is_new = await self._is_file_new()
             if is_new or (passed_s >= self._interval_s and any(spec.host for spec in self._listed)):
                 passed_s = 0.0

@@ -119,10 +119,9 @@ class Family(Generic[Metric, Handle]):
 
     def drop(self, *labels: str) -> None:
         """Forget a child: what it was about is gone. Only for gauges; a reader leaves out what is not a number."""
-        if self._children.pop(labels, None) is not None:
-            child = self._metric.labels(*labels)
-            if isinstance(child, Gauge):
-                child.set(nan)
+        child = self._children.pop(labels, None)
+        if isinstance(child, Level):
+            child.set(nan)
             self._metric.remove(*labels)
 
 

@@ -45,6 +45,12 @@ class Call(NamedTuple):
     answer_tokens: int
     most_tokens: int
     family: int
+    shared_tokens: int
+
+    @property
+    def beginning(self) -> tuple[int, int]:
+        """Its family, and how many tokens all of that have in common."""
+        return self.family, self.shared_tokens
 
 
 def calls(shape: Shape, *, rate: float, seconds: float, seed: int) -> Iterator[Call]:
@@ -73,6 +79,7 @@ def calls(shape: Shape, *, rate: float, seconds: float, seed: int) -> Iterator[C
             answer,
             _asked(dice, answer, shape.answer_most),
             families[dice.getrandbits(12)],
+            shape.shared,
         )
 
 

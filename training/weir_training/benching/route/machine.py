@@ -49,15 +49,25 @@ class Speed:
         return 1 / max(reading, writing + reading * (1 - _WHILE_READING))
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of machine: how fast, what it is called and runs, whether it says how many slots it has."""
+
+    label: str
+    flavour: str
+    speed: Speed
+    tells_slots: bool
+
+
 class Work:
     """One request at a node."""
 
-    __slots__ = ("answers_at", "attempts", "call", "first_at", "number", "place")
+    __slots__ = ("attempts", "call", "first_at", "number", "place")
 
     def __init__(self, number: int, call: Call) -> None:
         self.number = number
         self.call = call
-        self.first_at = self.answers_at = inf
+        self.first_at = inf
         self.attempts = 0
         self.place: object = None  # the policy's
 
@@ -146,7 +156,7 @@ class Machine:
         """Return how many tokens have to be read: a beginning that is in memory need not be."""
         if call.family in self._kept:
             self._kept.move_to_end(call.family)
-            return max(call.prompt_tokens - 96, 1)
+            return max(call.prompt_tokens - call.shared_tokens, 1)
         self._kept[call.family] = None
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from typing import Any, Final
 
-from weir_training.benching.route.contestants import Policy
+from weir_training.benching.route.contestants import NOBODY, Policy, Without
 from weir_training.benching.route.load import Call
 from weir_training.benching.route.machine import Machine, Speed, Work
 
@@ -64,26 +64,21 @@ class Replay:
         for trouble in troubles:
             self._at(trouble.at_s, self._begin_trouble, trouble)
             self._at(trouble.until_s, self._end_trouble, trouble)
-        self._has_troubles = bool(self._events)
-        if self._has_troubles:
+        if self._events:
             self._at(_PROBE_S, self._probe, None)
-        heapify(self._events)
+        self._live = 0
 
     def run(self, calls: Iterable[Call]) -> Seen:
-        clock, events, machines = self.clock, self._events, self.machines
+        clock, events = self.clock, self._events
         for number, call in enumerate(calls):
             while events and events[0][0] <= call.at_s:
                 self._step(heappop(events))
             clock.now = call.at_s
+            self._live += 1
             self._offer(Work(number, call))
-        while events and any(machine.present for machine in machines) | self._has_troubles and events:
+        while self._live and events:
             self._step(heappop(events))
-            if self._has_troubles and not self._is_busy():
-                break
         return self.seen
-
-    def _is_busy(self) -> bool:
-        return any(machine.present for machine in self.machines)
 
     def _step(self, event: tuple[float, int, int, Any]) -> None:
         when, _, number, what = event
@@ -104,6 +99,7 @@ class Replay:
         if begun is not None:
             begun.first_at = now
             policy.began(begun.place)
+        self._live -= len(ended)
         for work in ended:
             call = work.call
             seen.firsts.append(work.first_at - call.at_s)
@@ -116,7 +112,7 @@ class Replay:
         if machine.next_s < inf:
             heappush(self._events, (machine.next_s, next(self._order), number, machine.stamp))
 
-    def _offer(self, work: Work, without: frozenset[int] = frozenset()) -> None:
+    def _offer(self, work: Work, without: Without = NOBODY) -> None:
         work.attempts += 1
         place = self.policy.pick(work.call, without)
         if place is None:
@@ -138,9 +134,10 @@ class Replay:
         self.policy.health(number, is_up=False)
         self._again(work, _PAUSE_S, frozenset({number}))
 
-    def _again(self, work: Work, pause_s: float, without: frozenset[int] = frozenset()) -> None:
+    def _again(self, work: Work, pause_s: float, without: Without = NOBODY) -> None:
         if work.attempts >= _ATTEMPTS:
             self.seen.refused += 1
+            self._live -= 1
         else:
             self._at(self.clock.now + pause_s, lambda again: self._offer(again, without), work)
 
@@ -153,6 +150,7 @@ class Replay:
         for work in machine.die(self.clock.now):
             if work.first_at < inf:
                 self.seen.lost += 1
+                self._live -= 1
                 self.policy.ended(work.place, None)
                 self.policy.health(trouble.node, is_up=False)
             else:

@@ -1,7 +1,7 @@
 """What is simulated: which machines, how much they are asked, and what goes wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from weir.contracts.errors import UsageError
@@ -34,13 +34,24 @@ class Scene:
     troubles: tuple[Trouble, ...] = ()
 
 
-def scene(name: str, *, nodes: int, load: float, rate: float | None, seconds: float) -> Scene:
-    """Build one; without a `rate` it is `load` times what the machines can do.
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large a scene is; `rate` none: `load` times what the machines, `speed` times as fast as usual, can do."""
+
+    nodes: int
+    load: float
+    rate: float | None
+    seconds: float
+    speed: float = 1.0
+
+
+def scene(name: str, scale: Scale) -> Scene:
+    """Build one.
 
     Raises:
         UsageError: there is no such scene.
     """
-    shape = Shape()
+    shape, nodes, seconds = Shape(), scale.nodes, scale.seconds
     gpus = max(nodes // 3, 1)
     match name:
         case "mixed" | "failing":
@@ -51,12 +62,14 @@ def scene(name: str, *, nodes: int, load: float, rate: float | None, seconds: fl
             models = (GPU,) * nodes
         case _:
             raise UsageError(f"--scene {name}: expected one of {', '.join(SCENES)}")
+    models = tuple(replace(model, speed=model.speed.slowed(1 / scale.speed)) for model in models)
     capacity = sum(model.speed.capacity(shape) for model in models)
     troubles: tuple[Trouble, ...] = ()
     if name == "failing":
         third, half = seconds / 3, seconds / 2
         troubles = (Trouble(0, third, half), Trouble(nodes - 1, third, seconds, 5.0))
-    return Scene(name, models, shape, load * capacity if rate is None else rate, seconds, troubles)
+    rate = scale.load * capacity if scale.rate is None else scale.rate
+    return Scene(name, models, shape, rate, seconds, troubles)
 
 
 def policy(name: str, models: tuple[Model, ...], seed: int) -> Callable[[Clock], Policy]:

@@ -13,7 +13,7 @@ from weir_training.atomic import write_json
 from weir_training.benching.route.load import calls
 from weir_training.benching.route.replay import Replay
 from weir_training.benching.route.report import GOAL, Figures, draw, figures, table
-from weir_training.benching.route.scenes import POLICIES, SCENES, Scene, policy, scene
+from weir_training.benching.route.scenes import POLICIES, SCENES, Scale, Scene, policy, scene
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 from weir_training.progress import Progress, Tick, bar
 
@@ -33,6 +33,7 @@ def route(  # noqa: PLR0913  a command line's options are its arguments
     nodes: Annotated[int, typer.Option("--nodes", min=2, max=10_000)] = 12,
     load: Annotated[float, typer.Option("--load", min=0.01, max=2, help="Share of what the nodes can do.")] = 0.7,
     rate: Rate = None,
+    speed: Annotated[float, typer.Option("--speed", min=0.01, max=1000, help="Of the nodes, as a factor.")] = 1.0,
     seconds: Annotated[float, typer.Option("--seconds", min=1, max=3600, help="Simulated, for each seed.")] = 120.0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Runs with the seeds 1, 2, …")] = 3,
     out: Out = None,
@@ -44,12 +45,19 @@ def route(  # noqa: PLR0913  a command line's options are its arguments
     `weir` is the gateway's own code with a simulated clock. Arrivals, lengths and failures follow from the seed, so the
     same command gives the same figures. They are also written as JSON and PNG.
     """
-    chosen = [scene(name, nodes=nodes, load=load, rate=rate, seconds=seconds) for name in scenes or SCENES]
+    scale = Scale(nodes, load, rate, seconds, speed)
+    chosen = [scene(name, scale) for name in scenes or SCENES]
     if (asked := sum(one.rate * seconds * seeds for one in chosen)) > _MOST_REQUESTS:
         raise UsageError(f"{asked:.0f} requests: more than {_MOST_REQUESTS}; choose fewer --seconds or --seeds")
     with nullcontext(lambda _: None) if as_json else bar() as progress:
         found = [_run(one, name, seeds, progress) for one in chosen for name in policies or POLICIES]
-    given = {"nodes": nodes, "rates": {one.name: one.rate for one in chosen}, "seconds": seconds, "seeds": seeds}
+    given = {
+        "nodes": nodes,
+        "rates": {one.name: one.rate for one in chosen},
+        "seconds": seconds,
+        "seeds": seeds,
+        "speed": speed,
+    }
     goal = {"first_s": GOAL.first_s, "per_token_s": GOAL.per_token_s}
     body = {**given, "goal": goal, "figures": [one.as_dict() for one in found]}
     folder = out or home / "bench" / "results"

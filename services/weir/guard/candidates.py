@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from re import _constants as ops  # type: ignore[attr-defined]
 from typing import Any
 
-import ahocorasick_rs
 import re2
+
+from weir.guard.literals import literals as compiled_literals
+from weir.guard.searched import Searched
 
 _LEAST_ASCII, _LEAST_OTHER = 3, 2  # characters of a literal that is worth looking for
 _LEAST_WORD = 4  # of one that is made of letters
@@ -33,13 +35,13 @@ class Candidates:
             for literal in literals[number]:
                 meant.setdefault(literal, set()).add(number)
         self._meant = [(numbers.intersection(rare), not numbers.isdisjoint(words)) for numbers in meant.values()]
-        self._automaton = ahocorasick_rs.AhoCorasick(list(meant)) if meant else None
+        self._search = compiled_literals(list(meant), at_word=False) if meant else None
 
-    def among(self, plain: str, raw: bytes) -> list[int]:
+    def among(self, folded: Searched, raw: bytes) -> list[int]:
         """Return the places of the patterns that may match the plain view, which is `raw` in UTF-8."""
         found = self._others.matching(raw)
-        if self._automaton is not None:
-            seen = {match[0] for match in self._automaton.find_matches_as_indexes(plain.lower(), overlapping=True)}
+        if self._search is not None:
+            seen = {literal for literal, _, _ in self._search.finds(folded)}
             has_word = False
             for rare, is_word in map(self._meant.__getitem__, seen):
                 found |= rare

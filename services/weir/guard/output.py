@@ -9,6 +9,7 @@ from weir.guard.fold import is_foreign_word, plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
 from weir.guard.regexes import Encoded, Match, Validators
 from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
+from weir.guard.searched import Searched
 from weir.guard.terms import Span
 
 OVERFLOW = "[redacted]"  # what is sent for a hold that grew too long
@@ -134,9 +135,11 @@ class StreamGuard:
         decision = self._decision
         if decision.is_over:
             return []
-        text, folded = Encoded(self._plain), self._plain.lower()
-        horizon = len(folded) if is_end else self._matcher.open_from(text, folded, self._decided)
-        if horizon < len(folded) and decision.seen - self._origins[horizon] > MAX_HOLD:
+        text = Encoded(self._plain)
+        folded = text.folded
+        size = len(self._plain)
+        horizon = size if is_end else self._matcher.open_from(text, folded, self._decided)
+        if horizon < size and decision.seen - self._origins[horizon] > MAX_HOLD:
             horizon = self._matcher.open_from(text, folded, self._decided, closely=True)
         if self._open:
             horizon = min(horizon, self._go_on(text, is_end=is_end))
@@ -157,7 +160,7 @@ class StreamGuard:
         self._open = {pattern: (order, self._base + end) for pattern, (order, _) in self._open.items()}
         return end
 
-    def _apply(self, text: Encoded, folded: str, horizon: int, *, is_end: bool) -> int:
+    def _apply(self, text: Encoded, folded: Searched, horizon: int, *, is_end: bool) -> int:
         """Apply the finds that start before `horizon`; return the horizon that they leave."""
         matches = self._matches(text, is_end=is_end)
         for match in matches:

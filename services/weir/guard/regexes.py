@@ -9,6 +9,7 @@ from weir.contracts.errors import UsageError
 from weir.guard.candidates import Candidates
 from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, search_options
 from weir.guard.rules import Rule
+from weir.guard.searched import Searched
 
 Validators = Mapping[str, Callable[[str], bool]]
 _LOOSELY_HELD = 32  # characters; what waits longer is looked at closely
@@ -41,8 +42,10 @@ class Match(NamedTuple):
 class Encoded:
     """The plain view as RE2 sees it: UTF-8, with positions in characters outside and bytes inside."""
 
-    def __init__(self, plain: str) -> None:
+    def __init__(self, plain: str, folded: Searched | None = None) -> None:
+        """Take a text in; `folded`: the same in small letters, where that is there."""
         self.plain = plain
+        self.folded = Searched(plain.lower()) if folded is None else folded
         self.raw = plain.encode()
         self._is_ascii = len(self.raw) == len(plain)
         self._byte, self._character = 0, 0  # the last place asked for
@@ -85,7 +88,7 @@ class Regexes:
 
     def hits(self, text: Encoded) -> Sequence[int]:
         """Return the patterns that may be found in `text`."""
-        return self._candidates.among(text.plain, text.raw)
+        return self._candidates.among(text.folded, text.raw)
 
     def matches(
         self, text: Encoded, hits: Sequence[int], begin: int, resume: Mapping[int, int], *, is_end: bool

@@ -1,9 +1,10 @@
 """Looks for terms with the search in C: all three ways in one call, which also tells what may still become a term."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from weir.guard.fold import is_word_character
-from weir.guard.letters import is_joined_script, leet, squeeze
+from weir.guard.letters import leet, squeeze
 from weir.guard.native.library import (
     ANYWHERE,
     AT_WORD,
@@ -18,82 +19,90 @@ from weir.guard.native.library import (
     TermSets,
 )
 from weir.guard.searched import Searched
-from weir.guard.terms import Span, Term, TermLists, as_spelled, reads_as, stands_free
+from weir.guard.terms import Span, SpelledTerm, Term, TermLists, as_spelled, reads_as, stands_free
 
-_WRITTEN, _LEET = 0, 1  # kinds of finds; the others are spelled out
+_WRITTEN, _LEET, _JOINED = 0, 1, 2  # kinds of finds; what follows them is spelled out too
 
 _Literal = tuple[str, int]  # with what its term asks for
+_Meant = TypeVar("_Meant", Term, SpelledTerm)
 
 
 class CoreTerms:
     """Immutable."""
 
     def __init__(self, core: Core, terms: TermLists) -> None:
-        joined = [term for term in terms.spelled if is_joined_script(squeeze(term.folded))]
-        apart = [term for term in terms.spelled if not is_joined_script(squeeze(term.folded))]
-        kinds: tuple[tuple[Sequence[Term], Callable[[Term], _Literal]], ...] = (
-            (terms.written, _as_written),
-            (terms.leet, _in_leet),
-            (joined, _spelled_out),
-            (apart, _spelled_out),
-        )
-        built = [_built(core, some, literal) for some, literal in kinds]
-        self._sets = TermSets(core, [made for made, _ in built])
-        self._meant = [meant for _, meant in built]
-        is_plain = all(squeeze(term.folded) == term.folded for term in joined)
-        is_free = not any(term.left > is_word_character(term.folded[0]) for term in joined)
+        joined = [one for one in terms.spelled if one.is_joined]
+        apart = [one for one in terms.spelled if not one.is_joined]
+        written, self._written = _built(core, terms.written, _as_written)
+        leets, self._leet = _built(core, terms.leet, _in_leet)
+        (joints, meant), (parts, others) = _built(core, joined, _spelled_out), _built(core, apart, _spelled_out)
+        self._spelled = (meant, others)
+        self._sets = TermSets(core, [written, leets, joints, parts])
+        is_plain = all(one.letters == one.term.folded for one in joined)
+        is_free = not any(term.left > is_word_character(term.folded[0]) for term, _, _ in joined)
         self._is_letters_only = is_plain and is_free  # then letters alone are begun as they are written, if at all
 
-    def spans(self, text: Searched, begin: int, *, is_end: bool) -> Iterator[Span]:
-        for kind, literal, start, end in self._look(text, begin, wants_open=not is_end)[1]:
-            for term in self._meant[kind][literal]:
-                span = _span(text.text, kind, start, end, term, is_end=is_end)
-                if span is not None:
-                    yield span
+    def spans(self, text: Searched, begin: int, *, is_end: bool) -> Sequence[Span]:
+        found = self._look(text, begin, wants_open=not is_end)[1]
+        if not found:
+            return ()
+        spans: list[Span | None] = []
+        for kind, literal, start, end in found:
+            spans += self._read(kind, literal, text.text, start, end, is_end=is_end)
+        return [span for span in spans if span is not None]
+
+    def _read(self, kind: int, literal: int, text: str, start: int, end: int, *, is_end: bool) -> list[Span | None]:
+        if kind == _WRITTEN:
+            some = [one for one in self._written[literal] if stands_free(text, start, end, one, is_end=is_end)]
+            return [Span(start, end, term.order, "fold", term.is_latin) for term in some]
+        if kind == _LEET:
+            return [_in_leet_at(text, start, end, term, is_end=is_end) for term in self._leet[literal]]
+        return [_spelled_at(text, start, end, one, is_end=is_end) for one in self._spelled[kind - _JOINED][literal]]
 
     def open_from(self, text: Searched, begin: int) -> int:
         return self._look(text, begin, wants_open=True)[0]
 
     def _look(self, text: Searched, begin: int, *, wants_open: bool) -> tuple[int, Sequence[Find]]:
         """Both questions are mostly asked of the same text: the second time the answer is there."""
-        if text.looked is not None and text.looked[0] is self and text.looked[1] == begin:
-            is_enough = text.looked[2] or not wants_open
-            if is_enough:
-                found: tuple[int, Sequence[Find]] = text.looked[3]
-                return found
+        known = text.looked.get(self)
+        if known is not None and known[0] == begin and (known[1] or not wants_open):
+            found: tuple[int, Sequence[Find]] = known[2]
+            return found
         options = 0 if wants_open else NO_OPEN
         if wants_open and self._is_letters_only and text.text[begin:].isalpha():
             options = NO_SPELLED_OPEN
         found = self._sets.look(text.wide, begin, options)
-        text.looked = (self, begin, wants_open, found)
+        text.looked[self] = (begin, wants_open, found)
         return found
 
 
-def _span(text: str, kind: int, start: int, end: int, term: Term, *, is_end: bool) -> Span | None:
-    if kind == _WRITTEN:
-        is_free = stands_free(text, start, end, term, is_end=is_end)
-        return Span(start, end, term.order, "fold", term.is_latin) if is_free else None
+def _in_leet_at(text: str, start: int, end: int, term: Term, *, is_end: bool) -> Span | None:
+    is_read = reads_as(text[start:end], term)
+    free = term._replace(left=True, right=True)
+    is_free = is_read and stands_free(text, start, end, free, is_end=is_end)
+    return Span(start, end, term.order, "leet") if is_free else None
+
+
+def _spelled_at(text: str, start: int, end: int, one: SpelledTerm, *, is_end: bool) -> Span | None:
     part = text[start:end]
-    if kind == _LEET:
-        read = term._replace(left=True, right=True) if reads_as(part, term) else None
-    else:
-        read = as_spelled(part, squeeze(part), term)
-    if read is None or not stands_free(text, start, end, read, is_end=is_end):
-        return None
-    return Span(start, end, term.order, "leet" if kind == _LEET else "squeezed")
+    read = as_spelled(part, squeeze(part), one)
+    is_free = read is not None and stands_free(text, start, end, read, is_end=is_end)
+    return Span(start, end, one.term.order, "squeezed") if is_free else None
 
 
 def _built(
-    core: Core, terms: Iterable[Term], literal: Callable[[Term], _Literal]
-) -> tuple[LiteralSet | None, list[list[Term]]]:
+    core: Core, terms: Iterable[_Meant], literal: Callable[[_Meant], _Literal]
+) -> tuple[LiteralSet | None, list[list[_Meant]]]:
     """Return the set of the terms' literals, and the terms that each of these stands for."""
-    meant: dict[str, list[Term]] = {}
+    meant: dict[str, list[_Meant]] = {}
     flags: dict[str, int] = {}
     for term in terms:
         written, asked = literal(term)
         if written in meant:
             meant[written].append(term)
-            flags[written] = flags[written] | asked if flags[written] & asked & PLAIN else (flags[written] | asked) & ~PLAIN
+            flags[written] = (
+                flags[written] | asked if flags[written] & asked & PLAIN else (flags[written] | asked) & ~PLAIN
+            )
         else:
             meant[written], flags[written] = [term], asked
     if not meant:
@@ -109,10 +118,9 @@ def _in_leet(term: Term) -> _Literal:
     return leet(term.folded), _asked(is_left=True, is_right=True)
 
 
-def _spelled_out(term: Term) -> _Literal:
-    written = squeeze(term.folded)
-    asked = _asked(is_left=is_word_character(written[0]), is_right=is_word_character(written[-1]))
-    return leet(written), asked | PLAIN if written == term.folded else asked
+def _spelled_out(one: SpelledTerm) -> _Literal:
+    asked = _asked(is_left=is_word_character(one.letters[0]), is_right=is_word_character(one.letters[-1]))
+    return leet(one.letters), asked | PLAIN if one.letters == one.term.folded else asked
 
 
 def _asked(*, is_left: bool, is_right: bool) -> int:

@@ -149,7 +149,9 @@ class Decoder:
         latest = list(self._further(Reading(text, ()), kinds))
         yield from latest
         for _ in range(1, _ROUNDS):
-            latest = [further for reading in latest for further in self._further(reading, self.kinds(_raw(reading.text)))]
+            latest = [
+                further for reading in latest for further in self._further(reading, self.kinds(_raw(reading.text)))
+            ]
             yield from latest
 
     def _further(self, reading: Reading, kinds: set[str]) -> Iterator[Reading]:

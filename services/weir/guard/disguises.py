@@ -3,18 +3,25 @@
 Looking costs little where there is nothing: one search tells which disguises a text gives reason to look for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from weir.guard.decoding import Decoder, Reading
 from weir.guard.fold import plain, plain_with_origins
 from weir.guard.matcher import Matcher
-from weir.guard.regexes import Encoded
+from weir.guard.native.library import Core, core
 from weir.guard.repeats import LATIN_RUNS, Repeats
+from weir.guard.searched import Encoded
 from weir.guard.spelling import HAN_NUMERALS, NUMERAL_RUN, Homophones, Spellings
-from weir.guard.terms import Span
+from weir.guard.terms import Span, Use, uses_of
 
 SOFT_VIEWS = frozenset({"homophone", "reversed", "rot13"})  # too often innocent for more than a flag
 _TRIGGERS = {"repeats": f"(?i){LATIN_RUNS}", "numerals": NUMERAL_RUN}
+
+
+@lru_cache(maxsize=2)  # the next policy has often the same terms
+def _disguised(uses: Sequence[Use], _: Core | None) -> tuple[Spellings, Homophones, Repeats]:
+    return Spellings(uses), Homophones(uses), Repeats(uses)
 
 
 class Disguises:
@@ -23,9 +30,7 @@ class Disguises:
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
         self._decoder = Decoder(_TRIGGERS)
-        self._spellings = Spellings(matcher.rules)
-        self._homophones = Homophones(matcher.rules)
-        self._repeats = Repeats(matcher.rules)
+        self._spellings, self._homophones, self._repeats = _disguised(uses_of(matcher.rules), core())
 
     def spans(self, text: Encoded) -> Iterator[Span]:
         """Yield finds in the plain view of a text, in its positions."""

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from weir.guard.disguises import SOFT_VIEWS, Disguises
 from weir.guard.fold import is_foreign_word, plain, plain_with_origins
 from weir.guard.matcher import Matcher
-from weir.guard.regexes import Encoded, Validators
+from weir.guard.regexes import Validators
 from weir.guard.rules import STRENGTH, Action, Find, Rule, RuleSet
+from weir.guard.searched import Encoded
 from weir.guard.terms import Span
 from weir.guard.validators import VALIDATORS
 from weir.guard.verdict import ALLOWED, SCORE, Verdict

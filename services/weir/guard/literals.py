@@ -75,7 +75,8 @@ class _Compiled:
         self._mapping = None if mapping is None else _table(mapping)
 
     def finds(self, text: Searched) -> Iterable[Found]:
-        return [Found(literal, start, end) for _, literal, start, end in self._set.find(text.wide, self._mapping)]
+        found = self._set.find(text.wide, self._mapping)
+        return [Found(literal, start, end) for _, literal, start, end in found] if found else ()
 
     def finds_drawn_out(self, text: Searched, letters: str) -> Iterable[Found]:
         return [Found(literal, start, end) for _, literal, start, end in self._set.find_drawn_out(text.wide, letters)]

@@ -6,9 +6,9 @@ from types import MappingProxyType
 from weir.contracts.errors import UsageError
 from weir.guard.fold import fold, is_foreign_word, plain, plain_with_origins
 from weir.guard.indexes import term_indexes
-from weir.guard.regexes import Encoded, Regexes, Validators
+from weir.guard.regexes import Regexes, Validators
 from weir.guard.rules import MAX_HOLD, STRENGTH, Action, Find, Rule
-from weir.guard.searched import Searched
+from weir.guard.searched import Encoded, Searched
 from weir.guard.terms import Span
 
 NO_VALIDATORS: Validators = MappingProxyType({})
@@ -55,12 +55,14 @@ class Matcher:
                 start = min(start, index.open_from(folded, begin))
         return start
 
-    def term_spans(self, folded: Searched, begin: int, *, is_end: bool) -> Iterator[Span]:
-        """Yield the terms that start at or behind `begin`; `folded[:begin]` is context. `is_end`: nothing follows."""
+    def term_spans(self, folded: Searched, begin: int, *, is_end: bool) -> list[Span]:
+        """Return the terms that start at or behind `begin`; `folded[:begin]` is context. `is_end`: nothing follows."""
+        found: list[Span] = []
         for index in self.terms:
-            for span in index.spans(folded, begin, is_end=is_end):
-                if not self.allow or not self._is_allowed(span, folded.text):
-                    yield span
+            found += index.spans(folded, begin, is_end=is_end)
+        if found and self.allow:
+            return [span for span in found if not self._is_allowed(span, folded.text)]
+        return found
 
     def action(self, find: Find) -> Action:
         return self.rules[find.order].action

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import ahocorasick_rs
 
 from weir.guard.fold import is_word_character
-from weir.guard.letters import MAX_GAP, has_leet, is_joined_script, is_letter, leet, places, spelled_out, squeeze
+from weir.guard.letters import MAX_GAP, has_leet, is_letter, leet, places, spelled_out, squeeze
 from weir.guard.searched import Searched
 from weir.guard.terms import (
     Span,
+    SpelledTerm,
     Term,
     TermIndex,
     TermLists,
@@ -20,28 +22,30 @@ from weir.guard.terms import (
 )
 
 _KEY = 3  # last characters by which beginnings are looked up
+_Meant = TypeVar("_Meant", Term, SpelledTerm)
 _SAMPLE = "a b4 字"
 
 
 def portable_indexes(terms: TermLists, *, is_streamed: bool) -> tuple[TermIndex, ...]:
-    kinds = ((Written, terms.written), (Leet, terms.leet), (Spelled, terms.spelled))
-    indexes: tuple[TermIndex, ...] = tuple(kind(some) for kind, some in kinds if some)
+    indexes: list[TermIndex] = [Written(terms.written)] if terms.written else []
+    indexes += [Leet(terms.leet)] if terms.leet else []
+    indexes += [Spelled(terms.spelled)] if terms.spelled else []
     for index in indexes if is_streamed else ():  # their beginnings are made when they are first asked for
         index.open_from(Searched(_SAMPLE), 0)
-    return indexes
+    return tuple(indexes)
 
 
-class _Automaton:
+class _Automaton(Generic[_Meant]):
     """Literals and the terms that each of them stands for."""
 
-    def __init__(self, terms: Iterable[tuple[str, Term]]) -> None:
-        self._terms: dict[str, list[Term]] = {}
+    def __init__(self, terms: Iterable[tuple[str, _Meant]]) -> None:
+        self._terms: dict[str, list[_Meant]] = {}
         for literal, term in terms:
             self._terms.setdefault(literal, []).append(term)
-        self._uses = list(self._terms.values())
+        self._uses: list[list[_Meant]] = list(self._terms.values())
         self._automaton = ahocorasick_rs.AhoCorasick(list(self._terms))
 
-    def finds(self, text: str) -> Iterator[tuple[int, int, Term]]:
+    def finds(self, text: str) -> Iterator[tuple[int, int, _Meant]]:
         for literal, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
             for term in self._uses[literal]:
                 yield start, end, term
@@ -153,21 +157,21 @@ class Spelled:
     one another do not make a find. Ends that are ASCII letters or digits must stand free.
     """
 
-    def __init__(self, terms: Sequence[Term]) -> None:
-        self._automaton = _Automaton((leet(squeeze(term.folded)), term) for term in terms)
+    def __init__(self, terms: Sequence[SpelledTerm]) -> None:
+        self._automaton = _Automaton((leet(one.letters), one) for one in terms)
         self._all = terms
         # Then what consists of letters only is no business of this index: it reads as it is written.
-        joined = [term for term in terms if is_joined_script(squeeze(term.folded))]
-        self._is_plain_enough = all(squeeze(term.folded) == term.folded for term in joined)
-        self._is_free_enough = not any(term.left > is_word_character(term.folded[0]) for term in joined)
+        joined = [one for one in terms if one.is_joined]
+        self._is_plain_enough = all(one.letters == one.term.folded for one in joined)
+        self._is_free_enough = not any(term.left > is_word_character(term.folded[0]) for term, _, _ in joined)
 
     @cached_property
     def _joined(self) -> _Beginnings:
-        return _Beginnings(_spelled_beginnings(self._all, is_joined=True))
+        return _Beginnings(_spelled_beginnings(one for one in self._all if one.is_joined))
 
     @cached_property
     def _apart(self) -> _Beginnings:
-        return _Beginnings(_spelled_beginnings(self._all, is_joined=False))
+        return _Beginnings(_spelled_beginnings(one for one in self._all if not one.is_joined))
 
     def spans(self, searched: Searched, begin: int, *, is_end: bool) -> Iterator[Span]:
         text = searched.text
@@ -182,12 +186,12 @@ class Spelled:
         part = text[low:high]
         letters = squeeze(part)
         at: list[int] = []
-        for first, last, term in self._automaton.finds(leet(letters)):
+        for first, last, one in self._automaton.finds(leet(letters)):
             at = at or places(part, letters)
             start, end = low + at[first], low + at[last - 1] + 1
-            if not _is_spelled(at[first:last], is_joined=is_joined_script(squeeze(term.folded))):
+            if not _is_spelled(at[first:last], is_joined=one.is_joined):
                 continue
-            spelled = as_spelled(text[start:end], letters[first:last], term)
+            spelled = as_spelled(text[start:end], letters[first:last], one)
             if spelled is not None:
                 yield start, end, spelled
 
@@ -244,13 +248,10 @@ def _start_of(count: int, text: str, *, least: int) -> int:
     return start
 
 
-def _spelled_beginnings(terms: Iterable[Term], *, is_joined: bool) -> Iterator[tuple[str, bool]]:
-    for term in terms:
-        written = squeeze(term.folded)
-        if is_joined_script(written) is is_joined:
-            letters = leet(written)
-            for part in _parts(letters, whole=is_word_character(written[-1])):
-                yield part, is_word_character(written[0])
+def _spelled_beginnings(terms: Iterable[SpelledTerm]) -> Iterator[tuple[str, bool]]:
+    for one in terms:
+        for part in _parts(leet(one.letters), whole=is_word_character(one.letters[-1])):
+            yield part, is_word_character(one.letters[0])
 
 
 def _chain(places: Sequence[int], *, least: int) -> int:

@@ -7,9 +7,8 @@ from string import ascii_lowercase
 from weir.guard.fold import fold, is_word_character
 from weir.guard.literals import literals
 from weir.guard.native.library import core, is_drawn_out
-from weir.guard.rules import Rule
 from weir.guard.searched import Searched
-from weir.guard.terms import Span
+from weir.guard.terms import Span, Use
 
 LATIN_RUNS = "|".join(f"{letter}{{3}}" for letter in ascii_lowercase)  # what makes it worth a look, in folded text
 _LATIN = ascii_lowercase + " "
@@ -24,12 +23,12 @@ _ASCII = bytes(range(128))
 class Repeats:
     """The terms of some rules with no letter twice in a row. Immutable."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, uses: Sequence[Use]) -> None:
         short: dict[str, set[tuple[int, str]]] = {}
-        for order, rule in enumerate(rules):
-            for term in map(fold, rule.terms):
-                if rule.is_squeezed and (len(term) >= _LEAST_LETTERS or (len(term) > 1 and not term.isascii())):
-                    short.setdefault("".join(letter for letter, _ in groupby(term)), set()).add((order, term))
+        for use in uses:
+            for term in map(fold, use.terms):
+                if use.is_squeezed and (len(term) >= _LEAST_LETTERS or (len(term) > 1 and not term.isascii())):
+                    short.setdefault(_once(term), set()).add((use.order, term))
         self._meant = list(short.values())
         self._search = literals(list(short), at_word=True) if short else None
 
@@ -42,6 +41,11 @@ class Repeats:
                 for order, term in self._meant[number]:
                     if term != folded.text[start:end]:
                         yield Span(start, end, order, "repeats", term.isascii())
+
+
+def _once(term: str) -> str:
+    """Return a term with no letter twice in a row."""
+    return term if len(set(term)) == len(term) else "".join([letter for letter, _ in groupby(term)])
 
 
 def _is_drawn_out(text: str, start: int, end: int) -> bool:

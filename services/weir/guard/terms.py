@@ -3,7 +3,7 @@
 All positions are those of the folded text. `portable_terms` and `core_terms` search it, with the same result.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from weir.contracts.errors import UsageError
@@ -29,8 +29,8 @@ class Span(NamedTuple):
 class TermIndex(Protocol):
     """Answers, of a text that may go on: which terms stand in it, and from where on its end could still become one."""
 
-    def spans(self, text: Searched, begin: int, *, is_end: bool) -> Iterator[Span]:
-        """Yield the finds that start at or behind `begin`. `text[:begin]` is context; `is_end`: nothing follows."""
+    def spans(self, text: Searched, begin: int, *, is_end: bool) -> Iterable[Span]:
+        """Return the finds that start at or behind `begin`. `text[:begin]` is context; `is_end`: nothing follows."""
         ...
 
     def open_from(self, text: Searched, begin: int) -> int:
@@ -57,12 +57,20 @@ class Term(NamedTuple):
     is_latin: bool
 
 
+class SpelledTerm(NamedTuple):
+    """`letters`: those of the term. `is_joined`: in a script that is written without spaces, or in syllables."""
+
+    term: Term
+    letters: str
+    is_joined: bool
+
+
 class TermLists(NamedTuple):
     """The terms to look for as they are written, in leet, and spelled out."""
 
     written: Sequence[Term]
     leet: Sequence[Term]
-    spelled: Sequence[Term]
+    spelled: Sequence[SpelledTerm]
 
 
 def uses_of(rules: Sequence[Rule]) -> tuple[Use, ...]:
@@ -77,9 +85,16 @@ def term_lists(uses: Sequence[Use]) -> TermLists:
     leets = [
         term for term in squeezed if term.folded.isascii() and sum(map(str.isalpha, term.folded)) >= _LEAST_LETTERS
     ]
-    spelled = [term for term in squeezed if _may_be_spelled(term.folded)]
-    spelled = list({(term.order, squeeze(term.folded)): term for term in reversed(spelled)}.values())
-    return TermLists(terms, leets, spelled)
+    spelled = {(one.term.order, one.letters): one for one in map(_spelled, reversed(squeezed)) if one is not None}
+    return TermLists(terms, leets, list(spelled.values()))
+
+
+def _spelled(term: Term) -> SpelledTerm | None:
+    """Return the term as it is spelled out letter by letter; None: it is too short or too long for that."""
+    letters = squeeze(term.folded)
+    is_joined = is_joined_script(letters)
+    is_fit = (2 if is_joined else _LEAST_LETTERS) <= len(letters) <= MAX_HOLD // (MAX_GAP + 1)
+    return SpelledTerm(term, letters, is_joined) if is_fit else None
 
 
 def _terms(use: Use) -> Iterator[Term]:
@@ -100,11 +115,6 @@ def _bounds(boundary: Boundary, folded: str) -> tuple[bool, bool]:
     return is_word_character(folded[0]), is_word_character(folded[-1])
 
 
-def _may_be_spelled(folded: str) -> bool:
-    letters = squeeze(folded)
-    return (2 if is_joined_script(letters) else _LEAST_LETTERS) <= len(letters) <= MAX_HOLD // (MAX_GAP + 1)
-
-
 def reads_as(text: str, term: Term) -> bool:
     """Whether `text`, of the term's length, is the term in leet."""
     if text == term.folded or not differs_by_leet(text, term.folded):
@@ -112,12 +122,12 @@ def reads_as(text: str, term: Term) -> bool:
     return sum(a == b and a.isalpha() for a, b in zip(text, term.folded, strict=True)) >= _LEAST_UNCHANGED
 
 
-def as_spelled(text: str, letters: str, term: Term) -> Term | None:
+def as_spelled(text: str, letters: str, spelled: SpelledTerm) -> Term | None:
     """Return the term with the bounds that it has where `text`, whose letters these are, spells it; None: it does not.
 
     Ends that are ASCII letters or digits must stand free.
     """
-    written = squeeze(term.folded)
+    term, written, _ = spelled
     if text == term.folded or not (letters == written or differs_by_leet(letters, written)):
         return None
     return term._replace(left=is_word_character(written[0]), right=is_word_character(written[-1]))

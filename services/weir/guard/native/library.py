@@ -17,6 +17,8 @@ NO_OPEN, NO_SPELLED_OPEN = 1, 2  # what `TermSets.look` need not tell
 
 _LIBRARY = Path(__file__).resolve().parent / "libweir_guard.so"
 _LARGE = 1 << 14  # characters; what is searched in them lets other threads run
+_SHORT = 256  # characters; in so few, something is seldom found
+_LOW = (1 << 32) - 1
 _ROOM = 16  # finds, at first
 _SCRIPTS = (0, 0x40000), (0xE0000, 0xE1000)  # all characters that letters are among
 _CHARACTERS = 0x110000
@@ -36,6 +38,8 @@ class Core:
             library.weir_set_free.restype = None
             library.weir_terms.argtypes = [ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_int32] * 3, ctypes.c_void_p,
                                            ctypes.c_int32]  # fmt: skip
+            library.weir_terms_brief.argtypes = [ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_int32] * 3]
+            library.weir_terms_brief.restype = ctypes.c_int64
             library.weir_find.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p,
                                           ctypes.c_void_p, ctypes.c_int32]  # fmt: skip
             library.weir_find_drawn_out.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p,
@@ -66,7 +70,7 @@ class LiteralSet:
 
     def __init__(self, made_by: Core, literals: Sequence[str], flags: bytes) -> None:
         """Build. `flags`: for each literal, what its terms ask for."""
-        self._core = made_by
+        self._core, self._count = made_by, made_by.quick.weir_find
         lengths = array("I", map(len, literals)).tobytes()
         self.pointer = made_by.slow.weir_set_new(wide("".join(literals)), lengths, len(literals), flags)
         if not self.pointer:
@@ -75,7 +79,9 @@ class LiteralSet:
 
     def find(self, raw: bytes, mapping: bytes | None = None) -> Sequence[Find]:
         """Return where literals stand in a wide text, or in what `mapping` makes of its first plane."""
-        size = len(raw) // 4
+        size = len(raw) >> 2
+        if size < _SHORT and not self._count(self.pointer, raw, size, mapping, None, 0):
+            return ()
         search = self._core.of(size).weir_find
         return _finds(lambda out, room: search(self.pointer, raw, size, mapping, out, room))
 
@@ -94,12 +100,18 @@ class TermSets:
         self._core = made_by
         self._sets = tuple(sets)
         letters = ctypes.cast(ctypes.c_char_p(made_by.letters), ctypes.c_void_p).value
-        self._terms = (ctypes.c_void_p * (KINDS + 1))(*(one and one.pointer for one in self._sets), letters)
+        pointers = [None if one is None else one.pointer for one in self._sets]
+        self._terms = (ctypes.c_void_p * (KINDS + 1))(*pointers, letters)
         self._address = ctypes.addressof(self._terms)
+        self._brief = made_by.quick.weir_terms_brief
 
     def look(self, raw: bytes, begin: int, options: int) -> tuple[int, Sequence[Find]]:
         """Return from where on more text may make a find, and the finds; those that start at or behind `begin`."""
-        size = len(raw) // 4
+        size = len(raw) >> 2
+        if size < _SHORT:  # mostly nothing is found, and then no room for it has to be made
+            told = self._brief(self._address, raw, size, begin, options)
+            if told >> 32 == 0:
+                return told & _LOW, ()
         search, room = self._core.of(size - begin).weir_terms, _ROOM
         while True:
             out = (ctypes.c_int32 * (4 * room + 1))()

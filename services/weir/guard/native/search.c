@@ -204,6 +204,13 @@ EXPORT int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t si
     return finds.count;
 }
 
+/* The same without the finds: how many there are above 32 bits of where the text is open from. */
+EXPORT int64_t weir_terms_brief(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin,
+                                int32_t options) {
+    int32_t open = size, count = weir_terms(terms, text, size, begin, options, &open, 0);
+    return (int64_t)count << 32 | (uint32_t)open;
+}
+
 /* Look for a set as it stands or, with `map`, after each character below 65,536 has become what stands there. */
 EXPORT int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *map, int32_t *out,
                          int32_t room) {

@@ -14,7 +14,7 @@ from weir.guard.matcher import Matcher
 from weir.guard.output import OutputGuard
 from weir.guard.policy import load_policy
 from weir.guard.policy.resolving import BASE
-from weir.guard.regexes import Encoded
+from weir.guard.searched import Encoded
 from weir.guard.rules import Action, Rule, RuleSet
 from weir.guard.searched import Searched
 from weir.guard.validators import VALIDATORS

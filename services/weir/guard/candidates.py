@@ -55,7 +55,7 @@ class Candidates:
         found = set() if is_needless else self._others.matching(text.raw)
         if self._search is not None:
             has_word = False
-            for literal in {literal for literal, _, _ in self._search.finds(text.folded)}:
+            for literal in self._search.which(text.folded):
                 rare, is_word = self._meant[literal]
                 found |= rare
                 has_word = has_word or is_word

@@ -26,6 +26,10 @@ class Literals(Protocol):
         """Return where literals stand, by where they end; some of those may be left out that no one wants."""
         ...
 
+    def which(self, text: Searched) -> Iterable[int]:
+        """Return the literals that stand in it."""
+        ...
+
     def finds_drawn_out(self, text: Searched, letters: str) -> Iterable[Found]:
         """Return where literals stand that are not there as they are, but once none of `letters` follows itself."""
         ...
@@ -52,6 +56,9 @@ class _Portable:
         read = text.text if self._mapping is None else text.text.translate(self._mapping)
         return map(Found._make, self._automaton.find_matches_as_indexes(read, overlapping=True))
 
+    def which(self, text: Searched) -> Iterable[int]:
+        return {literal for literal, _, _ in self._automaton.find_matches_as_indexes(text.text, overlapping=True)}
+
     def finds_drawn_out(self, text: Searched, letters: str) -> Iterable[Found]:
         short = text.text
         for letter in letters:
@@ -77,6 +84,9 @@ class _Compiled:
     def finds(self, text: Searched) -> Iterable[Found]:
         found = self._set.find(text.wide, self._mapping)
         return [Found(literal, start, end) for _, literal, start, end in found] if found else ()
+
+    def which(self, text: Searched) -> Iterable[int]:
+        return self._set.which(text.wide)
 
     def finds_drawn_out(self, text: Searched, letters: str) -> Iterable[Found]:
         return [Found(literal, start, end) for _, literal, start, end in self._set.find_drawn_out(text.wide, letters)]

@@ -88,19 +88,26 @@ class Regexes:
         return open_from, not is_end
 
     def _matches(self, number: int, text: Encoded, begin: int, *, is_end: bool) -> Iterator[Match]:
-        search = self._searches[number]
-        while (found := search.regex.search(text.raw, text.byte(begin))) is not None:
-            start, certain = text.character(found.start()), text.character(found.end())
-            begin = start + 1
-            if search.validate is None or search.validate(text.plain[start:certain]):
+        search, last = self._searches[number], -1
+        while begin != last:
+            last = begin
+            for found in search.regex.finditer(text.raw, text.byte(begin)):
+                start, certain = map(text.character, found.span())
+                if search.validate is not None and not search.validate(text.plain[start:certain]):
+                    begin = start + 1
+                    break
                 match = self._extended(number, text, start, certain, is_end=is_end)
                 yield match
                 if match.is_open:
                     return
-                begin = match.end
+                if match.end > certain:
+                    begin = match.end
+                    break
 
     def _extended(self, number: int, text: Encoded, start: int, certain: int, *, is_end: bool) -> Match:
         search = self._searches[number]
+        if search.run is None and search.until is None and not self._allow:
+            return Match(start, certain, search.order, number, certain, False, False)
         end, is_open = certain, False
         if search.run is not None or search.until is not None:
             end, is_open = self.go_on(number, text, certain, is_end=is_end)

@@ -42,6 +42,7 @@ class Core:
             library.weir_terms_brief.restype = ctypes.c_int64
             library.weir_find.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p,
                                           ctypes.c_void_p, ctypes.c_int32]  # fmt: skip
+            library.weir_find_which.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_void_p]
             library.weir_find_drawn_out.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p,
                                                     ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32]  # fmt: skip
             library.weir_encoded_words.argtypes = [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p,
@@ -71,6 +72,7 @@ class LiteralSet:
     def __init__(self, made_by: Core, literals: Sequence[str], flags: bytes) -> None:
         """Build. `flags`: for each literal, what its terms ask for."""
         self._core, self._count = made_by, made_by.quick.weir_find
+        self._num_literals = len(literals)
         lengths = array("I", map(len, literals)).tobytes()
         self.pointer = made_by.slow.weir_set_new(wide("".join(literals)), lengths, len(literals), flags)
         if not self.pointer:
@@ -84,6 +86,16 @@ class LiteralSet:
             return ()
         search = self._core.of(size).weir_find
         return _finds(lambda out, room: search(self.pointer, raw, size, mapping, out, room))
+
+    def which(self, raw: bytes) -> Sequence[int]:
+        """Return which literals stand in a wide text."""
+        size = len(raw) >> 2
+        if size < _SHORT and not self._count(self.pointer, raw, size, None, None, 0):
+            return ()
+        seen = ctypes.create_string_buffer(self._num_literals)
+        if not self._core.of(size).weir_find_which(self.pointer, raw, size, seen):
+            return ()
+        return [literal for literal, is_seen in enumerate(seen.raw) if is_seen]
 
     def find_drawn_out(self, raw: bytes, letters: str) -> Sequence[Find]:
         """Return where literals stand once each of `letters` follows itself nowhere, in places of the text."""

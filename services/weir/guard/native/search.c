@@ -290,3 +290,19 @@ EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t le
     }
     return finds.count;
 }
+
+/* Mark in `seen` which literals of a set stand in a text; return how many do. */
+EXPORT int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, uint8_t *seen) {
+    view_t view = {.text = text, .size = size, .symbols = text, .count = size};
+    int32_t count = 0;
+    uint32_t state = 0;
+    for (int32_t i = 0; i < size; i++) {
+        state = set_step(set, &view, state, i);
+        for (uint32_t s = has_finds(set, state) ? state : 0; s; s = set->shorter[s]) {
+            if (set->literal[s] < 0) continue;
+            count += !seen[set->literal[s]];
+            seen[set->literal[s]] = 1;
+        }
+    }
+    return count;
+}

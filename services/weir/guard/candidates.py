@@ -6,7 +6,7 @@ no literal are another set. One set of them all would be as fast on text like th
 for each situation that it meets, and on random characters every one is new.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +39,7 @@ class Candidates:
         for number in named:
             for literal in literals[number]:
                 meant.setdefault(literal, set()).add(number)
-        self._meant = [(numbers.intersection(rare), not numbers.isdisjoint(words)) for numbers in meant.values()]
+        self._meant = [(numbers.intersection(rare), self._words.parts_with(numbers)) for numbers in meant.values()]
         self._search = compiled_literals(list(meant), at_word=False) if meant else None
 
     def may_begin(self, text: str) -> bool:
@@ -54,25 +54,30 @@ class Candidates:
         is_needless = is_short and self._needed is not None and self._needed.isdisjoint(text.plain)
         found = set() if is_needless else self._others.matching(text.raw)
         if self._search is not None:
-            has_word = False
+            parts: set[int] = set()
             for literal in self._search.which(text.folded):
-                rare, is_word = self._meant[literal]
+                rare, some = self._meant[literal]
                 found |= rare
-                has_word = has_word or is_word
-            if has_word:
-                found |= self._words.matching(text.raw)
+                parts |= some
+            found |= self._words.matching(text.raw, sorted(parts))
         return sorted(found)
 
 
 class _Set:
-    """Some of the patterns, searched for all at once."""
+    """Some of the patterns, searched for all at once, or in parts."""
 
     def __init__(self, numbers: Sequence[int], regexes: Sequence[str]) -> None:
-        self._numbers = numbers
-        self._sets = [(first, _compiled(some)) for first, some in _parts([regexes[number] for number in numbers])]
+        self._parts = [
+            (numbers[first : first + len(some)], _compiled(some))
+            for first, some in _parts([regexes[number] for number in numbers])
+        ]
 
-    def matching(self, raw: bytes) -> set[int]:
-        return {self._numbers[first + place] for first, one in self._sets for place in one.Match(raw) or ()}
+    def parts_with(self, numbers: Set[int]) -> frozenset[int]:
+        return frozenset(part for part, (some, _) in enumerate(self._parts) if not numbers.isdisjoint(some))
+
+    def matching(self, raw: bytes, parts: Iterable[int] | None = None) -> set[int]:
+        some = self._parts if parts is None else map(self._parts.__getitem__, parts)
+        return {numbers[place] for numbers, one in some for place in one.Match(raw) or ()}
 
 
 def _parts(regexes: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:

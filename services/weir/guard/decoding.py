@@ -303,24 +303,25 @@ def _codepoint(digits: str, base: int) -> bytes | None:
 def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where words of base64 or hexadecimal are, and what they say."""
     native, left = core(), _MAX_ENCODED_CHARS
-    for start, end in _words(text) if native is None else encoded_words(native, wide(text), _LEAST_ENCODED):
+    words = _words(text) if native is None else encoded_words(native, wide(text), _LEAST_ENCODED)
+    for start, end, may_be_text in words:
         left -= end - start
         if left < 0:
             return
-        said = _said(text[start:end].encode())
+        said = _said(text[start:end].encode()) if may_be_text else None
         if said is not None:
             yield start, end, said
 
 
-def _words(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where words are that may be encoded."""
+def _words(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Yield where words are that may be encoded; any of them may be text."""
     position = 0
     words = text.encode("utf-8", "replace").translate(_WORDS).split()
     for word in [word for word in words if len(word) >= _LEAST_ENCODED]:  # no other word has one of these in it
         start = text.index(word.decode(), position)
         position = start + len(word)
         if not (word.isalpha() and word[1:].islower()):
-            yield start, position
+            yield start, position, True
 
 
 def _said(word: bytes) -> str | None:

@@ -139,11 +139,15 @@ def is_drawn_out(made_by: Core, raw: bytes) -> bool:
     return bool(made_by.of(size).weir_is_drawn_out(raw, size))
 
 
-def encoded_words(made_by: Core, raw: bytes, least: int) -> Sequence[tuple[int, int]]:
-    """Return where words are that base64 may be: of `least` characters, not small letters behind any first one."""
+def encoded_words(made_by: Core, raw: bytes, least: int) -> Sequence[tuple[int, int, bool]]:
+    """Return where words are that base64 may be: of `least` characters, not small letters behind any first one.
+
+    The last of each says whether it may hold text.
+    """
     size = len(raw) // 4
     search = made_by.of(size).weir_encoded_words
-    return [(start, end) for _, _, start, end in _finds(lambda out, room: search(raw, size, least, out, room))]
+    found = _finds(lambda out, room: search(raw, size, least, out, room))
+    return [(start, end, bool(is_text)) for _, is_text, start, end in found]
 
 
 def _finds(search: Any) -> Sequence[Find]:

@@ -275,18 +275,49 @@ EXPORT int32_t weir_is_drawn_out(const uint32_t *text, int32_t size) {
 
 static int is_encoding(uint32_t c) { return c < 128 && (is_word(c) || c == '+' || c == '/' || c == '-'); }
 
-/* Find the words that base64 or hexadecimal digits may be: of `least` characters, not those of letters that are small
- * but for the first. */
+static int is_hex(uint32_t c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f'); }
+
+static uint32_t six_bits(uint32_t c) {
+    if (c >= 'a') return c - 'a' + 26;
+    if (c == '_' || c == '/') return 63;
+    if (c >= 'A') return c - 'A';
+    return c >= '0' ? c - '0' + 52 : 62;
+}
+
+/* Whether what a word of base64 says may be text: UTF-8 without most control characters, or UTF-16 of ASCII. */
+static int says_text(const uint32_t *word, int32_t count) {
+    uint32_t bits = 0, num_bits = 0, expected = 0;
+    int32_t size = count * 6 / 8, place = 0, num_zeros = 0, is_utf8 = 1;
+    for (int32_t i = 0; i < count && place < size; i++) {
+        bits = bits << 6 | six_bits(word[i]);
+        if ((num_bits += 6) < 8) continue;
+        uint32_t byte = bits >> (num_bits -= 8) & 0xFF;
+        num_zeros += place++ % 2 && !byte;
+        if (expected) {
+            is_utf8 &= byte >> 6 == 2;
+            expected--;
+        } else {
+            is_utf8 &= byte >> 6 != 2 && byte < 0xF8 && (byte >= 32 || (byte >= 9 && byte <= 13));
+            expected = byte < 0xC0 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
+        }
+    }
+    return (is_utf8 && !expected) || 2 * num_zeros == size;
+}
+
+/* Find the words that say something in base64 or hexadecimal digits: of `least` characters, not those of letters that
+ * are small but for the first. `out` tells of each whether it may be text. */
 EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room) {
     finds_t finds = {.finds = out, .room = room};
     for (int32_t i = 0; i < size; i++) {
         if (!is_encoding(text[i])) continue;
-        int32_t start = i, is_ordinary = 1;
+        int32_t start = i, is_ordinary = 1, has_only_hex = 1;
         for (; i < size && is_encoding(text[i]); i++) {
             int is_small = text[i] >= 'a' && text[i] <= 'z';
             is_ordinary &= is_small || (i == start && text[i] >= 'A' && text[i] <= 'Z');
+            has_only_hex &= is_hex(text[i]);
         }
-        if (i - start >= least && !is_ordinary) note(&finds, 0, start, i);
+        if (i - start < least || is_ordinary) continue;
+        note(&finds, (has_only_hex && (i - start) % 2 == 0) || says_text(text + start, i - start), start, i);
     }
     return finds.count;
 }

@@ -9,7 +9,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(
 TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_INDEX))
 
 # The engine's operators are built by the installation (hatch_build.py).
-KERNELS := $(wildcard services/weir/engine/kernels/*.c services/weir/engine/kernels/*.h services/weir/engine/kernels/build.py)
+KERNELS := $(foreach folder,services/weir/engine/kernels services/weir/guard/native,$(wildcard $(folder)/*.c $(folder)/*.h $(folder)/build.py))
 
 .PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables chart
 .DEFAULT_GOAL := help

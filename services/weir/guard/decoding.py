@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import re2
 
+from weir.guard.native.library import core, encoded_words, wide
 from weir.guard.rules import MAX_HOLD
 
 _ROUNDS = 2  # base64 of base64
@@ -139,9 +140,8 @@ class Decoder:
         self._hyphens: Any = re2.compile(_TRIGGERS["hyphens"], options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
-    def kinds(self, text: str) -> set[str]:
-        """Return the names of what `text` gives reason to look for."""
-        raw = text.encode("utf-8", "surrogatepass")
+    def kinds(self, raw: bytes) -> set[str]:
+        """Return the names of what a text, given in UTF-8, gives reason to look for."""
         return {self._names[number] for number in self._triggers.Match(raw) or ()}
 
     def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
@@ -149,7 +149,9 @@ class Decoder:
         latest = list(self._further(Reading(text, ()), kinds))
         yield from latest
         for _ in range(1, _ROUNDS):
-            latest = [further for reading in latest for further in self._further(reading, self.kinds(reading.text))]
+            latest = [
+                further for reading in latest for further in self._further(reading, self.kinds(_raw(reading.text)))
+            ]
             yield from latest
 
     def _further(self, reading: Reading, kinds: set[str]) -> Iterator[Reading]:
@@ -161,7 +163,7 @@ class Decoder:
                 undone = undone.then(_undone(undone.text, kind, marker, read))
         if undone is not reading:
             yield undone
-            kinds = self.kinds(undone.text)
+            kinds = self.kinds(_raw(undone.text))
         elif reading.view in _ESCAPES or reading.view == "composed":  # its words were decoded when it was made
             return
         if kinds & _ENCODED:
@@ -207,6 +209,10 @@ class Decoder:
             before = match.end()
         out.add_context(text, before, len(text))
         return out
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:
@@ -296,17 +302,26 @@ def _codepoint(digits: str, base: int) -> bytes | None:
 
 def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where words of base64 or hexadecimal are, and what they say."""
-    words = text.encode("utf-8", "replace").translate(_WORDS).split()
-    left, position = _MAX_ENCODED_CHARS, 0
-    for word in [word for word in words if len(word) >= _LEAST_ENCODED and not (word.isalpha() and word[1:].islower())]:
-        left -= len(word)
+    native, left = core(), _MAX_ENCODED_CHARS
+    words = _words(text) if native is None else encoded_words(native, wide(text), _LEAST_ENCODED)
+    for start, end, may_be_text in words:
+        left -= end - start
         if left < 0:
             return
-        said = _said(word)
+        said = _said(text[start:end].encode()) if may_be_text else None
         if said is not None:
-            start = text.index(word.decode(), position)
-            position = start + len(word)
-            yield start, position, said
+            yield start, end, said
+
+
+def _words(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Yield where words are that may be encoded; any of them may be text."""
+    position = 0
+    words = text.encode("utf-8", "replace").translate(_WORDS).split()
+    for word in [word for word in words if len(word) >= _LEAST_ENCODED]:  # no other word has one of these in it
+        start = text.index(word.decode(), position)
+        position = start + len(word)
+        if not (word.isalpha() and word[1:].islower()):
+            yield start, position, True
 
 
 def _said(word: bytes) -> str | None:

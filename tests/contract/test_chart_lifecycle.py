@@ -44,6 +44,11 @@ def releases_kept_in() -> Iterator[str]:
         yield f"{url}?sslmode=disable"
 
 
+def only(major: int) -> pytest.MarkDecorator:
+    """One version is enough where what is tested is not helm."""
+    return pytest.mark.parametrize("helm", [major], ids=[f"helm{major}"], indirect=True)
+
+
 @pytest.fixture(params=[3, 4], ids=["helm3", "helm4"])
 def helm(request: pytest.FixtureRequest, tmp_path: Path, releases_kept_in: str) -> Iterator[Helm]:
     schema_problems({"apiVersion": "v1", "kind": "Pod"}, VERSIONS[-1])  # skips where there are no schemas
@@ -154,6 +159,7 @@ def test_an_upgrade_keeps_the_number_of_pods_that_the_autoscaler_chose(helm: Hel
     assert "max_running: 4" in str(helm.cluster.of("ConfigMap", "weir-pool-cpu"))
 
 
+@only(4)
 def test_another_training_is_another_job_and_claims_outlive_the_chart(helm: Helm, tmp_path: Path) -> None:
     """A Job's template is immutable: the stub refuses to change one, as a cluster does."""
     first = written(tmp_path, "first", values(CANARY))
@@ -167,6 +173,7 @@ def test_another_training_is_another_job_and_claims_outlive_the_chart(helm: Helm
     assert helm.cluster.names() == {"PersistentVolumeClaim/weir-training"}
 
 
+@only(3)
 def test_a_chart_that_changes_a_selector_cannot_be_upgraded_to(helm: Helm, tmp_path: Path) -> None:
     """Why selectors hold nothing that may change; and a test that the stub notices."""
     chart = tmp_path / "weir"
@@ -184,6 +191,7 @@ def test_a_chart_that_changes_a_selector_cannot_be_upgraded_to(helm: Helm, tmp_p
     assert "field is immutable" in done.errors
 
 
+@only(4)
 def test_a_field_that_the_cluster_does_not_know_stops_the_installation(helm: Helm, tmp_path: Path) -> None:
     chart = tmp_path / "weir"
     shutil.copytree(CHART, chart)

@@ -10,6 +10,8 @@ from tests.support.cluster_tools import ROOT
 from tests.support.manifests import Manifests
 from tools import chart as generator
 
+from weir import __version__
+
 MINIMAL, FULL = (CHART / "ci" / f"{name}.yaml" for name in ("minimal", "full"))
 
 # A value that somebody may write, and a word of the answer that tells what is wrong.
@@ -61,8 +63,8 @@ REFUSED = {
 
 # What the schema lets through, because it needs two values to be wrong: refused by the templates, with what to do.
 CONTRADICTIONS = {
-    ("gateway.terminationGracePeriodSeconds=60",): "60 cuts answers off: drain needs 145",
-    ("pools.cpu.terminationGracePeriodSeconds=144",): "pools.cpu.terminationGracePeriodSeconds: 144 cuts",
+    ("gateway.terminationGracePeriodSeconds=60",): "60 cuts answers off: drain needs 150",
+    ("pools.cpu.terminationGracePeriodSeconds=149",): "pools.cpu.terminationGracePeriodSeconds: 149 cuts",
     ("gateway.access.allowAnonymous=false",): "where are keys kept?",
     ("gateway.persistence.enabled=true",): "for several name the secret of a PostgreSQL database",
     ("models.faq.role=classify",): "none of them generates",
@@ -208,6 +210,11 @@ def test_the_schema_follows_the_settings_classes() -> None:
     }
     assert not {"home", "nodes", "releases", "drain_timeout_s"} & set(made["properties"])
     assert set(made["properties"]["access"]["properties"]) == {"fail_open", "audit_days"}
+
+
+def test_the_chart_starts_this_version_unless_told_otherwise() -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert about["appVersion"] == __version__
 
 
 def test_every_value_has_a_description_and_a_default() -> None:

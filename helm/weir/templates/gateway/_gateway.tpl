@@ -99,7 +99,7 @@ spec:
     {{- with $v.access.auditKey }}
     {{- if .name }}
     - name: audit-key
-      secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, path: {{ .key }}}]}
+      secret: {secretName: {{ .name }}, defaultMode: 288, items: [{key: {{ .key }}, path: {{ .key }}}]}
     {{- end }}
     {{- end }}
     - name: home

@@ -66,6 +66,7 @@ def scoped(expr: str) -> str:
 def _written(text: str) -> str:
     """Number the panels, as Grafana would when it first saves them."""
     found: dict[str, Any] = json.loads(text)
+    found["annotations"].setdefault("list", [])
     for number, panel in enumerate(found["panels"], 1):
         panel["id"] = number
     return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,5 +1,7 @@
 """The guard's search in C finds what the one in Python finds, and says the same about what may still become a find."""
 
+from base64 import b64encode, urlsafe_b64encode
+from binascii import hexlify
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -15,7 +17,7 @@ from weir.guard.input import InputFilter
 from weir.guard.letters import is_letter
 from weir.guard.matcher import Matcher
 from weir.guard.native.build import build
-from weir.guard.native.library import Core
+from weir.guard.native.library import Core, encoded_words, wide
 from weir.guard.output import OutputGuard
 from weir.guard.patterns import compiled, read_regex
 from weir.guard.policy import default_policy
@@ -121,6 +123,21 @@ def test_prompts_are_judged_alike_where_a_list_is_long(built: Core, use: Use) ->
     for _ in range(150):
         whole = "".join(random.choices("abcdelo013 敏感词弹药。-", k=random.randint(1, 60)))
         assert filters[0].check(whole) == filters[1].check(whole), whole
+
+
+def test_no_word_of_base64_that_says_something_is_passed_over(built: Core) -> None:
+    random, num_said = Random(7), 0
+    for _ in range(20_000):
+        said = "".join(random.choices("abc é敏😀\n\t\x01\xa0", [9] * 9 + [1] * 2, k=random.randint(3, 9)))
+        data = random.choice([said.encode(), said.encode("utf-16-le"), said.encode()[1:], random.randbytes(9)])
+        word = random.choice([b64encode, urlsafe_b64encode, hexlify])(data).rstrip(b"=").decode()
+        words = encoded_words(built, wide(f"= {word}!"), 6)
+        assert [word[:-2] for word in words] == [word[:-2] for word in decoding._words(f"= {word}!")], word
+        for start, end, may_be_text in words:
+            is_text = decoding._said(f"= {word}!"[start:end].encode()) is not None
+            assert may_be_text or not is_text, word
+            num_said += is_text
+    assert num_said > 5_000
 
 
 def test_it_knows_all_letters_that_python_knows(built: Core) -> None:

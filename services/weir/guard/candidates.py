@@ -18,7 +18,7 @@ from weir.guard.patterns import Pattern, search_options
 from weir.guard.searched import Encoded
 
 _SHORT = 64  # characters of a text that is looked through for single characters
-_MOST_AT_ONCE = 30_000  # characters of regexes in one set: compiling it holds up all threads
+_MOST_AT_ONCE = 60_000  # characters of regexes in one set: compiling it holds up all threads
 _LEAST_WORD = 4  # of one that is made of letters
 
 

@@ -27,6 +27,7 @@ _LONGEST_ENTITY = 32
 _LONGEST_TAG = 66
 _MAX_HYPHENS = 1_000
 _NEAR_HYPHEN = 48  # characters on either side that a term which goes on in the next line may have
+_MAX_SPACED = 1_000  # words spelled out letter by letter
 _MAX_COMPOSED = 4_000  # words in parts of hangul
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
@@ -38,6 +39,9 @@ _HEX |= {b + a: bytes([int(b + a, 16)]) for a in "abcdef" for b in "ABCDEF"}
 _ENTITIES = {name: said.encode() for name, said in html5.items() if name.endswith(";")}
 _ENTITIES |= {f"#{code};": bytes([code]) for code in range(1, 128)}
 _OCTAL = {f"{byte:03o}": bytes([byte]) for byte in range(256)}
+
+# A letter or Chinese character, and another one behind a single sign or blank.
+_APART = r"(?:\b[A-Za-z]|[\x{4E00}-\x{9FFF}])", r"[ ._*|/~、-](?:[A-Za-z]\b|[\x{4E00}-\x{9FFF}])"
 
 # What a text needs for each of these views to say anything; asked for in one pass over it.
 _TRIGGERS = {
@@ -53,6 +57,7 @@ _TRIGGERS = {
     "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
     "quoted": "(?:=[0-9A-Fa-f]{2}){3}",
     "hyphens": r"[a-zA-Z]-\r?\n[ \t]?[a-zA-Z]",
+    "spaced": f"{_APART[0]}(?:{_APART[1]}){{3}}",
 }
 
 
@@ -138,6 +143,7 @@ class Decoder:
         self._triggers.Compile()
         self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
         self._hyphens: Any = re2.compile(_TRIGGERS["hyphens"], options)
+        self._spaced: Any = re2.compile(f"{_APART[0]}(?:{_APART[1]})+", options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
     def kinds(self, raw: bytes) -> set[str]:
@@ -170,6 +176,8 @@ class Decoder:
             yield from self._decoded(undone, "bytes" in kinds)
         if "hyphens" in kinds:
             yield undone.then(self._joined(undone.text))
+        if "spaced" in kinds:
+            yield undone.then(self._unspaced(undone.text))
 
     def _joined(self, text: str) -> Decoded:
         """Put together words that go on in the next line, with what is near them."""
@@ -180,6 +188,16 @@ class Decoder:
             out.add(text[begin:joint], begin, joint, is_verbatim=True)
             before = match.end() - 1
         _add_gap(out, text, before, len(text))
+        return out
+
+    def _unspaced(self, text: str) -> Decoded:
+        """Put together words whose letters stand apart; what is wider stays between them."""
+        out, before = Decoded("spaced"), 0
+        for match in islice(self._spaced.finditer(text), _MAX_SPACED):
+            out.add_context(text, before, match.start())
+            out.add(match.group()[::2], *match.span())
+            before = match.end()
+        out.add_context(text, before, len(text))
         return out
 
     def _decoded(self, reading: Reading, has_bytes: bool) -> Iterator[Reading]:

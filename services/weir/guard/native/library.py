@@ -19,6 +19,7 @@ _LIBRARY = Path(__file__).resolve().parent / "libweir_guard.so"
 _LARGE = 1 << 14  # characters; what is searched in them lets other threads run
 _SHORT = 256  # characters; in so few, something is seldom found
 _LOW = (1 << 32) - 1
+_NO_MEMORY = "the guard's search"
 _ROOM = 16  # finds, at first
 _SCRIPTS = (0, 0x40000), (0xE0000, 0xE1000)  # all characters that letters are among
 _CHARACTERS = 0x110000
@@ -42,7 +43,8 @@ class Core:
             library.weir_terms_brief.restype = ctypes.c_int64
             library.weir_find.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p,
                                           ctypes.c_void_p, ctypes.c_int32]  # fmt: skip
-            library.weir_find_which.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_void_p]
+            library.weir_find_which.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_void_p,
+                                                ctypes.c_int32]  # fmt: skip
             library.weir_find_drawn_out.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p,
                                                     ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32]  # fmt: skip
             library.weir_encoded_words.argtypes = [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p,
@@ -90,12 +92,15 @@ class LiteralSet:
     def which(self, raw: bytes) -> Sequence[int]:
         """Return which literals stand in a wide text."""
         size = len(raw) >> 2
-        if size < _SHORT and not self._count(self.pointer, raw, size, None, None, 0):
-            return ()
-        seen = ctypes.create_string_buffer(self._num_literals)
-        if not self._core.of(size).weir_find_which(self.pointer, raw, size, seen):
-            return ()
-        return [literal for literal, is_seen in enumerate(seen.raw) if is_seen]
+        search, room = self._core.of(size).weir_find_which, _ROOM
+        while True:
+            out = (ctypes.c_int32 * room)()
+            count = search(self.pointer, raw, size, out, room)
+            if count < 0:
+                raise MemoryError(_NO_MEMORY)
+            if count <= room:
+                return out[:count] if count else ()
+            room = count
 
     def find_drawn_out(self, raw: bytes, letters: str) -> Sequence[Find]:
         """Return where literals stand once each of `letters` follows itself nowhere, in places of the text."""
@@ -162,7 +167,7 @@ def _finds(search: Any) -> Sequence[Find]:
 
 def _read(out: Any, first: int, count: int) -> Sequence[Find]:
     if count < 0:
-        raise MemoryError("the guard's search")
+        raise MemoryError(_NO_MEMORY)
     if not count:
         return ()
     numbers = iter(out[first : first + 4 * count])

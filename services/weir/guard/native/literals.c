@@ -101,6 +101,11 @@ static void add_beginning(set_t *set, const uint32_t *letters, uint32_t length, 
     set->has_one |= length == 1;
     set->has_two |= length == 2;
     set->has_anywhere |= is_anywhere;
+    for (uint32_t next = 0; letters[0] < 128 && next < 128; next++) {
+        if (length > 1 && letters[1] != next) continue;
+        uint32_t pair = letters[0] << 7 | next;
+        set->pairs[pair >> 6] |= 1ull << (pair & 63);
+    }
     uint32_t first = length < 3 ? length : 3;
     filter_add(&set->begins, letters, first, length < 3);
     if (is_anywhere) filter_add(&set->begins_anywhere, letters, first, length < 3);
@@ -204,6 +209,7 @@ EXPORT set_t *weir_set_new(const uint32_t *letters, const uint32_t *lengths, uin
     if (!set) return NULL;
     origin_t origin = {0};
     set->flags = copied(flags, count);
+    set->num_literals = count;
     int is_made = fill(set, &origin, letters, lengths, count);
     free(origin.parent);
     free(origin.symbol);

@@ -39,6 +39,7 @@ typedef struct {
     int32_t *literal;           /* which one ends here, -1: none */
     uint16_t *depth;
     uint8_t *begun;             /* ANYWHERE, AT_WORD of literals that go on or wait here */
+    uint64_t pairs[256];        /* which two ASCII characters a literal may begin with */
     filter_t begins, begins_anywhere; /* which three symbols literals begin with; of those that may stand anywhere */
     filter_t goes_on;           /* which four and six they go on with; all of shorter ones */
     begin_t *nodes_of;          /* the nodes behind three symbols */
@@ -46,6 +47,7 @@ typedef struct {
     uint32_t longest;           /* letters of a literal */
     int has_one, has_two, has_anywhere; /* literals of so many letters; that may follow a word character */
     uint8_t *flags;             /* of literals */
+    uint32_t num_literals;
 } set_t;
 
 /* Characters to search. `at` says where each stands in the text; NULL: one by one from `begin`. */
@@ -130,6 +132,10 @@ static inline int may_begin(const set_t *set, const view_t *view, int32_t i) {
         begins = &set->begins_anywhere;
     }
     if (count < 3) return 1;
+    if ((s[0] | s[1]) < 128) {
+        uint32_t pair = s[0] << 7 | s[1];
+        if (!(set->pairs[pair >> 6] >> (pair & 63) & 1)) return 0;
+    }
     if (is_in(begins, s, 3, 0) && may_go_on(set, s, count)) return 1;
     return (set->has_two && is_in(begins, s, 2, 1)) || (set->has_one && is_in(begins, s, 1, 1));
 }

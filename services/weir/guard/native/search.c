@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_GAP = 3, ON_STACK = 512 };
+enum { MAX_GAP = 3, LEAST_APART = 4, ON_STACK = 512 };
 enum { WRITTEN, LEET, JOINED, APART, NUM_KINDS };
 enum { NO_OPEN = 1, NO_SPELLED_OPEN = 2 };
 
@@ -127,6 +127,17 @@ static uint32_t find_spelled(const set_t *set, const view_t *view, int32_t least
     return state;
 }
 
+/* Whether as many letters as a term spelled out has at least stand apart from each other somewhere. */
+static int has_apart(const view_t *view) {
+    int32_t chain = 0, longest = 0;
+    for (int32_t i = 1; i < view->count; i++) { /* without a branch */
+        uint32_t gap = view->at[i] - view->at[i - 1] - 1;
+        chain = (chain + 1) * (gap - 1 < MAX_GAP);
+        longest = chain > longest ? chain : longest;
+    }
+    return longest + 1 >= LEAST_APART;
+}
+
 typedef struct {
     const set_t *sets[NUM_KINDS];
     const uint8_t *letters; /* a bit for each character */
@@ -165,7 +176,7 @@ static int32_t look_spelled(const terms_t *terms, view_t *view, memory_t *memory
     view->symbols = memory->symbols, view->at = memory->at, view->count = count;
     int is_open = count && view->size - memory->at[count - 1] - 1 <= MAX_GAP && !options;
     for (int kind = options & NO_OPEN && all < 128 ? APART : JOINED; kind <= APART; kind++) {
-        if (!terms->sets[kind]) continue;
+        if (!terms->sets[kind] || (kind == APART && options & NO_OPEN && !has_apart(view))) continue;
         finds->kind = kind;
         uint32_t state = find_spelled(terms->sets[kind], view, kind == APART, finds);
         if (is_open && state) {
@@ -322,18 +333,23 @@ EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t le
     return finds.count;
 }
 
-/* Mark in `seen` which literals of a set stand in a text; return how many do. */
-EXPORT int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, uint8_t *seen) {
+/* Write to `out` which literals of a set stand in a text, each once; return how many do. */
+EXPORT int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room) {
     view_t view = {.text = text, .size = size, .symbols = text, .count = size};
     int32_t count = 0;
     uint32_t state = 0;
+    uint8_t *seen = calloc(set->num_literals + 1, 1);
+    if (!seen) return -1;
     for (int32_t i = 0; i < size; i++) {
         state = set_step(set, &view, state, i);
         for (uint32_t s = has_finds(set, state) ? state : 0; s; s = set->shorter[s]) {
-            if (set->literal[s] < 0) continue;
-            count += !seen[set->literal[s]];
-            seen[set->literal[s]] = 1;
+            int32_t literal = set->literal[s];
+            if (literal < 0 || seen[literal]) continue;
+            if (count < room) out[count] = literal;
+            count++;
+            seen[literal] = 1;
         }
     }
+    free(seen);
     return count;
 }

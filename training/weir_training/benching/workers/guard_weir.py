@@ -14,9 +14,8 @@ from weir.guard.matcher import Matcher
 from weir.guard.output import OutputGuard
 from weir.guard.policy import load_policy
 from weir.guard.policy.resolving import BASE
-from weir.guard.searched import Encoded
 from weir.guard.rules import Action, Rule, RuleSet
-from weir.guard.searched import Searched
+from weir.guard.searched import Encoded, Searched
 from weir.guard.validators import VALIDATORS
 from weir_training.benching.workers.guard_timing import Guard, serve_guard
 

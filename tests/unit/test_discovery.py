@@ -45,8 +45,8 @@ class House:
         self.made: list[NodeSpec] = []
         self.backends: dict[str, ScriptedBackend] = {}
         finder = Finder(names or Names())
-        self.list = NodeList(nodes, file, self.make, self.metrics, interval_s=0.05, finder=finder)
-        self.router = Router(self.list.first(), self.metrics, probe_interval_s=0.02)
+        self.list = NodeList(nodes, file, self.metrics, interval_s=0.05, finder=finder)
+        self.router = Router(self.list.first(self.make), self.metrics, probe_interval_s=0.02)
 
     def make(self, spec: NodeSpec) -> Node:
         self.made.append(spec)

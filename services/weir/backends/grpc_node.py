@@ -33,7 +33,7 @@ _OPTIONS: Final = (
 _PROBE_TIMEOUT_S: Final = 2.0
 _STATUS_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
-_PROGRESS_S: Final = 0.5  # a node that sent a token this lately needs no canary
+_PROGRESS_S: Final = 0.25  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _SAYINGS: Final = (
     ("exceeds maximum queue size", 429),

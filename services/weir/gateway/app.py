@@ -99,23 +99,14 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
     Raises:
         ReleaseError: a release is refused.
-        UsageError: the guard policy is refused, or nobody has a key and the address is public.
+        UsageError: the guard policy or the list of nodes is refused, or nobody has a key and the address is public.
         StoreError: the database cannot be reached.
     """
+    metrics = GatewayMetrics(CollectorRegistry())
+    nodes = NodeList(settings.nodes, settings.nodes_file, metrics, interval_s=settings.resolve_interval_s)
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases)
-    metrics = GatewayMetrics(CollectorRegistry())
     tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
-    nodes = node_list(settings, catalog, metrics, tracing)
-    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    app = assemble(settings, catalog, guard, nodes.first(), metrics=metrics, access=access, tracing=tracing)
-    app.nodes = nodes
-    return app
-
-
-def node_list(
-    settings: GatewaySettings, catalog: Catalog, metrics: GatewayMetrics, tracing: Tracing | None
-) -> NodeList:
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
@@ -124,7 +115,10 @@ def node_list(
         traced = backend if tracing is None else TracedBackend(backend, tracing)
         return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
 
-    return NodeList(settings.nodes, settings.nodes_file, make, metrics, interval_s=settings.resolve_interval_s)
+    access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
+    app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access, tracing=tracing)
+    app.nodes = nodes
+    return app
 
 
 def _backend(node: NodeSpec, model: str) -> Backend:

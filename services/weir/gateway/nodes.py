@@ -28,14 +28,12 @@ class NodeList:
         self,
         nodes: Sequence[NodeSettings],
         file: Path | None,
-        make: Callable[[NodeSpec], Node],
         metrics: GatewayMetrics,
         *,
         interval_s: float,
         finder: Finder | None = None,
     ) -> None:
         """`interval_s`: between two look-ups. Raises UsageError when the file is refused."""
-        self._make = make
         self._metrics = metrics
         self._interval_s = interval_s
         self._finder = finder or Finder()
@@ -46,11 +44,12 @@ class NodeList:
         self._given = tuple(nodes)
         self._listed = self._read()
 
-    def first(self) -> list[Node]:
-        """Make the nodes that need no look-up."""
+    def first(self, make: Callable[[NodeSpec], Node]) -> list[Node]:
+        """Make the nodes that need no look-up; the others are made by `settle`."""
+        self._make = make
         specs = [spec for spec in self._listed if spec.host is None]
         self._there = {spec.name: spec for spec in specs}
-        return [self._make(spec) for spec in specs]
+        return [make(spec) for spec in specs]
 
     def reread(self, nodes: Sequence[NodeSettings] | None = None) -> None:
         """Read the file again, and take `nodes` for those of the settings; `settle` then makes them hold.

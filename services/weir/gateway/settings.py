@@ -49,7 +49,7 @@ class GatewaySettings(BaseSettings):
     queue_timeout_s: Seconds = 10.0  # nobody is let in who would probably wait longer
     cache_mb: int = Field(default=0, ge=0, le=1 << 20, description="of answers to deterministic requests; 0: none")
     node_timeout_s: Seconds = 120.0  # without a word from the node
-    probe_interval_s: Seconds = 1.0
+    probe_interval_s: Seconds = 0.5
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds

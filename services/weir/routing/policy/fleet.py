@@ -22,6 +22,7 @@ from weir.routing.policy.ticket import Ticket
 LOAD_BOUND: Final = 1.25  # times the mean of its kind, plus one: who has more gets nothing for knowing a prompt
 _RAMP_S: Final = 10.0
 _DOUBLING_S: Final = 1.0
+_LOOK_S: Final = 0.25
 
 
 class Fleet:
@@ -41,6 +42,7 @@ class Fleet:
         self._holders = Holders()
         self._ramping: set[Member] = set()
         self._listed = self._turn = 0
+        self._looks_at = 0.0
 
     def now(self) -> float:
         return self._clock()
@@ -152,6 +154,15 @@ class Fleet:
         member.ramp_from, member.most = self._clock(), 1
         self._ramping.add(member)
 
+    def _look(self, now: float) -> None:
+        """Take in what only time tells."""
+        self._looks_at = now + _LOOK_S
+        for member in self.members.values():
+            if member.unbegun:
+                member.look(now)
+        if self._ramping:
+            self._ramp(now)
+
     def _ramp(self, now: float) -> None:
         for member in list(self._ramping):
             passed_s = now - member.ramp_from
@@ -175,8 +186,8 @@ class Fleet:
     def pick(self, job: Job) -> Ticket | None:
         """Reserve a place at the node that is predicted to finish first; none: no node is open."""
         now = self._clock()
-        if self._ramping:
-            self._ramp(now)
+        if now >= self._looks_at:
+            self._look(now)
         chosen = self.choose(job)
         if chosen is None:
             return None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-_WEIGHT: Final = 0.1  # of one observation, once there are enough
+_WEIGHT: Final = 0.05  # of one observation, once there are enough
 _MOST: Final = 4.0  # times the mean
 LEVELS: Final = 12  # of load: bit lengths, so 1, 2-3, 4-7, … 1024-2047
 SIZES: Final = 18  # of texts: bit lengths of tokens, up to 131,071

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from weir.routing.policy.breaker import Breaker
 from weir.routing.policy.grid import level_of
@@ -19,8 +19,7 @@ _ENOUGH: Final = 8  # answers before a node is called slower or faster than its 
 _SAME: Final = 0.2  # a fifth more or less is not told apart from chance
 _OUTLIER: Final = math.log(4.0)  # beside its fellows
 _SUDDEN: Final = math.log(2.0)  # beside itself
-WAIT_PRICE: Final = 2.0  # a request that waits makes those wait longer that come after it
-_LOAD_PRICE_S: Final = 1e-5  # so that of two that are alike the one with less to do goes first
+_WAIT_PRICE: Final = 6.0  # a request that waits makes those wait longer that come after it
 
 
 class KindKey(NamedTuple):
@@ -29,6 +28,12 @@ class KindKey(NamedTuple):
     release: str
     flavour: str
     label: str
+
+
+class Unbegun(Protocol):
+    """A request of which no token came yet; `due_at`: when it is late."""
+
+    due_at: float
 
 
 class Kind:
@@ -80,7 +85,8 @@ class Member:
         most: requests of ours that it may have; few just after it recovered.
         has_failed: since it was last well.
         pace: how much longer than its fellows it takes.
-        queue_s: what there is to wait for before a new request is read.
+        queue_s: the price of what there is to wait for before a new request is read.
+        lag_s: how much the oldest request without a token is overdue.
         level: the load that a new request would meet.
     """
 
@@ -99,6 +105,7 @@ class Member:
         "is_slots_told",
         "is_up",
         "kind",
+        "lag_s",
         "level",
         "most",
         "name",
@@ -111,6 +118,7 @@ class Member:
         "stamp",
         "tokens",
         "turn",
+        "unbegun",
         "unread_us",
     )
 
@@ -127,7 +135,8 @@ class Member:
         self.pace = 1.0
         self._drift = self._recent = self._usual = 0.0
         self._answers = 0
-        self.queue_s = self.slot_wait_s = 0.0
+        self.queue_s = self.slot_wait_s = self.lag_s = 0.0
+        self.unbegun: dict[Unbegun, None] = {}
         self.level = 1
 
     def refresh(self) -> None:
@@ -144,9 +153,17 @@ class Member:
             share = (before + 1 - slots) / before
             self.slot_wait_s = share * tokens / slots * profile.usual_step(level) * profile.turn
             queue_s += self.slot_wait_s
-        self.queue_s = queue_s * self.pace * WAIT_PRICE + before * _LOAD_PRICE_S
+        self.queue_s = (queue_s * self.pace + self.lag_s) * _WAIT_PRICE + before * profile.crowd_s
         if self.kind.is_large:
             self.shelve()
+
+    def look(self, now: float) -> None:
+        """Notice that the first token of the oldest request is overdue, and by how much."""
+        oldest = next(iter(self.unbegun), None)
+        lag_s = 0.0 if oldest is None else max(now - oldest.due_at, 0.0)
+        if lag_s != self.lag_s:
+            self.lag_s = lag_s
+            self.refresh()
 
     def shelve(self) -> None:
         if self.is_open:

@@ -9,6 +9,7 @@ _STEP_S: Final = 0.02
 _LEARNING: Final = 0.05
 _ANSWER_TOKENS: Final = 128  # an answer without a bound, until some were seen
 _MOST_FACTOR: Final = 3.0
+_CROWD: Final = 0.03
 
 
 class Profile:
@@ -20,9 +21,20 @@ class Profile:
         serial: how much of the reading of prompts that are before one it has to wait for.
         turn: what a wait for a slot really takes of what it was predicted to.
         prompt_tokens, answer_tokens: what is usual.
+        crowd_s: the price of joining one more request, a share of an answer's time: each slows all others a little.
     """
 
-    __slots__ = ("_first_row", "_step_row", "answer_tokens", "first", "prompt_tokens", "serial", "step", "turn")
+    __slots__ = (
+        "_first_row",
+        "_step_row",
+        "answer_tokens",
+        "crowd_s",
+        "first",
+        "prompt_tokens",
+        "serial",
+        "step",
+        "turn",
+    )
 
     def __init__(self) -> None:
         self.first = Grid(_FIRST_S, by_size=1.5, by_level=1.1)
@@ -30,6 +42,7 @@ class Profile:
         self.serial = self.turn = 1.0
         self.prompt_tokens = self.answer_tokens = float(_ANSWER_TOKENS)
         self._first_row = self._step_row = size_of(_ANSWER_TOKENS)
+        self.crowd_s = _CROWD * _STEP_S * _ANSWER_TOKENS
 
     def usual_first(self, level: int) -> float:
         """Return the seconds to a first token that are usual at a load."""
@@ -44,6 +57,7 @@ class Profile:
         self.prompt_tokens += _LEARNING * (prompt_tokens - self.prompt_tokens)
         self.answer_tokens += _LEARNING * (answer_tokens - self.answer_tokens)
         self._first_row, self._step_row = size_of(int(self.prompt_tokens)), size_of(int(self.answer_tokens))
+        self.crowd_s = _CROWD * self.usual_step(1) * self.answer_tokens
 
     def learn_serial(self, waited_s: float, before_s: float) -> None:
         """Learn from a wait for prompts whose reading was predicted to take `before_s`."""

@@ -10,6 +10,8 @@ from weir.routing.policy.profile import Lengths
 _SHORT: Final = 0.25  # of its own reading: what is before it does not matter then
 _LATE: Final = 3.0  # times what was predicted: it had to wait for a slot
 _NOISE_S: Final = 0.01
+_OVERDUE: Final = 2.0  # times what was predicted
+_GRACE_S: Final = 0.25
 
 
 class Ticket:
@@ -31,6 +33,7 @@ class Ticket:
         "_slot_wait_s",
         "_step_size",
         "_tokens",
+        "due_at",
         "is_held",
         "member",
         "predicted_s",
@@ -58,6 +61,9 @@ class Ticket:
         self._ends = member.ends
         self._read_s = read_s = member.kind.profile.first.rows[size][level]
         self._read_us = read_us = int(read_s * 1e6)
+        before_s = member.kind.profile.serial * self._before_s + self._slot_wait_s
+        self.due_at = self._sent_at + _OVERDUE * member.pace * (before_s + read_s) + _GRACE_S
+        member.unbegun[self] = None
         member.in_flight += 1
         member.kind.in_flight += 1
         member.tokens += tokens
@@ -71,8 +77,13 @@ class Ticket:
         self._first_at = now
         member = self.member
         member.unread_us -= self._read_us
+        self._heard()
         self._learn_first((now - self._sent_at) / member.pace)
         member.refresh()
+
+    def _heard(self) -> None:
+        del self.member.unbegun[self]
+        self.member.lag_s = 0.0
 
     def _learn_first(self, wait_s: float) -> None:
         member, read_s = self.member, self._read_s
@@ -80,12 +91,12 @@ class Ticket:
         before_s = profile.serial * self._before_s
         is_late = wait_s > _LATE * (read_s + before_s) + _NOISE_S
         member.learn_slots(self._load, member.ends - self._ends, is_late=is_late)
+        member.learn_pace(wait_s * member.pace, read_s + before_s + self._slot_wait_s)
         if self._slot_wait_s > 0:
             profile.learn_turn(max(wait_s - read_s - before_s, 0.0), self._slot_wait_s)
         elif self._before_s > _SHORT * read_s:
             profile.learn_serial(wait_s - read_s, self._before_s)
         else:
-            member.learn_pace(wait_s * member.pace, profile.first.rows[self._first_size][self._level])
             profile.first.observe(self._first_size, self._level, wait_s)
 
     def left(self, now: float, tokens: int | None = None) -> None:
@@ -93,6 +104,7 @@ class Ticket:
         member, kind = self.member, self.member.kind
         if self._first_at is None:
             member.unread_us -= self._read_us
+            self._heard()
         member.in_flight -= 1
         kind.in_flight -= 1
         member.tokens -= self._tokens

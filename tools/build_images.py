@@ -57,7 +57,7 @@ class Buildah:
         argument = "TRITON_IMAGE" if image == "triton" else "PYTHON_IMAGE"
         volumes = [word for volume in _of_pip() for word in ("--volume", f"{volume}:{volume}:ro")]
         given = ("--isolation", "chroot", *volumes, "--build-arg", f"{argument}={self.base()}")
-        self.run("build", *given, "--file", f"deploy/{image}/Dockerfile", "--tag", name, ".")
+        self.run("build", "--layers", *given, "--file", f"deploy/{image}/Dockerfile", "--tag", name, ".")
         return name
 
     def export(self, name: str, layout: Path) -> None:
@@ -71,10 +71,11 @@ def main() -> int:
     parser.add_argument("--tag", default="latest")
     parser.add_argument("--work", type=Path, default=ROOT / ".weir" / "images")
     parser.add_argument("--into", type=Path)
+    parser.add_argument("--without-engine", action="store_true", help="do not look for Docker")
     given = parser.parse_args()
     if unknown := set(given.images) - set(IMAGES):
         parser.error(f"no image {', '.join(sorted(unknown))}: there are {', '.join(IMAGES)}")
-    if has_engine():
+    if not given.without_engine and has_engine():
         for image in given.images:
             with_docker(image, given.tag)
         return 0
@@ -157,7 +158,7 @@ def _folders_in(text: str) -> Iterator[Path]:
     found = {Path(urlsplit(word).path if word.startswith("file:") else word) for word in text.split()}
     for path in sorted(path for path in found if path.is_absolute()):
         if path.is_dir():
-            yield path
+            yield path.parent if path.name == "simple" else path  # an index's files lie beside it
 
 
 def _is_quiet(command: Sequence[str]) -> bool:

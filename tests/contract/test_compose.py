@@ -1,6 +1,7 @@
 """deploy/compose.yaml: it is a compose file, and what it says of Weir's processes is what they take."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def _is_to_come(source: Path) -> bool:
 
 
 def test_it_is_a_compose_file_with_these_parts() -> None:
-    PyCompose.from_dict(yaml.safe_load(text())).validate()
+    PyCompose.from_json(json.dumps(yaml.safe_load(text()))).validate()
     always = [name for name, service in services().items() if not service.get("profiles")]
     assert sorted(always) == ["cpu-node", "gateway", "grafana", "prometheus"]
     profiles = {name: service["profiles"] for name, service in services().items() if service.get("profiles")}
@@ -50,10 +51,9 @@ def test_it_is_a_compose_file_with_these_parts() -> None:
 
 @pytest.mark.parametrize("wrong", ["prots: [1]", "read_only: perhaps", "restart: sometimes"])
 def test_a_word_that_compose_does_not_know_would_be_seen(wrong: str) -> None:
+    changed = text().replace("image: weir/gateway", f"image: weir/gateway\n    {wrong}", 1)
     with pytest.raises(ValueError, match="services"):
-        PyCompose.from_dict(
-            yaml.safe_load(text().replace("image: weir/gateway", f"image: weir/gateway\n    {wrong}", 1))
-        )
+        PyCompose.from_json(json.dumps(yaml.safe_load(changed)))
 
 
 def test_what_it_mounts_and_builds_is_in_the_repository() -> None:

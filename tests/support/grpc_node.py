@@ -28,6 +28,8 @@ class GrpcNode:
         self.metadata: list[dict[str, str]] = []
         self.loaded: list[str] = []
         self.is_ready = True
+        self.backend = "vllm"
+        self.parameters: dict[str, str] = {}
         self.closed_at: list[float] = []
 
     async def infer(self, messages: Any, context: Any) -> AsyncIterator[Any]:
@@ -51,6 +53,13 @@ class GrpcNode:
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         return pb.ModelReadyResponse(ready=self.is_ready and request.version in {"", "2"})
+
+    async def config(self, request: Any, context: Any) -> Any:
+        answer = pb.ModelConfigResponse()
+        answer.config.name, answer.config.backend = request.name, self.backend
+        for name, value in self.parameters.items():
+            answer.config.parameters[name].string_value = value
+        return answer
 
     async def load(self, request: Any, context: Any) -> Any:
         self.loaded.append(request.model_name)
@@ -110,6 +119,11 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.model_ready,
             request_deserializer=pb.ModelReadyRequest.FromString,
             response_serializer=pb.ModelReadyResponse.SerializeToString,
+        ),
+        "ModelConfig": grpc.unary_unary_rpc_method_handler(
+            node.config,
+            request_deserializer=pb.ModelConfigRequest.FromString,
+            response_serializer=pb.ModelConfigResponse.SerializeToString,
         ),
         "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
             node.load,

@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
 from weir.backends.base import NodeReport
+from weir.backends.gauges import Gauges
 from weir.backends.oip_proto import body_of, infer_request
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError, WeirError
 from weir.contracts.events import GenerationEvent
@@ -54,12 +55,15 @@ _CODES: Final = {
 
 
 class GrpcNode:
-    """One node that serves `model` at `host:port`, over one channel."""
+    """One node that serves `model` at `host:port`, over one channel; `gauges` tell its load."""
 
-    def __init__(self, name: str, address: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, name: str, address: str, model: str, *, connect_timeout_s: float = 2.0, gauges: Gauges | None = None
+    ) -> None:
         self._name = name
         self._address = address
         self._model = model
+        self._gauges = gauges
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
@@ -108,6 +112,8 @@ class GrpcNode:
 
         Triton calls a model ready whose process died.
         """
+        if self._gauges is not None:
+            self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
             return True
         try:
@@ -152,6 +158,8 @@ class GrpcNode:
             raise ReleaseError(f"{self._name} loaded {model}, but version {version} is not ready there")
 
     async def aclose(self) -> None:
+        if self._gauges is not None:
+            self._gauges.close()
         await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()

@@ -9,6 +9,7 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
+from weir.backends.gauges import Gauges
 from weir.backends.http_node import HttpNode
 from weir.backends.traced import TracedBackend
 from weir.contracts.errors import UsageError
@@ -128,7 +129,9 @@ def _backend(node: NodeSpec, model: str) -> Backend:
         from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
     except ModuleNotFoundError as error:
         raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    return GrpcNode(node.name, node.url.removeprefix("grpc://"), model)
+    address = node.url.removeprefix("grpc://")
+    metrics = None if node.metrics_port is None else f"http://{address.rpartition(':')[0]}:{node.metrics_port}"
+    return GrpcNode(node.name, address, model, gauges=None if metrics is None else Gauges(metrics))
 
 
 def _offer(catalog: Catalog) -> Offer:

@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Final
 
 from weir.routing.policy.breaker import Circuit
-from weir.routing.policy.grid import size_of
 from weir.routing.policy.holders import Holders
 from weir.routing.policy.job import Job
 from weir.routing.policy.member import UNBOUNDED, Kind, KindKey, Member
@@ -188,12 +187,14 @@ class Fleet:
         now = self._clock()
         if now >= self._looks_at:
             self._look(now)
-        chosen = self.choose(job)
+        lengths = self._lengths_of(job.model)
+        tokens = lengths.expected(job.most_tokens)
+        chosen = self._choose(job, tokens)
         if chosen is None:
             return None
         member, seconds, matched = chosen
         self._turn = member.turn = self._turn + 1
-        ticket = Ticket(member, job, self._lengths_of(job.model), matched, now)
+        ticket = Ticket(member, job, lengths, tokens=tokens, matched=matched, now=now)
         ticket.predicted_s = seconds
         if job.beginnings:
             self._holders.note(job.beginnings, member)
@@ -201,7 +202,9 @@ class Fleet:
 
     def choose(self, job: Job) -> tuple[Member, float, int] | None:
         """Return a node, the predicted seconds, and how many tokens of the prompt it has read before."""
-        tokens = self._lengths_of(job.model).expected(job.most_tokens)
+        return self._choose(job, self._lengths_of(job.model).expected(job.most_tokens))
+
+    def _choose(self, job: Job, tokens: int) -> tuple[Member, float, int] | None:
         for pool in self.pools:
             if (found := self._best(pool, job, tokens)) is not None:
                 return found
@@ -210,7 +213,7 @@ class Fleet:
     def _best(self, pool: Pool, job: Job, tokens: int) -> tuple[Member, float, int] | None:
         best: Member | None = None
         least_s, without = inf, job.without
-        first_size, step_size = size_of(job.prompt_tokens), size_of(tokens)
+        first_size, step_size = job.prompt_tokens.bit_length(), tokens.bit_length()
         for kind in pool.kinds:
             profile = kind.profile
             first, step = profile.first.rows[first_size], profile.step.rows[step_size]
@@ -229,9 +232,9 @@ class Fleet:
 
     def _held(self, pool: Pool, job: Job, tokens: int, best: Member, least_s: float) -> tuple[Member, float, int]:
         """Prefer a node that has read the prompt's beginning, if that saves time and it has no more to do than most."""
-        step_size, matched = size_of(tokens), 0
+        step_size, matched = tokens.bit_length(), 0
         for key, length in job.beginnings:
-            first_size = size_of(job.prompt_tokens - length)
+            first_size = (job.prompt_tokens - length).bit_length()
             is_known = False
             for member in self._holders.of(key):
                 kind = member.kind

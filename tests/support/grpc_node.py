@@ -25,6 +25,7 @@ class GrpcNode:
     def __init__(self, script: Any = ()) -> None:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
+        self.metadata: list[dict[str, str]] = []
         self.loaded: list[str] = []
         self.is_ready = True
         self.closed_at: list[float] = []
@@ -33,6 +34,7 @@ class GrpcNode:
         asked = [message async for message in messages]
         assert len(asked) == 1, "one call is one request"
         self.requests.append(asked[0])
+        self.metadata.append(dict(context.invocation_metadata()))
         is_over = False
         try:
             for step in self._steps(asked[0]):

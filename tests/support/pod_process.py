@@ -22,13 +22,21 @@ _ROOTS = ("/models", "/etc/weir", "/var/lib/weir", "/fetch")
 
 @dataclass
 class PodProcess:
-    """The first container of one pod. `releases`: what is mounted where, when no ConfigMap and no emptyDir is."""
+    """The first container of one pod.
+
+    `releases`: what is mounted where, when no ConfigMap and no emptyDir is. `overrides`: variables beside the rendered
+    ones. `programs` and `more`: what to start instead of a command, and further arguments.
+    """
 
     m: Manifests
     pod: PodKind
     folder: Path
     releases: Mapping[str, Path]
     overrides: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, Sequence[str]] = field(
+        default_factory=lambda: {"weir": (sys.executable, "-m", "weir"), "python": (sys.executable,)}
+    )
+    more: Sequence[str] = ()
     process: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
@@ -45,7 +53,7 @@ class PodProcess:
         return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> "PodProcess":
-        words = [*self.container["command"], *self.container["args"]]
+        words = [*self.container["command"], *self.container["args"], *self.more]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self._here(words), stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, env=self._environment()
@@ -66,7 +74,7 @@ class PodProcess:
 
     def _here(self, words: Sequence[str]) -> list[str]:
         local = [self._local(word) for word in words]
-        return {"weir": [sys.executable, "-m", "weir"], "python": [sys.executable]}[local[0]] + local[1:]
+        return [*self.programs[local[0]], *local[1:]]
 
     def probe(self, kind: str) -> int:
         """Do what the kubelet does; 0: no answer."""
@@ -108,7 +116,7 @@ class PodProcess:
             text = text.replace(f"{root}/", f"{self.folder}{root}/").replace(
                 f"home: {root}\n", f"home: {self.folder}{root}\n"
             )
-            text = text.replace(f"--home={root}", f"--home={self.folder}{root}")
+            text = text.replace(f"--model-repository={root}", f"--model-repository={self.folder}{root}")
             text = text.replace(f"model_repository: {root}\n", f"model_repository: {self.folder}{root}\n")
         return text
 

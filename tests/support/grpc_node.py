@@ -52,6 +52,9 @@ class GrpcNode:
     async def model_ready(self, request: Any, context: Any) -> Any:
         return pb.ModelReadyResponse(ready=self.is_ready and request.version in {"", "2"})
 
+    async def metadata_of_server(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0")
+
     async def load(self, request: Any, context: Any) -> Any:
         self.loaded.append(request.model_name)
         if request.model_name != "tiny":
@@ -110,6 +113,11 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.model_ready,
             request_deserializer=pb.ModelReadyRequest.FromString,
             response_serializer=pb.ModelReadyResponse.SerializeToString,
+        ),
+        "ServerMetadata": grpc.unary_unary_rpc_method_handler(
+            node.metadata_of_server,
+            request_deserializer=pb.ServerMetadataRequest.FromString,
+            response_serializer=pb.ServerMetadataResponse.SerializeToString,
         ),
         "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
             node.load,

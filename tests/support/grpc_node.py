@@ -61,6 +61,9 @@ class GrpcNode:
             answer.config.parameters[name].string_value = value
         return answer
 
+    async def metadata_of_server(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0")
+
     async def load(self, request: Any, context: Any) -> Any:
         self.loaded.append(request.model_name)
         if request.model_name != "tiny":
@@ -124,6 +127,11 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.config,
             request_deserializer=pb.ModelConfigRequest.FromString,
             response_serializer=pb.ModelConfigResponse.SerializeToString,
+        ),
+        "ServerMetadata": grpc.unary_unary_rpc_method_handler(
+            node.metadata_of_server,
+            request_deserializer=pb.ServerMetadataRequest.FromString,
+            response_serializer=pb.ServerMetadataResponse.SerializeToString,
         ),
         "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
             node.load,

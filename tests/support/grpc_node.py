@@ -25,6 +25,7 @@ class GrpcNode:
     def __init__(self, script: Any = ()) -> None:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
+        self.metadata: list[dict[str, str]] = []
         self.loaded: list[str] = []
         self.is_ready = True
         self.backend = "vllm"
@@ -35,6 +36,7 @@ class GrpcNode:
         asked = [message async for message in messages]
         assert len(asked) == 1, "one call is one request"
         self.requests.append(asked[0])
+        self.metadata.append(dict(context.invocation_metadata()))
         is_over = False
         try:
             for step in self._steps(asked[0]):
@@ -58,6 +60,9 @@ class GrpcNode:
         for name, value in self.parameters.items():
             answer.config.parameters[name].string_value = value
         return answer
+
+    async def metadata_of_server(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0")
 
     async def load(self, request: Any, context: Any) -> Any:
         self.loaded.append(request.model_name)
@@ -122,6 +127,11 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.config,
             request_deserializer=pb.ModelConfigRequest.FromString,
             response_serializer=pb.ModelConfigResponse.SerializeToString,
+        ),
+        "ServerMetadata": grpc.unary_unary_rpc_method_handler(
+            node.metadata_of_server,
+            request_deserializer=pb.ServerMetadataRequest.FromString,
+            response_serializer=pb.ServerMetadataResponse.SerializeToString,
         ),
         "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
             node.load,

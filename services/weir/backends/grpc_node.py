@@ -78,7 +78,8 @@ class GrpcNode:
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
         reader = AnswerReader(self._name)
-        call = stub.infer(infer_request(request, request.model or self._model))
+        metadata = () if request.traceparent is None else (("traceparent", request.traceparent),)
+        call = stub.infer(infer_request(request, request.model or self._model), metadata=metadata)
         is_over = False
         try:
             while True:

@@ -142,7 +142,7 @@ _NODES: Final = (
     ),
     Panel(
         "Why that node",
-        "fastest: it would be done first. prefix: it read the beginning before. standby: none of the first pool is well",
+        "fastest: it would be done first. prefix: it read the beginning before. standby: the first pool has none",
         "reqps",
         [Query(rate("weir_gateway_routed_total", "backend, why", where='backend=~"$backend"'), "{{backend}} {{why}}")],
         kind="bars",

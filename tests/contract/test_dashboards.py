@@ -166,8 +166,8 @@ def test_expressions_in_the_runbook_can_be_parsed() -> None:
 
 
 def test_the_scrape_configurations_are_sound() -> None:
-    for path in sorted((ROOT / "deploy" / "prometheus").glob("*.yml")):
+    for path in sorted((ROOT / "deploy" / "prometheus").glob("*.yaml")):
         done = promtool("check", "config", "--syntax-only", str(path))
         assert done.returncode == 0, done.stdout + done.stderr
         jobs = {job["job_name"] for job in yaml.safe_load(path.read_text(encoding="utf-8"))["scrape_configs"]}
-        assert jobs <= {"weir-gateway", "weir-node", "weir-triton", "weir-vllm"}, "alerts know these names"
+        assert jobs <= {"weir-gateway", "weir-node", "weir-triton", "weir-vllm", "prometheus"}, "alerts know these names"

@@ -5,6 +5,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A machine that others use as well is slow now and then: that is no finding.
+settings.register_profile("weir", deadline=None)
+settings.load_profile("weir")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

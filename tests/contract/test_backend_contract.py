@@ -16,7 +16,7 @@ from tests.support.grpc_node import serving
 from tests.support.oip_node import CUT, OipNode
 from tests.support.tiny_release import make_tiny_release
 
-from weir.backends.base import Backend
+from weir.backends.base import Backend, NodeReport
 from weir.backends.grpc_node import GrpcNode
 from weir.backends.http_node import HttpNode
 from weir.backends.local import LocalBackend
@@ -171,6 +171,21 @@ async def test_no_tokens_come_unasked(subject: Subject) -> None:
     *chunks, _ = await events_of(subject.backend, request())
 
     assert all(isinstance(chunk, TokenChunk) and chunk.tokens == () for chunk in chunks)
+
+
+async def test_an_engine_tells_what_it_serves_and_what_it_has_to_do(real: Subject) -> None:
+    assert await real.backend.ready()
+    assert real.backend.report == NodeReport(version=1, flavour="cpu-fp32", slots=2, present=0)
+
+    async with aclosing(real.backend.generate(request(tokens=LONG), timeout_s=5)) as events:
+        await anext(events)
+        assert await real.backend.ready()
+        assert real.backend.report.present == 1
+
+
+async def test_what_says_nothing_of_itself_is_ready_all_the_same(http: Subject) -> None:
+    assert await http.backend.ready()
+    assert http.backend.report == NodeReport()
 
 
 async def test_log_probabilities_and_grammars_pass_through_a_node_unchanged(local: Subject, node: Subject) -> None:

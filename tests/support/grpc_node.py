@@ -25,14 +25,18 @@ class GrpcNode:
     def __init__(self, script: Any = ()) -> None:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
+        self.metadata: list[dict[str, str]] = []
         self.loaded: list[str] = []
         self.is_ready = True
+        self.backend = "vllm"
+        self.parameters: dict[str, str] = {}
         self.closed_at: list[float] = []
 
     async def infer(self, messages: Any, context: Any) -> AsyncIterator[Any]:
         asked = [message async for message in messages]
         assert len(asked) == 1, "one call is one request"
         self.requests.append(asked[0])
+        self.metadata.append(dict(context.invocation_metadata()))
         is_over = False
         try:
             for step in self._steps(asked[0]):
@@ -49,6 +53,16 @@ class GrpcNode:
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         return pb.ModelReadyResponse(ready=self.is_ready and request.version in {"", "2"})
+
+    async def config(self, request: Any, context: Any) -> Any:
+        answer = pb.ModelConfigResponse()
+        answer.config.name, answer.config.backend = request.name, self.backend
+        for name, value in self.parameters.items():
+            answer.config.parameters[name].string_value = value
+        return answer
+
+    async def metadata_of_server(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0")
 
     async def load(self, request: Any, context: Any) -> Any:
         self.loaded.append(request.model_name)
@@ -108,6 +122,16 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.model_ready,
             request_deserializer=pb.ModelReadyRequest.FromString,
             response_serializer=pb.ModelReadyResponse.SerializeToString,
+        ),
+        "ModelConfig": grpc.unary_unary_rpc_method_handler(
+            node.config,
+            request_deserializer=pb.ModelConfigRequest.FromString,
+            response_serializer=pb.ModelConfigResponse.SerializeToString,
+        ),
+        "ServerMetadata": grpc.unary_unary_rpc_method_handler(
+            node.metadata_of_server,
+            request_deserializer=pb.ServerMetadataRequest.FromString,
+            response_serializer=pb.ServerMetadataResponse.SerializeToString,
         ),
         "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
             node.load,

@@ -6,7 +6,8 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
+from weir.backends.base import NodeReport
+from weir.backends.gauges import Gauges
 from weir.backends.oip_proto import body_of, infer_request
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError, WeirError
 from weir.contracts.events import GenerationEvent
@@ -31,7 +34,7 @@ _OPTIONS: Final = (
 _PROBE_TIMEOUT_S: Final = 2.0
 _STATUS_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
-_PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
+_PROGRESS_S: Final = 0.25  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _SAYINGS: Final = (
     ("exceeds maximum queue size", 429),
@@ -52,16 +55,21 @@ _CODES: Final = {
 
 
 class GrpcNode:
-    """One node that serves `model` at `host:port`, over one channel."""
+    """One node that serves `model` at `host:port`, over one channel; `gauges` tell its load."""
 
-    def __init__(self, name: str, address: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, name: str, address: str, model: str, *, connect_timeout_s: float = 2.0, gauges: Gauges | None = None
+    ) -> None:
         self._name = name
         self._address = address
         self._model = model
+        self._gauges = gauges
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
         self._ending: set[asyncio.Task[None]] = set()
+        self._version_said = ""
+        self.report = NodeReport()
 
     @property
     def name(self) -> str:
@@ -70,7 +78,8 @@ class GrpcNode:
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
         reader = AnswerReader(self._name)
-        call = stub.infer(infer_request(request, request.model or self._model))
+        metadata = () if request.traceparent is None else (("traceparent", request.traceparent),)
+        call = stub.infer(infer_request(request, request.model or self._model), metadata=metadata)
         is_over = False
         try:
             while True:
@@ -103,18 +112,38 @@ class GrpcNode:
 
         Triton calls a model ready whose process died.
         """
+        if self._gauges is not None:
+            self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
             return True
-        with suppress(WeirError, grpc.aio.AioRpcError, TimeoutError):
-            stub = await self._connected()
-            asked = pb.ModelReadyRequest(name=self._model)
-            if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
-                return False
+        try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                async for event in self.generate(_CANARY, timeout_s=_PROBE_TIMEOUT_S):
-                    if event.type == "finished":
-                        return True
+                return await self._canary()
+        except (TimeoutError, BackendTimeoutError):
+            raise BackendTimeoutError(f"{self._name} did not answer a canary in time") from None
+        except (WeirError, grpc.aio.AioRpcError):
+            return False
+
+    async def _canary(self) -> bool:
+        stub = await self._connected()
+        asked = pb.ModelReadyRequest(name=self._model)
+        if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
+            return False
+        async with aclosing(self.generate(_CANARY, timeout_s=_PROBE_TIMEOUT_S)) as events:
+            async for event in events:
+                if event.type == "finished":
+                    await self._look_closer(stub)
+                    return True
         return False
+
+    async def _look_closer(self, stub: "_Stub") -> None:
+        """Read the model's configuration: a parameter names the flavour; Weir's own backend needs none."""
+        with suppress(grpc.aio.AioRpcError):
+            found = await stub.config(pb.ModelConfigRequest(name=self._model), timeout=_PROBE_TIMEOUT_S)
+            flavour = found.config.parameters["flavour"].string_value or (
+                "" if found.config.backend == "weir" else None
+            )
+            self.report = replace(self.report, flavour=flavour)
 
     async def load(self, model: str, version: int) -> None:
         """Tell Triton to read the model's folder again; which versions it serves is for the folder's policy to say."""
@@ -129,6 +158,8 @@ class GrpcNode:
             raise ReleaseError(f"{self._name} loaded {model}, but version {version} is not ready there")
 
     async def aclose(self) -> None:
+        if self._gauges is not None:
+            self._gauges.close()
         await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()
@@ -144,6 +175,9 @@ class GrpcNode:
         if response.error_message:
             raise self._failure(None, response.error_message)
         self._progress_at = monotonic()
+        said = response.infer_response.model_version
+        if said != self._version_said and said.isdigit():
+            self._version_said, self.report = said, replace(self.report, version=int(said))
         return body_of(response, self._name)
 
     async def _connected(self) -> "_Stub":
@@ -191,6 +225,11 @@ class _Stub:
             _SERVICE + "ModelReady",
             request_serializer=pb.ModelReadyRequest.SerializeToString,
             response_deserializer=pb.ModelReadyResponse.FromString,
+        )
+        self.config = channel.unary_unary(
+            _SERVICE + "ModelConfig",
+            request_serializer=pb.ModelConfigRequest.SerializeToString,
+            response_deserializer=pb.ModelConfigResponse.FromString,
         )
         self.load = channel.unary_unary(
             _SERVICE + "RepositoryModelLoad",

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from weir.backends.answer import AnswerReader, failure
+from weir.backends.base import NodeReport
 from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
 from weir.backends.oip import SamplingText, extensions
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
@@ -33,6 +35,8 @@ class HttpNode:
         self._model = model
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
         self._sampling = SamplingText()
+        self._version_said = ""
+        self.report = NodeReport()
 
     @property
     def name(self) -> str:
@@ -40,7 +44,9 @@ class HttpNode:
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         path = f"/v2/models/{request.model or self._model}/generate_stream".encode()
-        raw = self._pool.request(b"POST", path, _request_body(request, self._sampling.of(request.sampling)))
+        trace = b"" if request.traceparent is None else b"traceparent: %b\r\n" % request.traceparent.encode()
+        body = _request_body(request, self._sampling.of(request.sampling))
+        raw = self._pool.request(b"POST", path, body, trace)
         reader, events = AnswerReader(self._name), EventSplitter(self._name)
         connection, is_over = None, False
         try:
@@ -56,6 +62,7 @@ class HttpNode:
                 if read is None:
                     raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
                 if bodies := events.feed(read):
+                    self._note_version(bodies[0].get("model_version"))
                     for event in reader.take(bodies):
                         is_over = event.type == "finished"
                         if is_over:  # before the last event: its reader may not come back
@@ -77,7 +84,23 @@ class HttpNode:
             raise _translated(error, self._name) from error
         except (GoneError, WireError):
             return False
+        if status == 200:
+            await self._look_closer()
         return status == 200
+
+    def _note_version(self, said: Any) -> None:
+        if said != self._version_said and isinstance(said, str) and said.isdigit():
+            self._version_said = said
+            self.report = replace(self.report, version=int(said))
+
+    async def _look_closer(self) -> None:
+        """Read what the node says of itself; one that says nothing is none the worse for it."""
+        raw = self._pool.request(b"GET", f"/v2/models/{self._model}".encode())
+        with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
+            status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            if status == 200 and body:
+                self.report = _report(orjson.loads(body))
+                self._version_said = str(self.report.version)
 
     async def load(self, model: str, version: int) -> None:
         body = orjson.dumps({"parameters": {"version": version}})
@@ -133,6 +156,26 @@ class EventSplitter:
 def _request_body(request: GenerateRequest, sampling: bytes) -> bytes:
     given = {"id": request.id, "text_input": request.prompt, "return_tokens": request.return_tokens}
     return b'{"sampling_parameters":%b%b%b' % (sampling, _ALWAYS, orjson.dumps(given | extensions(request))[1:])
+
+
+def _report(metadata: Any) -> NodeReport:
+    """Read a model's metadata; Weir's own node has its flavour and load under `parameters`."""
+    if not isinstance(metadata, dict):
+        return NodeReport()
+    versions, said = metadata.get("versions"), metadata.get("parameters")
+    said = said if isinstance(said, dict) else {}
+    version = str(versions[-1]) if isinstance(versions, list) and versions else ""
+    queued, running, flavour = _count(said.get("queued")), _count(said.get("running")), said.get("flavour")
+    return NodeReport(
+        int(version) if version.isdigit() else None,
+        flavour if isinstance(flavour, str) else None,
+        _count(said.get("slots")) or None,
+        None if queued is None or running is None else queued + running,
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _words(body: bytes) -> str:

@@ -72,6 +72,8 @@ class GuardedAnswer:
     def report(self, metrics: GatewayMetrics) -> None:
         """Count what was found; once, at the end."""
         metrics.guard_seconds("output").observe(self._seconds)
+        if self._generation.span is not None:
+            self._generation.span.set({"weir.guard.output_s": self._seconds, "weir.guard.most_held": self._most_held})
         metrics.guard_held.observe(self._most_held)
         self._findings.count(metrics)
         self._generation.verdicts += self._findings.found

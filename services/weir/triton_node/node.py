@@ -7,15 +7,17 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, Final
 
 from weir.contracts.errors import WeirError
-from weir.contracts.events import Finished, TokenChunk
-from weir.engine.engine import Engine
+from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.engine.serving import ServingEngine
 from weir.oip.wire import NodeCall
+from weir.telemetry.node_requests import NodeRequests
+from weir.telemetry.tracing import Tracing
 from weir.triton_node.metrics import TritonMetrics
 from weir.triton_node.wire import FLAGS, TEXTS, Outputs, OutputWriter, read_call
 
@@ -26,7 +28,7 @@ _STALL_S: Final = 30.0
 _RELOAD_PAUSE_S: Final = 1.0
 _DRAIN_S: Final = 25.0
 
-EngineLoader = Callable[[], Engine]
+EngineLoader = Callable[[], ServingEngine]
 
 
 class TritonNode:
@@ -36,11 +38,15 @@ class TritonNode:
     again; until then requests are refused, which is what makes a gateway go elsewhere.
     """
 
-    def __init__(self, pb: Any, model: str, load: EngineLoader, metrics: TritonMetrics) -> None:
+    def __init__(
+        self, pb: Any, model: str, load: EngineLoader, metrics: TritonMetrics, tracing: Tracing | None = None
+    ) -> None:
         self._pb = pb
         self._model = model
         self._load = load
         self._metrics = metrics
+        self._tracing = tracing
+        self._requests = NodeRequests(tracing)
         self._engine = load()
         self._active: dict[Any, asyncio.Task[None]] = {}  # response senders
         self._loop = asyncio.new_event_loop()
@@ -66,6 +72,9 @@ class TritonNode:
         asyncio.run_coroutine_threadsafe(self._ended(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -103,7 +112,7 @@ class TritonNode:
     async def _stream(self, call: NodeCall, sender: Any) -> None:
         writer = OutputWriter(call)
         timer = self._metrics.timer()
-        async with aclosing(self._engine.generate(call.request)) as events:
+        async with aclosing(self._events(call)) as events:
             async for event in events:
                 if sender.is_cancelled():
                     raise asyncio.CancelledError
@@ -114,10 +123,14 @@ class TritonNode:
                     timer.brought()
                     self._send(sender, writer.chunk(event))
 
+    def _events(self, call: NodeCall) -> AsyncGenerator[GenerationEvent, None]:
+        info = self._engine.info
+        return self._requests.watched(call.request, self._engine.generate(call.request), info.model, info.version)
+
     async def _whole(self, call: NodeCall, sender: Any) -> None:
         chunks: list[TokenChunk] = []
         timer = self._metrics.timer()
-        async with aclosing(self._engine.generate(call.request)) as events:
+        async with aclosing(self._events(call)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     timer.finished(event)

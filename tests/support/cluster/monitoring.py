@@ -39,7 +39,10 @@ class Monitoring:
             connection = http.client.HTTPConnection("prometheus", timeout=10)
             connection.sock = wire
             connection.request("GET", f"/api/v1/query?{urllib.parse.urlencode({'query': expr})}")
-            answer = json.load(connection.getresponse())
+            response = connection.getresponse()
+            if response.status == 503:
+                raise ConnectionRefusedError("Prometheus is not ready")
+            answer = json.load(response)
         assert answer["status"] == "success", answer
         return list(answer["data"]["result"])
 
@@ -96,12 +99,13 @@ def monitoring(cluster: Cluster, folder: Path) -> Iterator[Monitoring]:
     watcher = Monitoring(cluster, space, folder)
     watcher.find_targets()
     _configure(folder, of_kind(cluster.objects, "PrometheusRule"))
+    here = [f"--web.listen-address=127.0.0.1:{port}" for port in (_ALERTMANAGER, _PROMETHEUS)]
+    alerting = ["--config.file=alertmanager.yaml", "--storage.path=alerts", here[0], "--cluster.listen-address="]
+    scraping = ["--config.file=prometheus.yaml", "--storage.tsdb.path=data", here[1]]
     processes = [
-        _started(space, folder / "alertmanager.log", found.alertmanager, "--config.file=alertmanager.yaml",
-                 "--storage.path=alerts", f"--web.listen-address=127.0.0.1:{_ALERTMANAGER}", "--cluster.listen-address="),
-        _started(space, folder / "prometheus.log", found.prometheus, "--config.file=prometheus.yaml",
-                 "--storage.tsdb.path=data", f"--web.listen-address=127.0.0.1:{_PROMETHEUS}"),
-    ]  # fmt: skip
+        _started(space, folder / "alertmanager.log", found.alertmanager, *alerting),
+        _started(space, folder / "prometheus.log", found.prometheus, *scraping),
+    ]
     is_over = threading.Event()
     hook = _webhook(space, watcher)
     finder = threading.Thread(target=_find_until, args=[watcher, is_over], daemon=True)
@@ -140,7 +144,10 @@ def _configure(folder: Path, rules: Sequence[Object]) -> None:
 
 def _started(space: str, log: Path, *command: str) -> "subprocess.Popen[bytes]":
     with log.open("wb") as out:
-        words = ["ip", "netns", "exec", space, *command]
+        # Debian's programs look for what they need at its place; `ip` gives a mount namespace of its own.
+        own = Path(command[0]).parent.parent / "share"
+        there = f"mount --bind {own} /usr/share && " if own != Path("/usr/share") else ""
+        words = ["ip", "netns", "exec", space, "sh", "-c", f'{there}exec "$@"', "sh", *command]
         return subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
 
 

@@ -170,4 +170,6 @@ def test_the_scrape_configurations_are_sound() -> None:
         done = promtool("check", "config", "--syntax-only", str(path))
         assert done.returncode == 0, done.stdout + done.stderr
         jobs = {job["job_name"] for job in yaml.safe_load(path.read_text(encoding="utf-8"))["scrape_configs"]}
-        assert jobs <= {"weir-gateway", "weir-node", "weir-triton", "weir-vllm", "prometheus"}, "alerts know these names"
+        assert jobs <= {"weir-gateway", "weir-node", "weir-triton", "weir-vllm", "prometheus"}, (
+            "alerts know these names"
+        )

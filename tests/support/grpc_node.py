@@ -1,4 +1,4 @@
-"""A stand-in for Triton, which needs its own server: plays a script over real gRPC, in Triton's messages."""
+"""What a real Triton cannot be told to do: plays a script over real gRPC, in Triton's messages."""
 
 import asyncio
 import json
@@ -25,7 +25,6 @@ class GrpcNode:
     def __init__(self, script: Any = ()) -> None:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
-        self.loaded: list[str] = []
         self.is_ready = True
         self.closed_at: list[float] = []
 
@@ -48,13 +47,7 @@ class GrpcNode:
                 self.closed_at.append(time.monotonic())
 
     async def model_ready(self, request: Any, context: Any) -> Any:
-        return pb.ModelReadyResponse(ready=self.is_ready and request.version in {"", "2"})
-
-    async def load(self, request: Any, context: Any) -> Any:
-        self.loaded.append(request.model_name)
-        if request.model_name != "tiny":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to load 'other', no version is available")
-        return pb.RepositoryModelLoadResponse()
+        return pb.ModelReadyResponse(ready=self.is_ready)
 
     def _steps(self, message: Any) -> Sequence[Any]:
         if not callable(self.script):
@@ -108,11 +101,6 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.model_ready,
             request_deserializer=pb.ModelReadyRequest.FromString,
             response_serializer=pb.ModelReadyResponse.SerializeToString,
-        ),
-        "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
-            node.load,
-            request_deserializer=pb.RepositoryModelLoadRequest.FromString,
-            response_serializer=pb.RepositoryModelLoadResponse.SerializeToString,
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -42,3 +42,22 @@ class Backend(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class ManagedNode(Protocol):
+    """A node whose models can be changed while it serves.
+
+    Every method returns once the change holds, and raises a `WeirError` that names the node when it does not; then
+    what was served before goes on.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def load(self, model: str, version: int) -> None: ...
+
+    async def unload(self, model: str) -> None:
+        """Stop serving `model`; answers that are under way are finished."""
+        ...
+
+    async def aclose(self) -> None: ...

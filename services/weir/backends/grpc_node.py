@@ -16,7 +16,15 @@ from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
 from weir.backends.oip_proto import body_of, infer_request
-from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError, WeirError
+from weir.backends.triton_repository import TritonRepository
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    OverloadedError,
+    ReleaseError,
+    WeirError,
+)
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest, SamplingParams
 
@@ -30,7 +38,7 @@ _OPTIONS: Final = (
 )
 _PROBE_TIMEOUT_S: Final = 2.0
 _STATUS_TIMEOUT_S: Final = 1.0
-_LOAD_TIMEOUT_S: Final = 600.0
+_WARM_UP_S: Final = 30.0
 _PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _SAYINGS: Final = (
@@ -54,10 +62,14 @@ _CODES: Final = {
 class GrpcNode:
     """One node that serves `model` at `host:port`, over one channel."""
 
-    def __init__(self, name: str, address: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, name: str, address: str, model: str, *, repository_key: str = "", connect_timeout_s: float = 2.0
+    ) -> None:
+        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
         self._address = address
         self._model = model
+        self._repository_key = repository_key
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
@@ -74,7 +86,11 @@ class GrpcNode:
         is_over = False
         try:
             while True:
-                for event in reader.take([await self._next_body(call, timeout_s)]):
+                response = await self._next(call, timeout_s)
+                if response.error_message:
+                    is_over = True  # nothing comes behind it
+                    raise self._failure(None, response.error_message)
+                for event in reader.take([body_of(response, self._name)]):
                     is_over = is_over or event.type == "finished"
                     yield event
                 if is_over:
@@ -117,23 +133,25 @@ class GrpcNode:
         return False
 
     async def load(self, model: str, version: int) -> None:
-        """Tell Triton to read the model's folder again; which versions it serves is for the folder's policy to say."""
-        stub = await self._connected()
+        """Make Triton serve this version, and ask it for one token before anyone else does."""
+        await self._repository().load(model, version)
         try:
-            await stub.load(pb.RepositoryModelLoadRequest(model_name=model), timeout=_LOAD_TIMEOUT_S)
-            asked = pb.ModelReadyRequest(name=model, version=str(version))
-            is_ready = (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready
-        except grpc.aio.AioRpcError as error:
-            raise ReleaseError(f"{self._name} did not load {model} {version}: {error.details()}") from error
-        if not is_ready:
-            raise ReleaseError(f"{self._name} loaded {model}, but version {version} is not ready there")
+            async for _ in self.generate(_CANARY.changed(model=model), timeout_s=_WARM_UP_S):
+                pass
+        except OverloadedError:
+            return  # it has more than enough to answer
+        except WeirError as error:
+            raise ReleaseError(f"{self._name} loaded {model} {version}, but does not answer: {error}") from error
+
+    async def unload(self, model: str) -> None:
+        await self._repository().unload(model)
 
     async def aclose(self) -> None:
         await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()
 
-    async def _next_body(self, call: Any, timeout_s: float) -> Any:
+    async def _next(self, call: Any, timeout_s: float) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
                 response = await call.read()
@@ -141,17 +159,23 @@ class GrpcNode:
             raise BackendTimeoutError(f"{self._name} did not answer in time") from None
         if response is grpc.aio.EOF:
             raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
-        if response.error_message:
-            raise self._failure(None, response.error_message)
-        self._progress_at = monotonic()
-        return body_of(response, self._name)
+        if not response.error_message:
+            self._progress_at = monotonic()
+        return response
 
-    async def _connected(self) -> "_Stub":
+    def _repository(self) -> TritonRepository:
+        return TritonRepository(self._name, self._opened().channel, self._repository_key)
+
+    def _opened(self) -> "_Stub":
         if self._stub is None:  # made here: a channel belongs to the running loop
             self._stub = _Stub(grpc.aio.insecure_channel(self._address, options=_OPTIONS))
-        channel = self._stub.channel
+        return self._stub
+
+    async def _connected(self) -> "_Stub":
+        stub = self._opened()
+        channel = stub.channel
         if channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
-            return self._stub
+            return stub
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
@@ -160,7 +184,7 @@ class GrpcNode:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
             raise BackendUnavailableError(f"{self._name} did not take the connection in time") from None
-        return self._stub
+        return stub
 
     def _failure(self, code: grpc.StatusCode | None, words: str) -> Exception:
         """Go by Weir's code in front of the words, else by what Triton is known to say, else by the call's status."""
@@ -191,11 +215,6 @@ class _Stub:
             _SERVICE + "ModelReady",
             request_serializer=pb.ModelReadyRequest.SerializeToString,
             response_deserializer=pb.ModelReadyResponse.FromString,
-        )
-        self.load = channel.unary_unary(
-            _SERVICE + "RepositoryModelLoad",
-            request_serializer=pb.RepositoryModelLoadRequest.SerializeToString,
-            response_deserializer=pb.RepositoryModelLoadResponse.FromString,
         )
 
 

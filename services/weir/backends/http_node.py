@@ -8,7 +8,7 @@ import orjson
 
 from weir.backends.answer import AnswerReader, failure
 from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
-from weir.backends.oip import extensions, sampling_parameters
+from weir.backends.oip import REPOSITORY_KEY, extensions, sampling_parameters
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
@@ -23,10 +23,14 @@ _LONGEST_RETRY_S: Final = 300.0
 class HttpNode:
     """One node that serves `model`. Keeps connections alive between requests; one connection per running request."""
 
-    def __init__(self, name: str, url: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, name: str, url: str, model: str, *, repository_key: str = "", connect_timeout_s: float = 2.0
+    ) -> None:
+        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
         self._model = model
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
+        self._key = ((REPOSITORY_KEY.encode(), repository_key.encode()),) if repository_key else ()
 
     @property
     def name(self) -> str:
@@ -74,12 +78,19 @@ class HttpNode:
         return status == 200
 
     async def load(self, model: str, version: int) -> None:
-        body = orjson.dumps({"parameters": {"version": version}})
-        raw = self._pool.request(b"POST", f"/v2/repository/models/{model}/load".encode(), body)
+        await self._change(f"models/{model}/load", {"version": version}, f"did not load {model} {version}")
+
+    async def unload(self, model: str) -> None:
+        await self._change(f"models/{model}/unload", {}, f"did not unload {model}")
+
+    async def _change(self, path: str, parameters: Mapping[str, Any], failed: str) -> None:
+        """Ask for a change of what the node serves; `failed` is said of it when it refuses."""
+        body = orjson.dumps({"parameters": parameters})
+        raw = self._pool.request(b"POST", f"/v2/repository/{path}".encode(), body, *self._key)
         with _foreign_errors(self._name):
             status, _, reply = await self._pool.exchange(raw, timeout_s=_LOAD_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
         if status != 200:
-            raise ReleaseError(f"{self._name} did not load {model} {version}: {_words(reply)}")
+            raise ReleaseError(f"{self._name} {failed}: {_words(reply)}")
 
     async def aclose(self) -> None:
         self._pool.close()

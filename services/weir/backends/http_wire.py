@@ -267,9 +267,10 @@ class Pool:
             raise GoneError("no connection") from error
         return connection
 
-    def request(self, method: bytes, path: bytes, body: bytes = b"") -> bytes:
-        """Return the bytes of a request."""
+    def request(self, method: bytes, path: bytes, body: bytes = b"", *extra: tuple[bytes, bytes]) -> bytes:
+        """Return the bytes of a request, with `extra` headers."""
         lines = b"host: %b\r\ncontent-type: application/json\r\naccept: */*\r\n" % self._authority
+        lines += b"".join(b"%b: %b\r\n" % header for header in extra)
         start = b"%b %b%b HTTP/1.1\r\n" % (method, self._path, path)
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, len(body), body)
 

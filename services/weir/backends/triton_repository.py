@@ -1,0 +1,83 @@
+"""Triton's model repository: which version of a model it serves."""
+
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.json_format import MessageToJson
+from tritonclient.grpc import service_pb2 as pb
+
+from weir.backends.oip import REPOSITORY_KEY
+from weir.contracts.errors import ReleaseError
+
+_LOAD_TIMEOUT_S: Final = 600.0
+_ASK_TIMEOUT_S: Final = 2.0
+_SERVICE: Final = "/inference.GRPCInferenceService/"
+
+
+class TritonRepository:
+    """The calls that a restricted server wants a key for; `node` is what errors call it."""
+
+    def __init__(self, node: str, channel: grpc.aio.Channel, key: str) -> None:
+        self._node = node
+        self._key = ((f"triton-grpc-protocol-{REPOSITORY_KEY}", key),) if key else ()
+        self._index = _call(channel, "RepositoryIndex", pb.RepositoryIndexRequest, pb.RepositoryIndexResponse)
+        self._load = _call(channel, "RepositoryModelLoad", pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse)
+        self._unload = _call(
+            channel, "RepositoryModelUnload", pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse
+        )
+        self._config = _call(channel, "ModelConfig", pb.ModelConfigRequest, pb.ModelConfigResponse)
+
+    async def load(self, model: str, version: int) -> None:
+        """Make Triton serve exactly this version; others of the model leave once it is there.
+
+        Which versions are served is a matter of the model's configuration, so the one that it has is given back with
+        another policy. Of a model that is not loaded there is none to be had: then its folder's own holds.
+
+        Raises:
+            ReleaseError: Triton refused, and goes on with what it has.
+        """
+        try:
+            served = await self._versions(model)
+            if served == [version]:
+                return
+            request = pb.RepositoryModelLoadRequest(model_name=model)
+            if served:
+                request.parameters["config"].string_param = await self._pinned(model, version)
+            await self._load(request, timeout=_LOAD_TIMEOUT_S, metadata=self._key)
+            if version not in await self._versions(model):
+                raise ReleaseError(f"{self._node} loaded {model}, but version {version} is not ready there")
+        except grpc.aio.AioRpcError as error:
+            raise ReleaseError(f"{self._node} did not load {model} {version}: {_words(error)}") from error
+
+    async def unload(self, model: str) -> None:
+        """Stop serving `model`; Triton finishes what runs.
+
+        Raises:
+            ReleaseError: Triton refused.
+        """
+        try:
+            request = pb.RepositoryModelUnloadRequest(model_name=model)
+            await self._unload(request, timeout=_LOAD_TIMEOUT_S, metadata=self._key)
+        except grpc.aio.AioRpcError as error:
+            raise ReleaseError(f"{self._node} did not unload {model}: {_words(error)}") from error
+
+    async def _versions(self, model: str) -> list[int]:
+        index = await self._index(pb.RepositoryIndexRequest(ready=True), timeout=_ASK_TIMEOUT_S, metadata=self._key)
+        return sorted(int(entry.version) for entry in index.models if entry.name == model)
+
+    async def _pinned(self, model: str, version: int) -> str:
+        config = (await self._config(pb.ModelConfigRequest(name=model), timeout=_ASK_TIMEOUT_S)).config
+        config.version_policy.Clear()
+        config.version_policy.specific.versions.append(version)
+        return str(MessageToJson(config, preserving_proto_field_name=True))
+
+
+def _call(channel: grpc.aio.Channel, name: str, asked: Any, answered: Any) -> Any:
+    return channel.unary_unary(
+        _SERVICE + name, request_serializer=asked.SerializeToString, response_deserializer=answered.FromString
+    )
+
+
+def _words(error: grpc.aio.AioRpcError) -> str:
+    return error.details() or error.code().name.lower()

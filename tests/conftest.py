@@ -36,7 +36,7 @@ def _logging_as_it_was() -> Iterator[None]:
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real Triton server with Weir's model `tiny` (two requests run, four wait), and `played`, which does as told."""
     from tests.support.tiny_release import make_tiny_release  # here: suites in other environments have no Weir
-    from tests.support.triton_server import Triton, add_played, set_parameters
+    from tests.support.triton_server import KEY, Triton, add_played, set_parameters
     from weir_training.linking import link_release
 
     folder = tmp_path_factory.mktemp("triton")
@@ -44,6 +44,6 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     link_release(make_tiny_release(folder / "releases", precisions=("fp32",)), repository)
     set_parameters(repository / "tiny", threads=1, max_running=2, max_waiting=4)
     add_played(repository, folder / "script.json")
-    server = Triton(repository, ("tiny", "played"), folder / "triton.log", key="secret").start()
+    server = Triton(repository, ("tiny", "played"), folder / "triton.log", key=KEY).start()
     yield server
     server.stop()

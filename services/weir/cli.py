@@ -30,6 +30,7 @@ VERBS = {
     "publish": Verb("weir_training.publish", "export", "Make a release, link it, tell running nodes"),
     "classifier": Verb("weir_training.classifier.verbs", "export", "Train a small classifier of texts and publish it"),
     "releases": Verb("weir.release.verbs", "gateway", "List releases, or check one file by file"),
+    "releases load": Verb("weir.gateway.verbs_load", "gateway", "Make running nodes serve a published version"),
     "base": Verb("weir_training.base.verbs", "train", "Build or inspect the built-in base model"),
     "node": Verb("weir.cpu_node.verbs", "node", "Serve a release on CPU (ONNX Runtime)"),
     "serve": Verb("weir.gateway.verbs", "gateway", "Run the gateway"),

@@ -1,5 +1,5 @@
-"""What `Backend` promises, kept by every implementation: scripted, HTTP node, engine in process, real CPU node, and over
-gRPC a real Triton server with Weir's model, and with one that plays a script."""
+"""What `Backend` promises, kept by every implementation: scripted, HTTP node, engine in process, real CPU node, and a
+real Triton server over gRPC, with Weir's model and with one that plays a script."""
 
 import asyncio
 import json

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from tests.e2e.clients.environments import ROOT, Environment
 from tests.support.up import free_port
+from weir.contracts.repository import REPOSITORY_KEY
 from weir_training.triton_entry import config_text
 
 ENVIRONMENT = Environment("triton", ROOT / "tests" / "e2e" / "triton_server")
 _SITE = Path("lib", "python3.11", "site-packages")
-KEY_HEADER = "weir-repository-key"
+KEY = "the-key-of-the-tests"  # of the session's server
 _PLAYED = ROOT / "tests" / "support" / "triton_models" / "played.py"
 
 
@@ -104,7 +105,7 @@ class Triton:
         return self
 
     def _restrictions(self) -> tuple[str, ...]:
-        what = f"model-repository:{KEY_HEADER}={self.key}"
+        what = f"model-repository:{REPOSITORY_KEY}={self.key}"
         return (f"--http-restricted-api={what}", f"--grpc-restricted-protocol={what}") if self.key else ()
 
     def text(self) -> str:

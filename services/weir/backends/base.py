@@ -54,6 +54,10 @@ class ManagedNode(Protocol):
     @property
     def name(self) -> str: ...
 
+    async def serving(self, model: str) -> int | None:
+        """Return the version of `model` that is served now; none: it is not served."""
+        ...
+
     async def load(self, model: str, version: int) -> None: ...
 
     async def unload(self, model: str) -> None:

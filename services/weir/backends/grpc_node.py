@@ -143,6 +143,9 @@ class GrpcNode:
         except WeirError as error:
             raise ReleaseError(f"{self._name} loaded {model} {version}, but does not answer: {error}") from error
 
+    async def serving(self, model: str) -> int | None:
+        return await self._repository().serving(model)
+
     async def unload(self, model: str) -> None:
         await self._repository().unload(model)
 

@@ -8,9 +8,10 @@ import orjson
 
 from weir.backends.answer import AnswerReader, failure
 from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
-from weir.backends.oip import REPOSITORY_KEY, extensions, sampling_parameters
+from weir.backends.oip import extensions, sampling_parameters
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
 from weir.contracts.events import GenerationEvent
+from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.request import GenerateRequest
 
 _MAX_EVENT_BYTES: Final = 1 << 20
@@ -77,7 +78,22 @@ class HttpNode:
             return False
         return status == 200
 
+    async def serving(self, model: str) -> int | None:
+        raw = self._pool.request(b"GET", f"/v2/models/{model}".encode())
+        with _foreign_errors(self._name):
+            status, _, reply = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+        if status == 404:
+            return None
+        try:
+            return max(map(int, orjson.loads(reply)["versions"]), default=None)
+        except (ValueError, KeyError, TypeError):
+            raise BackendUnavailableError(f"{self._name} does not say what it serves: {_words(reply)}") from None
+
     async def load(self, model: str, version: int) -> None:
+        """As `ManagedNode.load`; a node that serves it already is left in peace."""
+        with suppress(BackendError):
+            if await self.serving(model) == version:
+                return
         await self._change(f"models/{model}/load", {"version": version}, f"did not load {model} {version}")
 
     async def unload(self, model: str) -> None:

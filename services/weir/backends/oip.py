@@ -5,7 +5,6 @@ from typing import Any, Final
 from weir.contracts.grammar import Grammar, JsonObject, JsonSchema, OneOf, Regex
 from weir.contracts.request import GenerateRequest, SamplingParams
 
-REPOSITORY_KEY: Final = "weir-repository-key"  # the header of whoever changes what a node serves
 _THEIRS: Final = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}
 _ALWAYS: Final = (
     "max_new_tokens",

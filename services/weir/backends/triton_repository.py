@@ -7,8 +7,8 @@ import grpc.aio
 from google.protobuf.json_format import MessageToJson
 from tritonclient.grpc import service_pb2 as pb
 
-from weir.backends.oip import REPOSITORY_KEY
-from weir.contracts.errors import ReleaseError
+from weir.contracts.errors import BackendUnavailableError, ReleaseError
+from weir.contracts.repository import REPOSITORY_KEY
 
 _LOAD_TIMEOUT_S: Final = 600.0
 _ASK_TIMEOUT_S: Final = 2.0
@@ -21,8 +21,11 @@ class TritonRepository:
     def __init__(self, node: str, channel: grpc.aio.Channel, key: str) -> None:
         self._node = node
         self._key = ((f"triton-grpc-protocol-{REPOSITORY_KEY}", key),) if key else ()
+        self._patiently: dict[str, Any] = {"timeout": _LOAD_TIMEOUT_S, "metadata": self._key}
         self._index = _call(channel, "RepositoryIndex", pb.RepositoryIndexRequest, pb.RepositoryIndexResponse)
-        self._load = _call(channel, "RepositoryModelLoad", pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse)
+        self._load = _call(
+            channel, "RepositoryModelLoad", pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse
+        )
         self._unload = _call(
             channel, "RepositoryModelUnload", pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse
         )
@@ -32,23 +35,34 @@ class TritonRepository:
         """Make Triton serve exactly this version; others of the model leave once it is there.
 
         Which versions are served is a matter of the model's configuration, so the one that it has is given back with
-        another policy. Of a model that is not loaded there is none to be had: then its folder's own holds.
+        another policy. Of a model that is not loaded there is none to be had: its folder's own, and with it the
+        highest version, is loaded before.
 
         Raises:
             ReleaseError: Triton refused, and goes on with what it has.
         """
         try:
-            served = await self._versions(model)
-            if served == [version]:
-                return
-            request = pb.RepositoryModelLoadRequest(model_name=model)
-            if served:
+            if not await self._versions(model):
+                await self._load(pb.RepositoryModelLoadRequest(model_name=model), **self._patiently)
+            if await self._versions(model) != [version]:
+                request = pb.RepositoryModelLoadRequest(model_name=model)
                 request.parameters["config"].string_param = await self._pinned(model, version)
-            await self._load(request, timeout=_LOAD_TIMEOUT_S, metadata=self._key)
+                await self._load(request, **self._patiently)
             if version not in await self._versions(model):
                 raise ReleaseError(f"{self._node} loaded {model}, but version {version} is not ready there")
         except grpc.aio.AioRpcError as error:
             raise ReleaseError(f"{self._node} did not load {model} {version}: {_words(error)}") from error
+
+    async def serving(self, model: str) -> int | None:
+        """Return the version that requests get which name none: the highest.
+
+        Raises:
+            BackendUnavailableError: Triton does not say.
+        """
+        try:
+            return max(await self._versions(model), default=None)
+        except grpc.aio.AioRpcError as error:
+            raise BackendUnavailableError(f"{self._node} does not say what it serves: {_words(error)}") from error
 
     async def unload(self, model: str) -> None:
         """Stop serving `model`; Triton finishes what runs.
@@ -57,8 +71,7 @@ class TritonRepository:
             ReleaseError: Triton refused.
         """
         try:
-            request = pb.RepositoryModelUnloadRequest(model_name=model)
-            await self._unload(request, timeout=_LOAD_TIMEOUT_S, metadata=self._key)
+            await self._unload(pb.RepositoryModelUnloadRequest(model_name=model), **self._patiently)
         except grpc.aio.AioRpcError as error:
             raise ReleaseError(f"{self._node} did not unload {model}: {_words(error)}") from error
 
@@ -80,4 +93,5 @@ def _call(channel: grpc.aio.Channel, name: str, asked: Any, answered: Any) -> An
 
 
 def _words(error: grpc.aio.AioRpcError) -> str:
-    return error.details() or error.code().name.lower()
+    """Return what Triton said, without the trace of Python's that it shows."""
+    return (error.details() or "").partition("\n")[0] or error.code().name.lower()

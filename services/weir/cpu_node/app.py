@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Any
 
 import orjson
@@ -27,6 +28,7 @@ from weir.contracts.errors import (
     WeirError,
 )
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.contracts.repository import REPOSITORY_KEY
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost, Served
 from weir.cpu_node.scoring import scored_answer, scoring_metadata
@@ -38,10 +40,17 @@ from weir.telemetry.node_metrics import NodeMetrics
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _BODY_TIMEOUT_S = 10.0
+_KEY_HEADER = REPOSITORY_KEY.encode()
 
 
 class _InternalError(WeirError):
     """What a caller hears of a fault of ours."""
+
+
+class _ForbiddenError(WeirError):
+    """A change by whoever may not change anything."""
+
+    code = "forbidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,10 @@ _Handler = Callable[[_Exchange], Awaitable[None]]
 class NodeApp:
     """Translates; the host decides what is served, engines and classifiers do the work."""
 
-    def __init__(self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int) -> None:
+    def __init__(self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int, repository_key: str = "") -> None:
+        """`repository_key`: what `/v2/repository` wants to see in its header; none: nothing."""
         self._host = host
+        self._key = repository_key.encode()
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         table: tuple[tuple[str, str, _Handler], ...] = (
@@ -98,6 +109,9 @@ class NodeApp:
         if scope["type"] != "http":
             return
         try:
+            if self._key and scope["path"].startswith("/v2/repository/") and not _has_key(scope, self._key):
+                await send_answer(send, Answer(403, error_body(_ForbiddenError("this needs the repository key"))))
+                return
             await self._routed(scope, receive, send)
         except CallerGoneError:
             return
@@ -229,6 +243,10 @@ class NodeApp:
     async def _render_metrics(self, exchange: _Exchange) -> None:
         text = await asyncio.to_thread(generate_latest, self._metrics.registry)
         await send_answer(exchange.send, Answer(200, text, CONTENT_TYPE_LATEST.encode()))
+
+
+def _has_key(scope: Scope, key: bytes) -> bool:
+    return any(name == _KEY_HEADER and compare_digest(value, key) for name, value in scope["headers"])
 
 
 async def _send_event(send: Send, writer: AnswerWriter, event: GenerationEvent) -> None:

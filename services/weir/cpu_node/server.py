@@ -73,7 +73,8 @@ class _Server(uvicorn.Server):
 async def _serve(settings: NodeSettings, roots: Sequence[Path], listener: socket.socket) -> None:
     metrics = NodeMetrics(REGISTRY)
     host = ModelHost(settings, metrics)
-    app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes)
+    key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
+    app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes, repository_key=key)
     edge = connections()
     server = _Server(uvicorn_config(app, edge, drain_timeout_s=settings.drain_timeout_s))
     _drain_on_signal(server, host, edge)

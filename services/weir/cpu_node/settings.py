@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from weir.contracts.errors import UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.engine.settings import EngineSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -35,6 +36,10 @@ class NodeSettings(BaseSettings):
     drain_timeout_s: Seconds = 25.0
     stall_s: Seconds = Field(default=30.0, description="running requests and no token for so long: not live")
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    repository_key: RepositoryKey | None = Field(
+        default=None,
+        description="what `/v2/repository` wants to see in the header `weir-repository-key`; none: nothing",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

@@ -10,8 +10,7 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
-from weir.backends.http_node import HttpNode
-from weir.contracts.errors import UsageError
+from weir.backends.connecting import connect
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
@@ -27,7 +26,7 @@ from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
-from weir.gateway.settings import GatewaySettings, NodeSettings
+from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
 from weir.routing.node import Node
@@ -94,20 +93,10 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     catalog = Catalog.from_releases(settings.releases)
     default = catalog.default.name
     pools = {node.name: node.pool for node in settings.nodes}
-    backends = [_backend(node, default) for node in settings.nodes]
+    backends = [connect(node.name, node.url, default) for node in settings.nodes]
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
     return assemble(settings, catalog, guard, backends, metrics=metrics, pools=pools, access=access)
-
-
-def _backend(node: NodeSettings, model: str) -> Backend:
-    if not node.url.startswith("grpc://"):
-        return HttpNode(node.name, node.url, model)
-    try:
-        from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    return GrpcNode(node.name, node.url.removeprefix("grpc://").rstrip("/"), model)
 
 
 def _second_tier(

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Generator
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -22,9 +23,12 @@ from weir.asgi.cycle import Response
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.asgi.types import App
+from weir.backends.base import ManagedNode
+from weir.backends.connecting import connect
 from weir.gateway.access import warn_of_split_limits
 from weir.gateway.admin import AdminApp, Handler, answer
 from weir.gateway.admin_keys import admin_keys
+from weir.gateway.admin_models import AdminModels
 from weir.gateway.app import GatewayApp, create_app
 from weir.gateway.edge import connections, refusal
 from weir.gateway.reloading import Reloader
@@ -114,7 +118,14 @@ def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handle
     """Compose the admin port; the same for one worker and for many."""
     routes = {("POST", "/admin/reload"): reload}
     keys = admin_keys(settings.access, settings.home)
-    return AdminApp(exposition, routes, keys, keys.may)
+    models = AdminModels(partial(_managed, settings), reload, keys, keys.may)
+    return AdminApp(exposition, routes, models, keys.may)
+
+
+def _managed(settings: GatewaySettings) -> list[ManagedNode]:
+    """Connect to the nodes, to change what they serve."""
+    key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
+    return [connect(node.name, node.url, "", repository_key=key) for node in settings.nodes]
 
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:

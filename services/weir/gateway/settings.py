@@ -16,7 +16,9 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from weir.backends.connecting import NODE_URL
 from weir.contracts.errors import UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
 from weir.gateway.settings_tier import SecondTierSettings
@@ -30,7 +32,7 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
-    url: str = Field(pattern=r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$", description="http, https or grpc")
+    url: str = Field(pattern=NODE_URL, description="http, https or grpc")
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
 
 
@@ -59,6 +61,9 @@ class GatewaySettings(BaseSettings):
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    repository_key: RepositoryKey | None = Field(
+        default=None, description="what nodes want to see before they load or unload a model"
+    )
     access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     second_tier: SecondTierSettings | None = Field(default=None, description="a classifier beside the rules; none: off")

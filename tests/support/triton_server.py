@@ -72,6 +72,11 @@ class Triton:
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def url(self) -> str:
+        """As a gateway's settings have it."""
+        return f"grpc://127.0.0.1:{self.grpc_port}"
+
     def start(self, *, timeout_s: float = 120) -> "Triton":
         folder = made().folder
         bundled = folder / _SITE / "pytriton" / "tritonserver"

@@ -6,7 +6,7 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
-from weir.backends.oip_proto import body_of, infer_request
+from weir.backends.oip_proto import beat_request, body_of, infer_request
+from weir.backends.pulse import NoPulseError, Pulse
 from weir.backends.triton_repository import TritonRepository
 from weir.contracts.errors import (
     BackendError,
@@ -37,6 +38,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 _PROBE_TIMEOUT_S: Final = 2.0
+_DOUBT_S: Final = 0.3  # what a node that has gone silent gets to show that it lives
 _STATUS_TIMEOUT_S: Final = 1.0
 _WARM_UP_S: Final = 30.0
 _PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
@@ -73,6 +75,9 @@ class GrpcNode:
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
+        self._pulse = Pulse(self._beats, self._answers, self._lost)
+        self._calls: set[Any] = set()
+        self._given_up: set[Any] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -80,9 +85,18 @@ class GrpcNode:
         return self._name
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+        if self._pulse.is_silent:
+            raise BackendUnavailableError(f"{self._name} has stopped giving signs of life")
+        self._pulse.start()
+        async with aclosing(self._generate(request, timeout_s)) as events:
+            async for event in events:
+                yield event
+
+    async def _generate(self, request: GenerateRequest, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
         reader = AnswerReader(self._name)
         call = stub.infer(infer_request(request, request.model or self._model))
+        self._calls.add(call)
         is_over = False
         try:
             while True:
@@ -99,11 +113,38 @@ class GrpcNode:
                     raise reader.failure
         except grpc.aio.AioRpcError as error:
             raise self._failure(error.code(), error.details() or "") from error
+        except WeirError:
+            self._progress_at = float("-inf")  # a canary is needed again
+            raise
         finally:
+            self._calls.discard(call)
+            self._given_up.discard(call)
             if is_over:
                 self._close(call)
             else:
                 call.cancel()
+
+    def _lost(self) -> None:
+        """Give up all that the node was working on: nothing will come of it."""
+        self._given_up |= self._calls
+        for call in self._calls:
+            call.cancel()
+
+    async def _beats(self) -> AsyncGenerator[None, None]:
+        """As `Pulse` wants them."""
+        stub = await self._connected()
+        call = stub.infer(beat_request(self._model))
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                if response.error_message:
+                    raise self._failure(None, response.error_message)
+                if "finish_reason" in body_of(response, self._name):
+                    raise NoPulseError
+                yield
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error.code(), error.details() or "") from error
+        finally:
+            call.cancel()
 
     def _close(self, call: Any) -> None:
         """Wait, in the background, for the status behind the last message.
@@ -119,15 +160,20 @@ class GrpcNode:
 
         Triton calls a model ready whose process died.
         """
-        if monotonic() - self._progress_at < _PROGRESS_S:
-            return True
+        self._pulse.start()
+        if self._pulse.is_silent:
+            return await self._pulse.heard_within(_DOUBT_S)
+        return monotonic() - self._progress_at < _PROGRESS_S or await self._answers()
+
+    async def _answers(self) -> bool:
+        """Ask the canary."""
         with suppress(WeirError, grpc.aio.AioRpcError, TimeoutError):
             stub = await self._connected()
             asked = pb.ModelReadyRequest(name=self._model)
             if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
                 return False
-            async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                async for event in self.generate(_CANARY, timeout_s=_PROBE_TIMEOUT_S):
+            async with asyncio.timeout(_PROBE_TIMEOUT_S), aclosing(self._generate(_CANARY, _PROBE_TIMEOUT_S)) as events:
+                async for event in events:
                     if event.type == "finished":
                         return True
         return False
@@ -136,7 +182,7 @@ class GrpcNode:
         """Make Triton serve this version, and ask it for one token before anyone else does."""
         await self._repository().load(model, version)
         try:
-            async for _ in self.generate(_CANARY.changed(model=model), timeout_s=_WARM_UP_S):
+            async for _ in self._generate(_CANARY.changed(model=model), _WARM_UP_S):
                 pass
         except OverloadedError:
             return  # it has more than enough to answer
@@ -150,6 +196,7 @@ class GrpcNode:
         await self._repository().unload(model)
 
     async def aclose(self) -> None:
+        await self._pulse.aclose()
         await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()
@@ -160,6 +207,11 @@ class GrpcNode:
                 response = await call.read()
         except TimeoutError:
             raise BackendTimeoutError(f"{self._name} did not answer in time") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if call not in self._given_up or (task is not None and task.cancelling()):
+                raise
+            raise BackendUnavailableError(f"{self._name} went away in the middle of an answer") from None
         if response is grpc.aio.EOF:
             raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
         if not response.error_message:

@@ -15,9 +15,9 @@ from typing import Any, Final
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, TokenChunk
 from weir.engine.engine import Engine
-from weir.oip.wire import NodeCall
+from weir.oip.wire import BEAT_S, NodeCall
 from weir.triton_node.metrics import TritonMetrics
-from weir.triton_node.wire import FLAGS, TEXTS, Outputs, OutputWriter, read_call
+from weir.triton_node.wire import FLAGS, TEXTS, Outputs, OutputWriter, is_heartbeat, read_call
 
 _log = logging.getLogger("weir.triton")
 _POLL_S: Final = 0.02  # how long a cancelled request may go unseen while it waits for its turn
@@ -25,6 +25,7 @@ _GAUGES_S: Final = 0.25
 _STALL_S: Final = 30.0
 _RELOAD_PAUSE_S: Final = 1.0
 _DRAIN_S: Final = 25.0
+_BEATS: Final = 20  # in one answer
 
 EngineLoader = Callable[[], Engine]
 
@@ -53,7 +54,10 @@ class TritonNode:
             read = self._read(request)
             self._loop.call_soon_threadsafe(self._begin, read, request.get_response_sender())
 
-    def _read(self, request: Any) -> NodeCall | WeirError:
+    def _read(self, request: Any) -> NodeCall | WeirError | None:
+        """Return what is asked, or why it cannot be; None: beats."""
+        if is_heartbeat(request.parameters()):
+            return None
         found = {name: self._pb.get_input_tensor_by_name(request, name) for name in (*TEXTS, *FLAGS)}
         tensors = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
         try:
@@ -79,8 +83,10 @@ class TritonNode:
         await self._engine.stop(drain_s=_DRAIN_S)
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
-    def _begin(self, read: NodeCall | WeirError, sender: Any) -> None:
-        if isinstance(read, WeirError):
+    def _begin(self, read: NodeCall | WeirError | None, sender: Any) -> None:
+        if read is None:
+            self._active[sender] = self._loop.create_task(self._beat(sender))
+        elif isinstance(read, WeirError):
             self._refuse(sender, read)
         else:
             self._active[sender] = self._loop.create_task(self._answer(read, sender))
@@ -99,6 +105,19 @@ class TritonNode:
         except Exception:  # noqa: BLE001  the cause goes to the log, not to the caller
             _log.exception("request_failed")
             self._fail(sender, self._pb.TritonError("internal: the node failed"))
+
+    async def _beat(self, sender: Any) -> None:
+        """Show for a while that this process lives; Triton does not say when it has died.
+
+        Not for ever: Triton unloads a model only when it has no request any more.
+        """
+        try:
+            for _ in range(_BEATS):
+                await asyncio.sleep(BEAT_S)
+                self._send(sender, [])
+            self._end(sender, [])
+        except asyncio.CancelledError:
+            self._fail(sender, self._pb.TritonError("cancelled: the caller left", self._pb.TritonError.CANCELLED))
 
     async def _stream(self, call: NodeCall, sender: Any) -> None:
         writer = OutputWriter(call)

@@ -24,6 +24,11 @@ FLAGS: Final = (
 _GOING_ON: Final = "None"  # what vLLM's backend gives as the finish reason of an answer that goes on
 
 
+def is_heartbeat(parameters: str) -> bool:
+    """Whether a gateway wants to hear nothing but that this process lives."""
+    return '"heartbeat"' in parameters and orjson.loads(parameters).get("heartbeat") is True
+
+
 def read_call(tensors: Mapping[str, Any], parameters: str, *, model: str, request_id: str) -> NodeCall:
     """Read one request: `tensors` by input name (object arrays of bytes, bool arrays), `parameters` as JSON text.
 

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 from tests.support.processes import Server
-from tests.support.processes import node as cpu_node
 from tests.support.tiny_release import make_tiny_release
 from tests.support.triton_server import KEY, Triton, set_parameters
 
@@ -24,27 +23,16 @@ pytestmark = pytest.mark.e2e
 CALLERS = 2
 
 
-@pytest.fixture(scope="module")
-def releases(triton: Triton) -> Path:
-    """Beside the session's model: `swap`, versions 1 and 2, and 3, whose graph is not what its manifest says."""
-    folder = triton.repository.parent / "releases"
+@pytest.fixture(scope="module", autouse=True)
+def swap(triton: Triton, releases: Path) -> None:
+    """A second model, `swap`, with versions 1 and 2, and 3, whose graph is not what its manifest says."""
     for version in (1, 2, 3):
-        root = make_tiny_release(folder, model="swap", version=version, precisions=("fp32",))
+        root = make_tiny_release(releases, model="swap", version=version, precisions=("fp32",))
         if version == 3:
             (root / "onnx" / "cpu-fp32" / "model.onnx").write_bytes(b"broken")
         else:
             link_release(root, triton.repository)
     set_parameters(triton.repository / "swap", threads=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cpu(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("cpu") / "node.log"
-    options = {"threads": "1", "home": str(releases.parent)}
-    server = cpu_node(releases / "swap" / "1", log, settings={"repository_key": KEY}, **options).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

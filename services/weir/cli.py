@@ -28,6 +28,7 @@ VERBS = {
     "export": Verb("weir_training.export", "export", "Turn a merged checkpoint into ONNX flavours"),
     "verify": Verb("weir_training.verify", "export", "Prove that every flavour answers as the checkpoint does"),
     "publish": Verb("weir_training.publish", "export", "Make a release, link it, tell running nodes"),
+    "adapters": Verb("weir_training.adding", "export", "Add LoRA adapters to a release that is out, or remove them"),
     "classifier": Verb("weir_training.classifier.verbs", "export", "Train a small classifier of texts and publish it"),
     "releases": Verb("weir.release.verbs", "gateway", "List releases, or check one file by file"),
     "releases load": Verb("weir.gateway.verbs_load", "gateway", "Make running nodes serve a published version"),

@@ -39,11 +39,19 @@ class Told:
             raise JobError(f"published, but {self.error}")
 
 
-def tell(model: str, version: int, *, nodes: Sequence[str], gateways: Sequence[str], show: Show) -> Told:
-    """Make nodes load a version; `show` is given a line for each thing that happens."""
+def tell(
+    model: str,
+    version: int,
+    *,
+    nodes: Sequence[str],
+    gateways: Sequence[str],
+    show: Show,
+    options: Sequence[str] = (),
+) -> Told:
+    """Make nodes load a version, or what `options` say of it; `show` is given a line for each thing that happens."""
     if not nodes and not gateways:
         return Told({}, None)
-    command = [sys.executable, "-m", "weir", "releases", "load", f"{model}/{version}", "--json"]
+    command = [sys.executable, "-m", "weir", "releases", "load", f"{model}/{version}", "--json", *options]
     command += [word for url in nodes for word in ("--node", url)]
     command += [word for url in gateways for word in ("--gateway", url)]
     found: dict[str, str | None] = {}

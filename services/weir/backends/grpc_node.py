@@ -24,6 +24,7 @@ from weir.contracts.errors import (
     BackendUnavailableError,
     OverloadedError,
     ReleaseError,
+    ValidationError,
     WeirError,
 )
 from weir.contracts.events import GenerationEvent
@@ -41,6 +42,8 @@ _PROBE_TIMEOUT_S: Final = 2.0
 _DOUBT_S: Final = 0.3  # what a node that has gone silent gets to show that it lives
 _STATUS_TIMEOUT_S: Final = 1.0
 _WARM_UP_S: Final = 30.0
+_ADAPTER_S: Final = 15.0
+_LOOK_S: Final = 0.1
 _PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _SAYINGS: Final = (
@@ -194,6 +197,32 @@ class GrpcNode:
 
     async def unload(self, model: str) -> None:
         await self._repository().unload(model)
+
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        """Wait until Triton's model has found it beside its release; it looks twice a second."""
+        if not await self._comes_to(model, adapter, is_served=True):
+            raise ReleaseError(f"{self._name} did not add adapter {adapter}: its log says why")
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        """Wait until Triton's model has found that it is gone."""
+        if not await self._comes_to(model, adapter, is_served=False):
+            raise ReleaseError(f"{self._name} did not remove adapter {adapter}: it still lies beside the release")
+
+    async def _comes_to(self, model: str, adapter: str, *, is_served: bool) -> bool:
+        deadline = monotonic() + _ADAPTER_S
+        while monotonic() < deadline:
+            if await self._serves(model, adapter) is is_served:
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
+
+    async def _serves(self, model: str, adapter: str) -> bool:
+        try:
+            async for _ in self._generate(_CANARY.changed(model=model, adapter=adapter), _WARM_UP_S):
+                pass
+        except ValidationError:
+            return False
+        return True
 
     async def aclose(self) -> None:
         await self._pulse.aclose()

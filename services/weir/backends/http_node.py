@@ -99,6 +99,12 @@ class HttpNode:
     async def unload(self, model: str) -> None:
         await self._change(f"models/{model}/unload", {}, f"did not unload {model}")
 
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        await self._change(f"models/{model}/adapters/{adapter}/load", {}, f"did not add adapter {adapter}")
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        await self._change(f"models/{model}/adapters/{adapter}/unload", {}, f"did not remove adapter {adapter}")
+
     async def _change(self, path: str, parameters: Mapping[str, Any], failed: str) -> None:
         """Ask for a change of what the node serves; `failed` is said of it when it refuses."""
         body = orjson.dumps({"parameters": parameters})

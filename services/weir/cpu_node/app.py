@@ -39,6 +39,7 @@ from weir.telemetry.node_metrics import NodeMetrics
 
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_ADAPTER_PATH = r"/v2/repository/models/(?P<model>[^/]+)/adapters/(?P<adapter>[^/]+)"
 _BODY_TIMEOUT_S = 10.0
 _KEY_HEADER = REPOSITORY_KEY.encode()
 
@@ -101,6 +102,8 @@ class NodeApp:
             ("POST", "/v2/repository/index", self._index),
             ("POST", r"/v2/repository/models/(?P<model>[^/]+)/load", self._load),
             ("POST", r"/v2/repository/models/(?P<model>[^/]+)/unload", self._unload),
+            ("POST", _ADAPTER_PATH + "/load", self._add_adapter),
+            ("POST", _ADAPTER_PATH + "/unload", self._remove_adapter),
             ("GET", "/metrics", self._render_metrics),
         )
         self._routes = tuple((method, re.compile(path), handler) for method, path, handler in table)
@@ -240,6 +243,14 @@ class NodeApp:
         self._host.unload(exchange.model)
         await _send_json(exchange, {})
 
+    async def _add_adapter(self, exchange: _Exchange) -> None:
+        await self._host.add_adapter(exchange.model, exchange.path["adapter"] or "")
+        await _send_json(exchange, {})
+
+    async def _remove_adapter(self, exchange: _Exchange) -> None:
+        await self._host.remove_adapter(exchange.model, exchange.path["adapter"] or "")
+        await _send_json(exchange, {})
+
     async def _render_metrics(self, exchange: _Exchange) -> None:
         text = await asyncio.to_thread(generate_latest, self._metrics.registry)
         await send_answer(exchange.send, Answer(200, text, CONTENT_TYPE_LATEST.encode()))
@@ -286,6 +297,7 @@ def _metadata(engine: Engine) -> dict[str, Any]:
         "parameters": {
             "flavour": info.flavour,
             "context_tokens": engine.context_tokens,
+            "adapters": engine.adapters,
             "slots": stats.slots,
             "queued": stats.queued,
             "running": stats.running,

@@ -1,9 +1,11 @@
 """`/admin/models`: brings a version of a model to every node, while they serve. On the admin port, nowhere else.
 
-`POST /admin/models/{model}/load` with `{"version": N}`, and `.../unload`. The answer is one JSON object a line, as
-things happen: `{"node", "state", "words", "seconds"}` for a node, the states being `weir.routing.rollout.State`, and
-at the end `{"gateway": "applied" | "refused" | "unchanged", "words"}`: applied once every node has changed and the
-gateway has read its releases again.
+`POST /admin/models/{model}/load` with `{"version": N}`, and `.../unload`. `/admin/models/{model}/adapters/{name}/load`
+and `.../unload` for an adapter that was published beside the release, or deleted there.
+
+The answer is one JSON object a line, as things happen: `{"node", "state", "words", "seconds"}` for a node, the states
+being `weir.routing.rollout.State`, and at the end `{"gateway": "applied" | "refused" | "unchanged", "words"}`: applied
+once every node has changed and the gateway has read its releases again.
 """
 
 import asyncio
@@ -20,9 +22,9 @@ from weir.backends.base import ManagedNode
 from weir.contracts.errors import ValidationError, WeirError
 from weir.contracts.request import MODEL_NAME
 from weir.gateway.admin import Handler, answer, send_response
-from weir.routing.rollout import Rollout, of_absence, of_version
+from weir.routing.rollout import Rollout, of_absence, of_adapter, of_adapters_absence, of_version
 
-_PATH: Final = re.compile(r"/admin/models/(?P<model>[^/]+)/(?P<what>load|unload)")
+_PATH: Final = re.compile(r"/admin/models/(?P<model>[^/]+)(?:/adapters/(?P<adapter>[^/]+))?/(?P<what>load|unload)")
 _NAME: Final = re.compile(MODEL_NAME)
 _MOST_BYTES: Final = 4096
 _BODY_TIMEOUT_S: Final = 10.0
@@ -52,7 +54,7 @@ class AdminModels:
             async with self._one_at_a_time:
                 await self._change(found.groupdict(), scope, receive, send)
 
-    async def _change(self, path: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _change(self, path: Mapping[str, str | None], scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(scope, receive, max_bytes=_MOST_BYTES, timeout_s=_BODY_TIMEOUT_S)
             rollout = _rollout(path, body)
@@ -87,15 +89,19 @@ class AdminModels:
         yield {"gateway": "applied" if read.status < 300 else "refused", "words": said.get("error", "")}
 
 
-def _rollout(path: Mapping[str, str], body: bytes) -> Rollout:
+def _rollout(path: Mapping[str, str | None], body: bytes) -> Rollout:
     """Read a request.
 
     Raises:
         ValidationError: it cannot be understood.
     """
-    model = path["model"]
+    model, adapter = path["model"] or "", path["adapter"]
     if _NAME.fullmatch(model) is None:
         raise ValidationError(f"the model's name must match {MODEL_NAME}", "model")
+    if adapter is not None:
+        if _NAME.fullmatch(adapter) is None:
+            raise ValidationError(f"the adapter's name must match {MODEL_NAME}", "adapter")
+        return (of_adapter if path["what"] == "load" else of_adapters_absence)(model, adapter)
     if path["what"] == "unload":
         return of_absence(model)
     try:

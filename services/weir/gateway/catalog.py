@@ -6,6 +6,7 @@ from pathlib import Path
 
 from weir.contracts.errors import ReleaseError, UnknownModelError
 from weir.contracts.manifest import ReleaseManifest
+from weir.release.added import Added, added_adapters
 from weir.release.hashing import sha256_file
 from weir.release.prompts import PromptBuilder, load_prompt_builder
 from weir.release.reader import MANIFEST, newest_version, read_manifest
@@ -25,10 +26,16 @@ class ServedModel:
     eos_id: int
     prompts: PromptBuilder
     release_sha256: str = ""  # of its manifest, which vouches for all its files
+    added: tuple[Added, ...] = ()  # adapters that were published later
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        return tuple(entry.name for entry in self.prompts.manifest.adapters)
+        named = [entry.name for entry in self.prompts.manifest.adapters] + [added.name for added in self.added]
+        return tuple(dict.fromkeys(named))
+
+    def adapter_stamp(self, name: str | None) -> str:
+        """Return what changes when another adapter takes the name; nothing for those of the release itself."""
+        return next((added.stamp for added in self.added if added.name == name), "")
 
 
 class Catalog:
@@ -96,6 +103,7 @@ def _read(root: Path) -> ServedModel:
         eos_id=manifest.eos_ids[0],
         prompts=load_prompt_builder(root),
         release_sha256=sha256_file(root / MANIFEST),
+        added=added_adapters(root),
     )
 
 

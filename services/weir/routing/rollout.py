@@ -126,3 +126,13 @@ def of_absence(model: str) -> Rollout:
             await node.load(model, before[node.name])
 
     return Rollout(unload, load_again)
+
+
+def of_adapter(model: str, adapter: str) -> Rollout:
+    """Return the rollout that makes nodes serve an adapter that lies beside the release that serves `model`."""
+    return Rollout(lambda node: node.add_adapter(model, adapter), lambda node: node.remove_adapter(model, adapter))
+
+
+def of_adapters_absence(model: str, adapter: str) -> Rollout:
+    """Return the rollout that takes an adapter away, after it was deleted from beside its release."""
+    return Rollout(lambda node: node.remove_adapter(model, adapter))

@@ -31,7 +31,7 @@ class WeirModel:
         root = Path(args["model_repository"], settings.release or args["model_version"])
         metrics = TritonMetrics(self._pb, args["model_name"], int(args["model_version"]))
         self._node = TritonNode(
-            self._pb, args["model_name"], lambda: load_engine(root, settings.flavour, settings.engine()), metrics
+            self._pb, args["model_name"], root, lambda: load_engine(root, settings.flavour, settings.engine()), metrics
         )
 
     def execute(self, requests: Any) -> None:

@@ -9,11 +9,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, TokenChunk
+from weir.engine.added import AddedWatch
 from weir.engine.engine import Engine
 from weir.oip.wire import BEAT_S, NodeCall
 from weir.triton_node.metrics import TritonMetrics
@@ -25,28 +27,33 @@ _GAUGES_S: Final = 0.25
 _STALL_S: Final = 30.0
 _RELOAD_PAUSE_S: Final = 1.0
 _DRAIN_S: Final = 25.0
+_ADAPTERS_S: Final = 0.5
 _BEATS: Final = 20  # in one answer
 
 EngineLoader = Callable[[], Engine]
 
 
 class TritonNode:
-    """Serves what `load` opens.
+    """Serves what `load` opens, the release at `root`.
 
     `pb` is Triton's `triton_python_backend_utils`, which exists in its process only. An engine that died is opened
     again; until then requests are refused, which is what makes a gateway go elsewhere.
     """
 
-    def __init__(self, pb: Any, model: str, load: EngineLoader, metrics: TritonMetrics) -> None:
+    def __init__(self, pb: Any, model: str, root: Path, load: EngineLoader, metrics: TritonMetrics) -> None:
         self._pb = pb
         self._model = model
+        self._root = root
         self._load = load
         self._metrics = metrics
         self._engine = load()
+        self._engine.start()
+        self._adapters = AddedWatch(self._engine, root)
         self._active: dict[Any, asyncio.Task[None]] = {}  # response senders
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="weir-triton", daemon=True)
         self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._adapters.look(), self._loop).result()
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Take requests in and return at once: the model is decoupled. What is wanted of a request is read here."""
@@ -73,8 +80,8 @@ class TritonNode:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._engine.start()
         self._tasks = [self._loop.create_task(self._watch_cancels()), self._loop.create_task(self._watch_engine())]
+        self._tasks.append(self._loop.create_task(self._watch_adapters()))
         self._loop.run_forever()
 
     async def _ended(self) -> None:
@@ -191,6 +198,15 @@ class TritonNode:
             if self._engine.failed:  # it has told its callers
                 await self._reload()
 
+    async def _watch_adapters(self) -> None:
+        """Triton has no call for adapters: what lies beside the release is what is served."""
+        while True:
+            await asyncio.sleep(_ADAPTERS_S)
+            try:
+                await self._adapters.look()
+            except Exception:  # noqa: BLE001  a folder that cannot be read, an engine that just died
+                _log.exception("adapters_not_read")
+
     async def _reload(self) -> None:
         """Open the release again; until then the dead engine refuses."""
         while True:
@@ -201,6 +217,8 @@ class TritonNode:
                 await asyncio.sleep(_RELOAD_PAUSE_S)
                 continue
             engine.start()
-            self._engine = engine
+            adapters = AddedWatch(engine, self._root)
+            await adapters.look()
+            self._engine, self._adapters = engine, adapters
             self._metrics.reloaded()
             return

@@ -41,7 +41,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     folder = tmp_path_factory.mktemp("triton")
     repository = folder / "repository"
-    link_release(make_tiny_release(folder / "releases", precisions=("fp32",)), repository)
+    link_release(make_tiny_release(folder / "releases", precisions=("packed8", "fp32")), repository)
     set_parameters(repository / "tiny", threads=1, max_running=2, max_waiting=4)
     add_played(repository, folder / "script.json")
     server = Triton(repository, ("tiny", "played"), folder / "triton.log", key=KEY).start()

@@ -97,7 +97,7 @@ async def test_an_altered_or_foreign_adapter_is_refused(release: Path, backend: 
     (folder / "adapter.json").write_text(json.dumps(manifest))
     with (folder / "adapter_model.safetensors").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(ReleaseError, match="adapter_model.safetensors is not the file"):
+    with pytest.raises(ReleaseError, match=r"adapter_model\.safetensors is not the file"):
         await backend.add_adapter("tiny", "shop")
 
 

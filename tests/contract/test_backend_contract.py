@@ -69,7 +69,7 @@ def counting(asked: GenerateRequest) -> Sequence[Any]:
 
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make_tiny_release(tmp_path_factory.mktemp("releases"), precisions=("fp32",))
+    return make_tiny_release(tmp_path_factory.mktemp("releases"), precisions=("packed8", "fp32"))
 
 
 def tiny_engine(root: Any) -> Engine:

@@ -50,6 +50,8 @@ class TritonNode:
         self._engine.start()
         self._adapters = AddedWatch(self._engine, root)
         self._active: dict[Any, asyncio.Task[None]] = {}  # response senders
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_watched = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="weir-triton", daemon=True)
         self._thread.start()
@@ -57,6 +59,9 @@ class TritonNode:
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Take requests in and return at once: the model is decoupled. What is wanted of a request is read here."""
+        if not self._is_watched:  # not before: Triton 2.51 may crash over a metric that is set while it initialises
+            self._is_watched = True
+            self._loop.call_soon_threadsafe(self._watch)
         for request in requests:
             read = self._read(request)
             self._loop.call_soon_threadsafe(self._begin, read, request.get_response_sender())
@@ -80,9 +85,11 @@ class TritonNode:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._tasks = [self._loop.create_task(self._watch_cancels()), self._loop.create_task(self._watch_engine())]
-        self._tasks.append(self._loop.create_task(self._watch_adapters()))
         self._loop.run_forever()
+
+    def _watch(self) -> None:
+        watches = (self._watch_cancels(), self._watch_engine(), self._watch_adapters())
+        self._tasks = [self._loop.create_task(watch) for watch in watches]
 
     async def _ended(self) -> None:
         for task in self._tasks:

@@ -3,21 +3,29 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 from tests.support import processes
+from tests.support.added_adapter import add_adapter
 from tests.support.processes import ROOT, Server, eventually
 from tests.support.tiny_release import make_tiny_release
 from tests.support.triton_server import KEY, Triton
 
+from weir.backends.grpc_node import GrpcNode
+from weir.backends.http_node import HttpNode
+from weir.contracts.events import TokenChunk
+from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.engine.kernels.library import operators
 from weir_training.linking import link_release
 
 pytestmark = pytest.mark.e2e
@@ -169,7 +177,7 @@ async def test_a_dead_stub_is_ejected_though_triton_calls_it_ready(gateway: Serv
 def second(releases: Path, triton: Triton) -> Iterator[None]:
     """A second version of the same model; afterwards the first one serves again."""
     if not (releases / "tiny" / "2").exists():
-        make_tiny_release(releases, version=2, precisions=("fp32",))
+        make_tiny_release(releases, version=2, precisions=("packed8", "fp32"))
     link = link_release(releases / "tiny" / "2", triton.repository)
     yield
     link.unlink()
@@ -214,6 +222,45 @@ async def test_thousands_of_requests_meet_version_swaps_and_none_fails(gateway: 
     slowest = max(call.last - call.sent for call in load.calls)
     print(f"\n{swaps} version swaps, {len(load.calls)} requests in {seconds:.0f} s, the slowest took {slowest:.2f} s")
     assert {(call.status, call.error, call.is_complete) for call in load.calls} == {(200, None, True)}
+
+
+@pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
+async def test_an_adapter_goes_to_all_nodes_and_away_again(
+    gateway: Server, cpu: Server, triton: Triton, releases: Path
+) -> None:
+    folder = add_adapter(releases / "tiny" / "1", "shop")
+    added = await changed_adapter(gateway, "shop", "load")
+    assert states(added) == [(CPU, "done"), (GPU, "done"), ("gateway", "applied")], added
+    assert [model["id"] for model in gateway.ask("GET", "/v1/models").json["data"]] == ["tiny", "tiny:shop"]
+
+    nodes = [HttpNode(CPU, cpu.url, "tiny"), GrpcNode(GPU, f"127.0.0.1:{triton.grpc_port}", "tiny")]
+    said = [[await answer_of(node, adapter) for node in nodes] for adapter in (None, "shop")]
+    for node in nodes:
+        await node.aclose()
+    assert [one == other for one, other in said] == [True, True], "both nodes say the same"
+    assert said[0] != said[1]
+    parameters = {"max_new_tokens": 8, "adapter_id": "shop"}
+    assert gateway.ask("POST", "/generate", {"inputs": "When?", "parameters": parameters}).status == 200
+    assert (
+        gateway.ask("POST", "/v1/completions", {"model": "tiny:shop", "prompt": "When?", "max_tokens": 8}).status == 200
+    )
+
+    shutil.rmtree(folder)
+    gone = await changed_adapter(gateway, "shop", "unload")
+    assert states(gone) == [(CPU, "done"), (GPU, "done"), ("gateway", "applied")], gone
+    assert gateway.ask("POST", "/generate", {"inputs": "When?", "parameters": parameters}).status == 422
+
+
+async def changed_adapter(gateway: Server, name: str, what: str) -> str:
+    path = f"/admin/models/tiny/adapters/{name}/{what}"
+    return (await asyncio.to_thread(admin(gateway).ask, "POST", path, timeout_s=60)).body.decode()
+
+
+async def answer_of(node: HttpNode | GrpcNode, adapter: str | None) -> str:
+    sampling = SamplingParams(max_new_tokens=20, ignore_eos=True)
+    asked = GenerateRequest(id="r", prompt="How do I return an order?", sampling=sampling, adapter=adapter)
+    async with aclosing(node.generate(asked, timeout_s=20)) as events:
+        return "".join([event.text async for event in events if isinstance(event, TokenChunk)])
 
 
 def admin(gateway: Server) -> Server:

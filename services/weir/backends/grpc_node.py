@@ -115,9 +115,10 @@ class GrpcNode:
                 if reader.failure is not None:
                     raise reader.failure
         except grpc.aio.AioRpcError as error:
+            self._doubt()
             raise self._failure(error.code(), error.details() or "") from error
-        except WeirError:
-            self._progress_at = float("-inf")  # a canary is needed again
+        except BackendError:
+            self._doubt()
             raise
         finally:
             self._calls.discard(call)
@@ -126,6 +127,10 @@ class GrpcNode:
                 self._close(call)
             else:
                 call.cancel()
+
+    def _doubt(self) -> None:
+        """Have the next probe ask a canary, whatever came lately."""
+        self._progress_at = float("-inf")
 
     def _lost(self) -> None:
         """Give up all that the node was working on: nothing will come of it."""

@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -30,13 +31,20 @@ _MOST_BYTES: Final = 4096
 _BODY_TIMEOUT_S: Final = 10.0
 
 Nodes = Callable[[], Sequence[ManagedNode]]
+Chosen = Callable[[str, int], None]
 
 
 class AdminModels:
-    """The ASGI app; `rest` answers what is not its own. `nodes` connects to them anew, for one change each time."""
+    """The ASGI app; `rest` answers what is not its own.
 
-    def __init__(self, nodes: Nodes, reload: Handler, rest: App, may: Callable[[Scope], bool]) -> None:
+    `nodes` connects to them anew, for one change each time; `chosen` is told which version of a model all nodes load.
+    """
+
+    def __init__(
+        self, nodes: Nodes, chosen: Chosen, reload: Handler, rest: App, may: Callable[[Scope], bool]
+    ) -> None:
         self._nodes = nodes
+        self._chosen = chosen
         self._reload = reload
         self._rest = rest
         self._may = may
@@ -57,18 +65,19 @@ class AdminModels:
     async def _change(self, path: Mapping[str, str | None], scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(scope, receive, max_bytes=_MOST_BYTES, timeout_s=_BODY_TIMEOUT_S)
-            rollout = _rollout(path, body)
+            rollout, version = _rollout(path, body)
         except WeirError as error:
             await send_response(send, answer(error.status, error=str(error), error_type=error.code))
             return
         head = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
-        async with aclosing(self._lines(rollout)) as lines:
+        done = partial(self._chosen, path["model"] or "", version) if version else lambda: None
+        async with aclosing(self._lines(rollout, done)) as lines:
             async for line in lines:
                 await send({"type": "http.response.body", "body": orjson.dumps(line) + b"\n", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _lines(self, rollout: Rollout) -> AsyncGenerator[dict[str, Any], None]:
+    async def _lines(self, rollout: Rollout, done: Callable[[], None]) -> AsyncGenerator[dict[str, Any], None]:
         nodes = self._nodes()
         try:
             async with aclosing(rollout(nodes)) as steps:
@@ -84,13 +93,14 @@ class AdminModels:
         if rollout.failed:
             yield {"gateway": "unchanged", "words": "a node refused"}
             return
+        done()
         read = await self._reload()
         said = orjson.loads(read.body)
         yield {"gateway": "applied" if read.status < 300 else "refused", "words": said.get("error", "")}
 
 
-def _rollout(path: Mapping[str, str | None], body: bytes) -> Rollout:
-    """Read a request.
+def _rollout(path: Mapping[str, str | None], body: bytes) -> tuple[Rollout, int]:
+    """Read a request; also return the version that the gateway is to speak for then, 0: as before.
 
     Raises:
         ValidationError: it cannot be understood.
@@ -101,13 +111,13 @@ def _rollout(path: Mapping[str, str | None], body: bytes) -> Rollout:
     if adapter is not None:
         if _NAME.fullmatch(adapter) is None:
             raise ValidationError(f"the adapter's name must match {MODEL_NAME}", "adapter")
-        return (of_adapter if path["what"] == "load" else of_adapters_absence)(model, adapter)
+        return (of_adapter if path["what"] == "load" else of_adapters_absence)(model, adapter), 0
     if path["what"] == "unload":
-        return of_absence(model)
+        return of_absence(model), 0
     try:
         version = orjson.loads(body)["version"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         version = None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValidationError('the body must be {"version": N} with a positive integer', "version")
-    return of_version(model, version)
+    return of_version(model, version), version

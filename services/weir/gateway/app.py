@@ -17,6 +17,7 @@ from weir.gateway.admission.door import Admission
 from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
+from weir.gateway.choices import Choices
 from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
@@ -90,7 +91,7 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
         StoreError: the database cannot be reached.
     """
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
-    catalog = Catalog.from_releases(settings.releases)
+    catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
     default = catalog.default.name
     pools = {node.name: node.pool for node in settings.nodes}
     backends = [connect(node.name, node.url, default) for node in settings.nodes]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from weir.contracts.errors import ReleaseError, UnknownModelError
 from weir.contracts.manifest import ReleaseManifest
+from weir.gateway.choices import Choices
 from weir.release.added import Added, added_adapters
 from weir.release.hashing import sha256_file
 from weir.release.prompts import PromptBuilder, load_prompt_builder
@@ -41,18 +42,21 @@ class ServedModel:
 class Catalog:
     """Finds models by name. `replace` swaps all at once; requests under way keep what they have."""
 
-    def __init__(self, models: Sequence[ServedModel], roots: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, models: Sequence[ServedModel], roots: Sequence[Path] = (), choices: Choices | None = None
+    ) -> None:
         self._roots = tuple(roots)
+        self._choices = choices
         self._set(models)
 
     @classmethod
-    def from_releases(cls, roots: Sequence[Path]) -> "Catalog":
-        """Read releases; a folder of versions stands for its newest one.
+    def from_releases(cls, roots: Sequence[Path], choices: Choices | None = None) -> "Catalog":
+        """Read releases; a folder of versions stands for the one that was chosen, or its newest.
 
         Raises:
             ReleaseError: one is missing, altered or of another schema.
         """
-        return cls([_read(root) for root in roots], roots)
+        return cls([_read(root, choices) for root in roots], roots, choices)
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -81,7 +85,7 @@ class Catalog:
         Raises:
             ReleaseError: one is refused.
         """
-        return [_read(root) for root in self._roots]
+        return [_read(root, self._choices) for root in self._roots]
 
     def replace(self, models: Sequence[ServedModel]) -> None:
         self._set(models)
@@ -91,9 +95,9 @@ class Catalog:
         self._default = models[0]
 
 
-def _read(root: Path) -> ServedModel:
+def _read(root: Path, choices: Choices | None) -> ServedModel:
     if not (root / MANIFEST).is_file() and root.is_dir():
-        root = newest_version(root)
+        root = newest_version(root) if choices is None else choices.of(root)
     manifest = read_manifest(root)
     _check_files(root, manifest)
     return ServedModel(

@@ -30,10 +30,12 @@ from weir.gateway.admin import AdminApp, Handler, answer
 from weir.gateway.admin_keys import admin_keys
 from weir.gateway.admin_models import AdminModels
 from weir.gateway.app import GatewayApp, create_app
+from weir.gateway.choices import Choices
 from weir.gateway.edge import connections, refusal
 from weir.gateway.reloading import Reloader
 from weir.gateway.settings import GatewaySettings
 from weir.gateway.workers import Roles, supervise
+from weir.release.reader import MANIFEST
 from weir.telemetry.cells import Cells, keep_values_in
 from weir.telemetry.exposition import Exposition
 
@@ -118,8 +120,15 @@ def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handle
     """Compose the admin port; the same for one worker and for many."""
     routes = {("POST", "/admin/reload"): reload}
     keys = admin_keys(settings.access, settings.home)
-    models = AdminModels(partial(_managed, settings), reload, keys, keys.may)
+    models = AdminModels(partial(_managed, settings), partial(_choose, settings), reload, keys, keys.may)
     return AdminApp(exposition, routes, models, keys.may)
+
+
+def _choose(settings: GatewaySettings, model: str, version: int) -> None:
+    """Have the gateway speak for this version where its settings name the model's folder; a version's own stays it."""
+    for root in settings.releases:
+        if root.name == model and not (root / MANIFEST).is_file():
+            Choices(settings.home).choose(root, version)
 
 
 def _managed(settings: GatewaySettings) -> list[ManagedNode]:

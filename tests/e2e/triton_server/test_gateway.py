@@ -102,6 +102,7 @@ class Load:
             call.status = response.status
             if response.status != 200:
                 call.error = (await response.json())["error_type"]
+                call.last = time.monotonic()
                 return
             async for line in response.content:
                 if line.startswith(b"data:"):
@@ -137,12 +138,20 @@ def check(calls: list[Call], killed: float, ejected: float, what: str) -> None:
         f"\n{what}: ejected after {ejected - killed:.2f} s; {len(cut)} of {len(calls)} streams cut, told within "
         f"{longest_cut:.2f} s; first token of later requests {slowest:.3f} s at most (before: {usual:.3f} s)"
     )
-    assert [call.error for call in calls if call.status != 200] == []
+    others = [call for call in calls if call.status != 200]
+    assert others == [], [(call.error, call.sent - killed, call.last - call.sent) for call in others]
     assert all(call.first is not None for call in cut), "a stream that had not begun was lost"
     assert {call.error for call in cut} <= {"generation"}
     assert all(call.sent < killed + 1 for call in cut)
     assert all(call.is_complete for call in later)
     assert slowest < 1 + usual
+
+
+@pytest.fixture(autouse=True)
+def nodes_as_the_gateway_saw_them(gateway: Server) -> Iterator[None]:
+    """Shown when a test fails."""
+    yield
+    print("\n".join(line for line in gateway.text().splitlines()[-60:] if "node_" in line))
 
 
 async def test_when_the_cpu_node_is_killed_triton_goes_on(gateway: Server, cpu: Server) -> None:
@@ -207,6 +216,7 @@ async def test_a_version_goes_to_all_nodes_under_load_and_back(gateway: Server, 
         assert states(refused) == [(CPU, "refused"), ("gateway", "unchanged")]
         assert f"{CPU} did not load tiny 7: tiny: there is no release 7" in refused
         assert "refused" not in await loaded(gateway, 1)
+        assert gateway.ask("GET", "/info").json["model_version"] == 1
     assert {(call.status, call.error, call.is_complete) for call in load.calls} == {(200, None, True)}
 
 

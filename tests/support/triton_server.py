@@ -103,7 +103,7 @@ class Triton:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
         deadline = time.monotonic() + timeout_s
-        while self.get(self.http_port, "/v2/health/ready") != 200:
+        while self.get(self.http_port, "/v2/health/ready") != 200 or self.get(self.metrics_port, "/metrics") != 200:
             assert self.process.poll() is None, f"Triton ended:\n{self.text()[-4000:]}"
             assert time.monotonic() < deadline, f"Triton was not ready in {timeout_s} s:\n{self.text()[-4000:]}"
             time.sleep(0.1)

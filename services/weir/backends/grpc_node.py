@@ -33,7 +33,7 @@ from weir.contracts.request import GenerateRequest, SamplingParams
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # how long one attempt may take, a busy machine being slow to answer
     ("grpc.max_reconnect_backoff_ms", 1000),  # the default, two minutes, would outlast most restarts of a node
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -174,26 +174,21 @@ class GrpcNode:
         return monotonic() - self._progress_at < _PROGRESS_S or await self._answers()
 
     async def _answers(self) -> bool:
-        """Ask the canary."""
+        """Ask the canary; a node that is full is well."""
         with suppress(WeirError, grpc.aio.AioRpcError, TimeoutError):
             stub = await self._connected()
             asked = pb.ModelReadyRequest(name=self._model)
             if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
                 return False
-            async with asyncio.timeout(_PROBE_TIMEOUT_S), aclosing(self._generate(_CANARY, _PROBE_TIMEOUT_S)) as events:
-                async for event in events:
-                    if event.type == "finished":
-                        return True
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                return await self._finishes(_CANARY, _PROBE_TIMEOUT_S)
         return False
 
     async def load(self, model: str, version: int) -> None:
         """Make Triton serve this version, and ask it for one token before anyone else does."""
         await self._repository().load(model, version)
         try:
-            async for _ in self._generate(_CANARY.changed(model=model), _WARM_UP_S):
-                pass
-        except OverloadedError:
-            return  # it has more than enough to answer
+            await self._finishes(_CANARY.changed(model=model), _WARM_UP_S)
         except WeirError as error:
             raise ReleaseError(f"{self._name} loaded {model} {version}, but does not answer: {error}") from error
 
@@ -223,11 +218,17 @@ class GrpcNode:
 
     async def _serves(self, model: str, adapter: str) -> bool:
         try:
-            async for _ in self._generate(_CANARY.changed(model=model, adapter=adapter), _WARM_UP_S):
-                pass
+            return await self._finishes(_CANARY.changed(model=model, adapter=adapter), _WARM_UP_S)
         except ValidationError:
             return False
-        return True
+
+    async def _finishes(self, request: GenerateRequest, timeout_s: float) -> bool:
+        """Whether a request comes to its end, or to a queue that is full."""
+        try:
+            async with aclosing(self._generate(request, timeout_s)) as events:
+                return [event async for event in events][-1:] != []
+        except OverloadedError:
+            return True
 
     async def aclose(self) -> None:
         await self._pulse.aclose()

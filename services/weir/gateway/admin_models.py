@@ -40,9 +40,7 @@ class AdminModels:
     `nodes` connects to them anew, for one change each time; `chosen` is told which version of a model all nodes load.
     """
 
-    def __init__(
-        self, nodes: Nodes, chosen: Chosen, reload: Handler, rest: App, may: Callable[[Scope], bool]
-    ) -> None:
+    def __init__(self, nodes: Nodes, chosen: Chosen, reload: Handler, rest: App, may: Callable[[Scope], bool]) -> None:
         self._nodes = nodes
         self._chosen = chosen
         self._reload = reload

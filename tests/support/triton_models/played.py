@@ -14,6 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 _TICK_S = 0.005
+_LOOK_S = 0.02
 
 
 class TritonPythonModel:
@@ -43,12 +44,11 @@ class Player:
         self._cancelled = cancelled
         self._gives_tokens = gives_tokens
         self._said = 0
+        self._asked = time.monotonic()
 
     def play(self, steps):
         for step in steps:
-            if "wait" in step:
-                self._pause(step["wait"])
-            if self._sender.is_cancelled():
+            if self._is_left(step.get("wait", 0)):
                 self._cancelled.increment(1)
                 self._end(pb.InferenceResponse(error=pb.TritonError("cancelled", pb.TritonError.CANCELLED)))
                 return
@@ -62,10 +62,16 @@ class Player:
                 self._end(self._response("", step["finish"], **counts))
                 return
 
-    def _pause(self, seconds):
+    def _is_left(self, seconds):
+        """Wait; return at once, and True, when the caller has gone."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self._sender.is_cancelled():
-            time.sleep(min(_TICK_S, seconds))
+        while (rest := deadline - time.monotonic()) > 0:
+            time.sleep(min(rest, _LOOK_S))
+            if time.monotonic() - self._asked >= _LOOK_S:
+                self._asked = time.monotonic()
+                if self._sender.is_cancelled():
+                    return True
+        return False
 
     def _response(self, text, reason, **counts):
         outputs = [pb.Tensor("text_output", _bytes(text)), pb.Tensor("finish_reason", _bytes(reason))]

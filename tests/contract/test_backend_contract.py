@@ -16,7 +16,7 @@ from tests.support.oip_node import CUT, OipNode
 from tests.support.tiny_release import make_tiny_release
 from tests.support.triton_server import Triton
 
-from weir.backends.base import Backend
+from weir.backends.base import Backend, NodeReport
 from weir.backends.grpc_node import GrpcNode
 from weir.backends.http_node import HttpNode
 from weir.backends.local import LocalBackend
@@ -38,6 +38,7 @@ from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
 from weir.cpu_node.settings import NodeSettings
 from weir.engine.engine import Engine
+from weir.engine.kernels.library import operators
 from weir.engine.loading import load_engine
 from weir.engine.settings import EngineSettings
 from weir.telemetry.node_metrics import NodeMetrics
@@ -203,6 +204,28 @@ async def test_no_tokens_come_unasked(subject: Subject) -> None:
     *chunks, _ = await events_of(subject.backend, request())
 
     assert all(isinstance(chunk, TokenChunk) and chunk.tokens == () for chunk in chunks)
+
+
+@pytest.fixture(params=["local", "node"])
+def telling(request: pytest.FixtureRequest) -> Subject:
+    """A subject that says of itself what Triton has no words for."""
+    return request.getfixturevalue(request.param)
+
+
+async def test_an_engine_tells_what_it_serves_and_what_it_has_to_do(telling: Subject) -> None:
+    backend, flavour = telling.backend, "cpu-fp32" if operators() is None else "cpu-packed8"
+    assert await backend.ready()
+    assert backend.report == NodeReport(version=1, flavour=flavour, slots=2, present=0)
+
+    async with aclosing(backend.generate(request(tokens=LONG), timeout_s=5)) as events:
+        await anext(events)
+        assert await backend.ready()
+        assert backend.report.present == 1
+
+
+async def test_what_says_nothing_of_itself_is_ready_all_the_same(http: Subject) -> None:
+    assert await http.backend.ready()
+    assert http.backend.report == NodeReport()
 
 
 async def test_log_probabilities_and_grammars_pass_through_a_node_unchanged(local: Subject, far: Subject) -> None:

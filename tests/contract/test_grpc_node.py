@@ -151,3 +151,30 @@ async def test_a_node_that_is_not_there_is_not_ready_and_unavailable() -> None:
         async with aclosing(backend.generate(ASKED, timeout_s=5)) as events:
             await anext(events)
     await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    ("backend", "parameters", "flavour"),
+    [("vllm", {}, None), ("weir", {}, ""), ("weir", {"flavour": "cuda-int4"}, "cuda-int4")],
+)
+async def test_a_models_configuration_says_its_flavour_and_an_answer_its_version(
+    backend: str, parameters: dict[str, str], flavour: str | None
+) -> None:
+    said = outputs_of({"text_output": "x", "num_output_tokens": 1})
+    said.infer_response.model_version = "3"
+    triton = Triton([said, DONE])
+    triton.backend, triton.parameters = backend, parameters
+    async with serving(triton) as address:
+        node = GrpcNode("gpu", address, "tiny")
+        assert await node.ready()
+        assert (node.report.version, node.report.flavour) == (3, flavour)
+        await node.aclose()
+
+
+async def test_a_canary_that_gets_no_answer_in_time_is_a_silence_and_not_a_no(monkeypatch) -> None:
+    monkeypatch.setattr("weir.backends.grpc_node._PROBE_TIMEOUT_S", 0.1)
+    async with serving(Triton([5.0, DONE])) as address:
+        node = GrpcNode("gpu", address, "tiny")
+        with pytest.raises(BackendTimeoutError):
+            await node.ready()
+        await node.aclose()

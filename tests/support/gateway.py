@@ -28,6 +28,7 @@ from weir.gateway.edge import connections
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicySet, parse_policy
+from weir.routing.node import Node
 from weir.telemetry.metrics import GatewayMetrics
 
 POLICY = """
@@ -95,8 +96,10 @@ class Gateway:
     def forgive(self) -> None:
         """Close every breaker: a test starts with nodes that are well."""
         for node in self.app.service.router.nodes:
-            node.breaker.succeeded()
-            node.is_healthy = True
+            node.member.breaker.close()
+            node.member.has_failed = False
+            self.app.service.router.fleet.up(node.member, is_up=True)
+            node.member.set_open()
 
     def get(self, path: str) -> "Reply":
         return self._ask("GET", path, None, {})
@@ -148,7 +151,8 @@ def build_app(
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host) if with_store else None
     guard = CompiledGuard.build(policy or parse_policy(POLICY, "test"))
-    return assemble(settings, catalog, guard, backends, metrics=metrics, access=access, classifier=classifier)
+    nodes = [Node(backend, metrics) for backend in backends]
+    return assemble(settings, catalog, guard, nodes, metrics=metrics, access=access, classifier=classifier)
 
 
 @contextmanager

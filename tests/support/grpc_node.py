@@ -26,6 +26,8 @@ class GrpcNode:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
         self.is_ready = True
+        self.backend = "vllm"
+        self.parameters: dict[str, str] = {}
         self.closed_at: list[float] = []
 
     async def infer(self, messages: Any, context: Any) -> AsyncIterator[Any]:
@@ -51,6 +53,13 @@ class GrpcNode:
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         return pb.ModelReadyResponse(ready=self.is_ready)
+
+    async def config(self, request: Any, context: Any) -> Any:
+        answer = pb.ModelConfigResponse()
+        answer.config.name, answer.config.backend = request.name, self.backend
+        for name, value in self.parameters.items():
+            answer.config.parameters[name].string_value = value
+        return answer
 
     def _steps(self, message: Any) -> Sequence[Any]:
         if not callable(self.script):
@@ -104,6 +113,11 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.model_ready,
             request_deserializer=pb.ModelReadyRequest.FromString,
             response_serializer=pb.ModelReadyResponse.SerializeToString,
+        ),
+        "ModelConfig": grpc.unary_unary_rpc_method_handler(
+            node.config,
+            request_deserializer=pb.ModelConfigRequest.FromString,
+            response_serializer=pb.ModelConfigResponse.SerializeToString,
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,10 +1,28 @@
 """The one seam between routing and inference."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Protocol
 
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node says of itself; none: it does not say.
+
+    Attributes:
+        version: of the release that answered last, or would answer now.
+        flavour: of its graph; empty: the one that the release serves unless told otherwise.
+        slots: requests that it answers together.
+        present: requests that it has, whoever sent them.
+    """
+
+    version: int | None = None
+    flavour: str | None = None
+    slots: int | None = None
+    present: int | None = None
 
 
 class Backend(Protocol):
@@ -13,6 +31,11 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """Stable label for logs and metrics, e.g. `cpu-0`."""
+        ...
+
+    @property
+    def report(self) -> NodeReport:
+        """What the node said last, to `ready` or with an answer."""
         ...
 
     def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:

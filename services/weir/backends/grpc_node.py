@@ -7,6 +7,7 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
+from weir.backends.base import NodeReport
 from weir.backends.oip_proto import beat_request, body_of, infer_request
 from weir.backends.pulse import NoPulseError, Pulse
 from weir.backends.triton_repository import TritonRepository
@@ -44,7 +46,7 @@ _STATUS_TIMEOUT_S: Final = 1.0
 _WARM_UP_S: Final = 30.0
 _ADAPTER_S: Final = 15.0
 _LOOK_S: Final = 0.1
-_PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
+_PROGRESS_S: Final = 0.25  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _SAYINGS: Final = (
     ("exceeds maximum queue size", 429),
@@ -82,6 +84,8 @@ class GrpcNode:
         self._calls: set[Any] = set()
         self._given_up: set[Any] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._version_said = ""
+        self.report = NodeReport()
 
     @property
     def name(self) -> str:
@@ -171,18 +175,41 @@ class GrpcNode:
         self._pulse.start()
         if self._pulse.is_silent:
             return await self._pulse.heard_within(_DOUBT_S)
-        return monotonic() - self._progress_at < _PROGRESS_S or await self._answers()
+        if monotonic() - self._progress_at < _PROGRESS_S:
+            return True
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                return await self._canary()
+        except (TimeoutError, BackendTimeoutError):
+            raise BackendTimeoutError(f"{self._name} did not answer a canary in time") from None
+        except (WeirError, grpc.aio.AioRpcError):
+            return False
 
     async def _answers(self) -> bool:
-        """Ask the canary; a node that is full is well."""
         with suppress(WeirError, grpc.aio.AioRpcError, TimeoutError):
-            stub = await self._connected()
-            asked = pb.ModelReadyRequest(name=self._model)
-            if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
-                return False
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                return await self._finishes(_CANARY, _PROBE_TIMEOUT_S)
+                return await self._canary()
         return False
+
+    async def _canary(self) -> bool:
+        """Ask for one token; a node that is full is well."""
+        stub = await self._connected()
+        asked = pb.ModelReadyRequest(name=self._model)
+        if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
+            return False
+        if await self._finishes(_CANARY, _PROBE_TIMEOUT_S):
+            await self._look_closer(stub)
+            return True
+        return False
+
+    async def _look_closer(self, stub: "_Stub") -> None:
+        """Read the model's configuration: a parameter names the flavour; Weir's own backend needs none."""
+        with suppress(grpc.aio.AioRpcError):
+            found = await stub.config(pb.ModelConfigRequest(name=self._model), timeout=_PROBE_TIMEOUT_S)
+            flavour = found.config.parameters["flavour"].string_value or (
+                "" if found.config.backend == "weir" else None
+            )
+            self.report = replace(self.report, flavour=flavour)
 
     async def load(self, model: str, version: int) -> None:
         """Make Triton serve this version, and ask it for one token before anyone else does."""
@@ -251,6 +278,9 @@ class GrpcNode:
             raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
         if not response.error_message:
             self._progress_at = monotonic()
+            said = response.infer_response.model_version
+            if said != self._version_said and said.isdigit():
+                self._version_said, self.report = said, replace(self.report, version=int(said))
         return response
 
     def _repository(self) -> TritonRepository:
@@ -305,6 +335,11 @@ class _Stub:
             _SERVICE + "ModelReady",
             request_serializer=pb.ModelReadyRequest.SerializeToString,
             response_deserializer=pb.ModelReadyResponse.FromString,
+        )
+        self.config = channel.unary_unary(
+            _SERVICE + "ModelConfig",
+            request_serializer=pb.ModelConfigRequest.SerializeToString,
+            response_deserializer=pb.ModelConfigResponse.FromString,
         )
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from weir.backends.answer import AnswerReader, failure
+from weir.backends.base import NodeReport
 from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
 from weir.backends.oip import extensions, sampling_parameters
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
@@ -32,6 +34,8 @@ class HttpNode:
         self._model = model
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
         self._key = ((REPOSITORY_KEY.encode(), repository_key.encode()),) if repository_key else ()
+        self._version_said = ""
+        self.report = NodeReport()
 
     @property
     def name(self) -> str:
@@ -55,6 +59,7 @@ class HttpNode:
                 if read is None:
                     raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
                 if bodies := events.feed(read):
+                    self._note_version(bodies[0].get("model_version"))
                     for event in reader.take(bodies):
                         is_over = event.type == "finished"
                         if is_over:  # before the last event: its reader may not come back
@@ -76,6 +81,8 @@ class HttpNode:
             raise _translated(error, self._name) from error
         except (GoneError, WireError):
             return False
+        if status == 200:
+            await self._look_closer()
         return status == 200
 
     async def serving(self, model: str) -> int | None:
@@ -88,6 +95,20 @@ class HttpNode:
             return max(map(int, orjson.loads(reply)["versions"]), default=None)
         except (ValueError, KeyError, TypeError):
             raise BackendUnavailableError(f"{self._name} does not say what it serves: {_words(reply)}") from None
+
+    def _note_version(self, said: Any) -> None:
+        if said != self._version_said and isinstance(said, str) and said.isdigit():
+            self._version_said = said
+            self.report = replace(self.report, version=int(said))
+
+    async def _look_closer(self) -> None:
+        """Read what the node says of itself; one that says nothing is none the worse for it."""
+        raw = self._pool.request(b"GET", f"/v2/models/{self._model}".encode())
+        with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
+            status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            if status == 200 and body:
+                self.report = _report(orjson.loads(body))
+                self._version_said = str(self.report.version)
 
     async def load(self, model: str, version: int) -> None:
         """As `ManagedNode.load`; a node that serves it already is left in peace."""
@@ -172,6 +193,26 @@ def _request_body(request: GenerateRequest) -> bytes:
             **extensions(request),
         }
     )
+
+
+def _report(metadata: Any) -> NodeReport:
+    """Read a model's metadata; Weir's own node has its flavour and load under `parameters`."""
+    if not isinstance(metadata, dict):
+        return NodeReport()
+    versions, said = metadata.get("versions"), metadata.get("parameters")
+    said = said if isinstance(said, dict) else {}
+    version = str(versions[-1]) if isinstance(versions, list) and versions else ""
+    queued, running, flavour = _count(said.get("queued")), _count(said.get("running")), said.get("flavour")
+    return NodeReport(
+        int(version) if version.isdigit() else None,
+        flavour if isinstance(flavour, str) else None,
+        _count(said.get("slots")) or None,
+        None if queued is None or running is None else queued + running,
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _words(body: bytes) -> str:

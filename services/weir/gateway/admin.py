@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from weir.asgi.cycle import Response
 from weir.asgi.types import App, Receive, Scope, Send
@@ -50,6 +51,10 @@ class AdminApp:
 
 def answer(code: int, /, **body: str) -> Response:
     return Response(code, [(b"content-type", b"application/json")], json.dumps(body).encode())
+
+
+def answer_with(body: Any) -> Response:
+    return Response(200, [(b"content-type", b"application/json")], json.dumps(body).encode())
 
 
 async def _live() -> Response:

@@ -10,7 +10,7 @@ once every node has changed and the gateway has read its releases again.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
@@ -30,7 +30,7 @@ _NAME: Final = re.compile(MODEL_NAME)
 _MOST_BYTES: Final = 4096
 _BODY_TIMEOUT_S: Final = 10.0
 
-Nodes = Callable[[], Sequence[ManagedNode]]
+Nodes = Callable[[], Awaitable[Sequence[ManagedNode]]]
 Chosen = Callable[[str, int], None]
 
 
@@ -64,19 +64,21 @@ class AdminModels:
         try:
             body = await read_body(scope, receive, max_bytes=_MOST_BYTES, timeout_s=_BODY_TIMEOUT_S)
             rollout, version = _rollout(path, body)
+            nodes = await self._nodes()
         except WeirError as error:
             await send_response(send, answer(error.status, error=str(error), error_type=error.code))
             return
         head = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         done = partial(self._chosen, path["model"] or "", version) if version else lambda: None
-        async with aclosing(self._lines(rollout, done)) as lines:
+        async with aclosing(self._lines(rollout, nodes, done)) as lines:
             async for line in lines:
                 await send({"type": "http.response.body", "body": orjson.dumps(line) + b"\n", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _lines(self, rollout: Rollout, done: Callable[[], None]) -> AsyncGenerator[dict[str, Any], None]:
-        nodes = self._nodes()
+    async def _lines(
+        self, rollout: Rollout, nodes: Sequence[ManagedNode], done: Callable[[], None]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         try:
             async with aclosing(rollout(nodes)) as steps:
                 async for step in steps:

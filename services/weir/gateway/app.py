@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 
 from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
-from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
 from weir.backends.connecting import connect
 from weir.gateway.access import Access
@@ -22,6 +21,7 @@ from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
+from weir.gateway.nodes import NodeList
 from weir.gateway.preparation import Preparation
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
@@ -30,7 +30,9 @@ from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
+from weir.routing.discovery import NodeSpec
 from weir.routing.node import Node
+from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -44,6 +46,7 @@ class GatewayApp:
         self.service = service
         self.settings = settings
         self.access = access
+        self.nodes: NodeList | None = None  # none: those that it was made with are all
         attempts = Attempts(service.metrics)
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
@@ -62,12 +65,17 @@ class GatewayApp:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.access.start()
+        if self.nodes is not None:
+            await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        folding = asyncio.create_task(self._keep_folding())
+        tasks = [asyncio.create_task(self._keep_folding())]
+        if self.nodes is not None:
+            tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        folding.cancel()
-        await asyncio.gather(folding, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.service.router.aclose()
         if self.service.second_tier is not None:
             await self.service.second_tier.aclose()
@@ -87,17 +95,26 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
     Raises:
         ReleaseError: a release is refused.
-        UsageError: the guard policy is refused, or nobody has a key and the address is public.
+        UsageError: the guard policy or the list of nodes is refused, or nobody has a key and the address is public.
         StoreError: the database cannot be reached.
     """
+    metrics = GatewayMetrics(CollectorRegistry())
+    nodes = NodeList(settings.nodes, settings.nodes_file, metrics, interval_s=settings.resolve_interval_s)
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
     default = catalog.default.name
-    pools = {node.name: node.pool for node in settings.nodes}
-    backends = [connect(node.name, node.url, default) for node in settings.nodes]
-    metrics = GatewayMetrics(CollectorRegistry())
+
+    def make(spec: NodeSpec) -> Node:
+        return Node(connect(spec.name, spec.url, default), metrics, pool=spec.pool, flavour=spec.flavour)
+
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    return assemble(settings, catalog, guard, backends, metrics=metrics, pools=pools, access=access)
+    app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access)
+    app.nodes = nodes
+    return app
+
+
+def _offer(catalog: Catalog) -> Offer:
+    return Offer.of(catalog.default.prompts.manifest)
 
 
 def _second_tier(
@@ -113,10 +130,9 @@ def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
     guard: CompiledGuard,
-    backends: Sequence[Backend],
+    nodes: Sequence[Node],
     *,
     metrics: GatewayMetrics,
-    pools: dict[str, str] | None = None,
     access: Access | None = None,
     classifier: Classifier | None = None,
 ) -> GatewayApp:
@@ -124,7 +140,6 @@ def assemble(  # noqa: PLR0913 - a composition root
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
-    nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
@@ -135,7 +150,7 @@ def assemble(  # noqa: PLR0913 - a composition root
             Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
-        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),
+        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=_offer(catalog)),
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,

@@ -104,6 +104,32 @@ class GatewayMetrics:
         )
         self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
         self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
+        self._routing()
+
+    def _routing(self) -> None:
+        self.node_in_flight = self._gauge("node_in_flight", "Requests at a node, at its last probe.", ("node",))
+        self.node_pace = self._gauge(
+            "node_pace", "How many times as long as nodes of its kind it takes.", ("node",), merged="max"
+        )
+        self.pool_nodes = self._gauge(
+            "pool_nodes",
+            "Nodes that may take requests, by pool; use: first, or standby while a pool before it has such nodes.",
+            ("pool", "use"),
+            merged="max",
+        )
+        self.routed = self._counter(
+            "routed_total",
+            "Requests sent to nodes, by why: fastest, prefix (it read the beginning before), standby (another pool).",
+            ("backend", "why"),
+        )
+        self.discoveries = self._counter(
+            "discoveries_total", "Attempts to find nodes: same, changed, failed (the last list stays).", ("result",)
+        )
+
+    def forget_node(self, node: str) -> None:
+        """Drop what there is of a node that is no more."""
+        for gauge in (self.node_healthy, self.circuit_state, self.node_in_flight, self.node_pace):
+            gauge.drop(node)
 
     def _admission(self) -> None:
         self.queue_tokens = Gauge(

@@ -5,11 +5,13 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from tests.support.gateway import running
 from tests.support.grpc_node import GrpcNode as Triton
 from tests.support.grpc_node import outputs_of, serving
 from tests.support.oip_node import CUT
 from tritonclient.grpc import service_pb2 as pb
 
+from weir.backends.gauges import Gauges
 from weir.backends.grpc_node import GrpcNode
 from weir.contracts.errors import (
     BackendError,
@@ -178,3 +180,30 @@ async def test_a_canary_that_gets_no_answer_in_time_is_a_silence_and_not_a_no(mo
         with pytest.raises(BackendTimeoutError):
             await node.ready()
         await node.aclose()
+
+
+async def test_load_comes_from_tritons_metrics_where_weirs_model_publishes_it() -> None:
+    text = b"""# TYPE weir_triton_queue_depth gauge
+weir_triton_queue_depth{model="tiny",version="1"} 2
+weir_triton_queue_depth{model="other",version="1"} 40
+weir_triton_running{model="tiny",version="1"} 3
+nv_inference_request_success{model="tiny",version="1"} 9
+"""
+
+    async def metrics(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        assert scope["path"] == "/metrics"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+        await send({"type": "http.response.body", "body": text})
+
+    with running(metrics) as port:
+        async with serving(Triton([DONE])) as address:
+            node = GrpcNode("gpu", address, "tiny", gauges=Gauges(f"http://127.0.0.1:{port}"))
+            assert await node.ready()
+            assert node.report.present == 5
+            await node.aclose()
+            silent = GrpcNode("gpu", address, "tiny", gauges=Gauges("http://127.0.0.1:1"))
+            assert await silent.ready()
+            assert silent.report.present is None
+            await silent.aclose()

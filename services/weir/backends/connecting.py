@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from weir.backends.gauges import Gauges
 from weir.backends.http_node import HttpNode
 from weir.contracts.errors import UsageError
 
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
 NODE_URL: Final = r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$"
 
 
-def connect(name: str, url: str, model: str, *, repository_key: str = "") -> "HttpNode | GrpcNode":
+def connect(
+    name: str, url: str, model: str, *, repository_key: str = "", metrics_port: int | None = None
+) -> "HttpNode | GrpcNode":
     """Return a client of the node at `url` (`NODE_URL`); nothing is opened before the first request.
+
+    `metrics_port`: where a Triton server publishes the load of Weir's model.
 
     Raises:
         UsageError: gRPC is not installed.
@@ -23,4 +28,6 @@ def connect(name: str, url: str, model: str, *, repository_key: str = "") -> "Ht
         from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
     except ModuleNotFoundError as error:
         raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    return GrpcNode(name, url.removeprefix("grpc://").rstrip("/"), model, repository_key=repository_key)
+    address = url.removeprefix("grpc://").rstrip("/")
+    gauges = None if metrics_port is None else Gauges(f"http://{address.rpartition(':')[0]}:{metrics_port}")
+    return GrpcNode(name, address, model, repository_key=repository_key, gauges=gauges)

@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
 from weir.backends.base import NodeReport
+from weir.backends.gauges import Gauges
 from weir.backends.oip_proto import beat_request, body_of, infer_request
 from weir.backends.pulse import NoPulseError, Pulse
 from weir.backends.triton_repository import TritonRepository
@@ -67,16 +68,24 @@ _CODES: Final = {
 
 
 class GrpcNode:
-    """One node that serves `model` at `host:port`, over one channel."""
+    """One node that serves `model` at `host:port`, over one channel; `gauges` tell its load."""
 
     def __init__(
-        self, name: str, address: str, model: str, *, repository_key: str = "", connect_timeout_s: float = 2.0
+        self,
+        name: str,
+        address: str,
+        model: str,
+        *,
+        repository_key: str = "",
+        gauges: Gauges | None = None,
+        connect_timeout_s: float = 2.0,
     ) -> None:
         """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
         self._address = address
         self._model = model
         self._repository_key = repository_key
+        self._gauges = gauges
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
@@ -175,6 +184,8 @@ class GrpcNode:
         self._pulse.start()
         if self._pulse.is_silent:
             return await self._pulse.heard_within(_DOUBT_S)
+        if self._gauges is not None:
+            self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
             return True
         try:
@@ -259,6 +270,8 @@ class GrpcNode:
 
     async def aclose(self) -> None:
         await self._pulse.aclose()
+        if self._gauges is not None:
+            self._gauges.close()
         await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()

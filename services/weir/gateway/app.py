@@ -105,7 +105,12 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
-        return Node(connect(spec.name, spec.url, default), metrics, pool=spec.pool, flavour=spec.flavour)
+        return Node(
+            connect(spec.name, spec.url, default, metrics_port=spec.metrics_port),
+            metrics,
+            pool=spec.pool,
+            flavour=spec.flavour,
+        )
 
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
     app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access)

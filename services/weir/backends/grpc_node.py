@@ -101,7 +101,7 @@ class GrpcNode:
         return self._name
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
-        if self._pulse.is_silent:
+        if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
             raise BackendUnavailableError(f"{self._name} has stopped giving signs of life")
         self._pulse.start()
         async with aclosing(self._generate(request, timeout_s)) as events:
@@ -196,11 +196,15 @@ class GrpcNode:
         except (WeirError, grpc.aio.AioRpcError):
             return False
 
-    async def _answers(self) -> bool:
-        with suppress(WeirError, grpc.aio.AioRpcError, TimeoutError):
+    async def _answers(self) -> bool | None:
+        """As `Pulse` wants it: silence is no proof, Triton's word that the process is not healthy is."""
+        try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 return await self._canary()
-        return False
+        except (TimeoutError, BackendTimeoutError):
+            return None
+        except (WeirError, grpc.aio.AioRpcError):
+            return False
 
     async def _canary(self) -> bool:
         """Ask for one token; a node that is full is well."""

@@ -29,14 +29,14 @@ class Pulse:
 
     Args:
         beats: asks the node; yields once a beat, ends now and then. Raises NoPulseError, or a WeirError.
-        is_alive: the canary.
-        lost: called when beats stopped and the canary failed.
+        is_alive: the canary; None: no answer in time, which may come of a machine that is busy.
+        lost: called when beats stopped and the canary said that the node is gone.
     """
 
     def __init__(
         self,
         beats: Callable[[], AsyncGenerator[None, None]],
-        is_alive: Callable[[], Awaitable[bool]],
+        is_alive: Callable[[], Awaitable[bool | None]],
         lost: Callable[[], None],
     ) -> None:
         self._beats = beats
@@ -104,8 +104,9 @@ class Pulse:
 
     async def _asked(self) -> bool:
         self._heard.clear()
-        if await self._is_alive():
+        is_alive = await self._is_alive()
+        if is_alive:
             self._heard.set()
-            return True
-        self._lost()
-        return False
+        elif is_alive is False:
+            self._lost()
+        return is_alive is True

@@ -75,6 +75,7 @@ class Load:
     async def _call(self, node: GrpcNode | HttpNode) -> None:
         while True:
             self.outcomes[await outcome(node)] += 1
+            await asyncio.sleep(0)
 
 
 async def outcome(node: GrpcNode | HttpNode, tokens: int = 12) -> str:

@@ -110,7 +110,7 @@ class TritonNode:
             self._refuse(dialogue, read)
             return
         task = self._loop.create_task(self._beat(dialogue) if call is None else self._answer(call, dialogue))
-        dialogue.left = lambda: self._loop.call_soon_threadsafe(task.cancel) and None
+        dialogue.left = lambda: self._loop.call_soon_threadsafe(task.cancel)
         self._active.add(task)
         task.add_done_callback(partial(self._done, dialogue))
         self._speaker.begin(dialogue)

@@ -27,7 +27,7 @@ class Dialogue:
     sender: Any
     writer: OutputWriter | None
     whole: bool
-    left: Callable[[], None]
+    left: Callable[[], object]
     chunks: list[TokenChunk] = field(default_factory=list)
     end: Finished | Any = None  # or a TritonError
     is_beat: bool = False

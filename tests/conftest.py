@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A machine that others use as well is slow now and then: that is no finding.
+settings.register_profile("weir", deadline=None)
+settings.load_profile("weir")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

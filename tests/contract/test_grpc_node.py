@@ -86,6 +86,16 @@ async def test_the_request_has_the_form_of_tritons_vllm_backend() -> None:
     }
 
 
+async def test_the_traceparent_is_metadata_for_triton_and_a_parameter_for_the_model() -> None:
+    triton, traceparent = Triton([DONE]), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await asked_of(triton, ASKED.changed(traceparent=traceparent))
+    await asked_of(triton, ASKED)
+
+    assert [metadata.get("traceparent") for metadata in triton.metadata] == [traceparent, None]
+    assert triton.requests[0].parameters["traceparent"].string_param == traceparent
+    assert "traceparent" not in triton.requests[1].parameters
+
+
 async def test_counts_come_from_what_triton_says() -> None:
     events = await asked_of(
         Triton(

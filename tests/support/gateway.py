@@ -15,10 +15,12 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from weir import __version__
 from weir.asgi.limits import ConnectionLimits
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier
 from weir.backends.scripted import Script, ScriptedBackend
+from weir.backends.traced import TracedBackend
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest
 from weir.gateway.access import Access
@@ -30,6 +32,7 @@ from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicySet, parse_policy
 from weir.routing.node import Node
 from weir.telemetry.metrics import GatewayMetrics
+from weir.telemetry.tracing import open_tracing
 
 POLICY = """
 version: 1
@@ -151,8 +154,10 @@ def build_app(
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host) if with_store else None
     guard = CompiledGuard.build(policy or parse_policy(POLICY, "test"))
-    nodes = [Node(backend, metrics) for backend in backends]
-    return assemble(settings, catalog, guard, nodes, metrics=metrics, access=access, classifier=classifier)
+    tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
+    nodes = [Node(TracedBackend(each, tracing) if tracing else each, metrics) for each in backends]
+    made = {"metrics": metrics, "access": access, "classifier": classifier, "tracing": tracing}
+    return assemble(settings, catalog, guard, nodes, **made)
 
 
 @contextmanager

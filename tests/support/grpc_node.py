@@ -25,6 +25,7 @@ class GrpcNode:
     def __init__(self, script: Any = ()) -> None:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
+        self.metadata: list[dict[str, str]] = []
         self.is_ready = True
         self.backend = "vllm"
         self.parameters: dict[str, str] = {}
@@ -37,6 +38,7 @@ class GrpcNode:
             yield response(Finished(FinishReason.LENGTH, Usage(1, 1)))
             return
         self.requests.append(asked[0])
+        self.metadata.append(dict(context.invocation_metadata()))
         is_over = False
         try:
             for step in self._steps(asked[0]):
@@ -60,6 +62,9 @@ class GrpcNode:
         for name, value in self.parameters.items():
             answer.config.parameters[name].string_value = value
         return answer
+
+    async def metadata_of_server(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0")
 
     def _steps(self, message: Any) -> Sequence[Any]:
         if not callable(self.script):
@@ -118,6 +123,11 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             node.config,
             request_deserializer=pb.ModelConfigRequest.FromString,
             response_serializer=pb.ModelConfigResponse.SerializeToString,
+        ),
+        "ServerMetadata": grpc.unary_unary_rpc_method_handler(
+            node.metadata_of_server,
+            request_deserializer=pb.ServerMetadataRequest.FromString,
+            response_serializer=pb.ServerMetadataResponse.SerializeToString,
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -127,10 +127,13 @@ class Triton:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of `/metrics`, by name and labels as they are written."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as response:
-            lines = response.read().decode().splitlines()
+        lines = self.metrics_text().splitlines()
         parts = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in parts}
+
+    def metrics_text(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as response:
+            return str(response.read().decode())
 
     def given_up(self, model: str) -> float:
         """How many requests to `model` were cancelled or answered with an error, as it counts them itself."""

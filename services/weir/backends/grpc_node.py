@@ -111,7 +111,8 @@ class GrpcNode:
     async def _generate(self, request: GenerateRequest, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
         reader = AnswerReader(self._name)
-        call = stub.infer(infer_request(request, request.model or self._model))
+        metadata = () if request.traceparent is None else (("traceparent", request.traceparent),)
+        call = stub.infer(infer_request(request, request.model or self._model), metadata=metadata)
         self._calls.add(call)
         is_over = False
         try:

@@ -8,7 +8,7 @@ from weir.backends.base import NodeReport
 from weir.contracts.errors import BackendTimeoutError, UnknownModelError
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
-from weir.engine.engine import Engine
+from weir.engine.serving import ServingEngine
 
 
 class LocalBackend:
@@ -17,7 +17,7 @@ class LocalBackend:
     It serves the one release that it was given: `load` accepts that one and refuses others.
     """
 
-    def __init__(self, name: str, engine: Engine, *, drain_s: float = 0.0) -> None:
+    def __init__(self, name: str, engine: ServingEngine, *, drain_s: float = 0.0) -> None:
         self._name = name
         self._engine = engine
         self._drain_s = drain_s

@@ -63,6 +63,8 @@ def infer_request(request: GenerateRequest, model: str) -> Any:
         message.parameters["deadline_s"].double_param = beyond["deadline_s"]
     if "cache_salt" in beyond:
         message.parameters["cache_salt"].string_param = beyond["cache_salt"]
+    if request.traceparent is not None:  # as metadata it reaches Triton, but not the model
+        message.parameters["traceparent"].string_param = request.traceparent
     if "prompt_token_ids" in beyond:
         message.parameters["prompt_token_ids"].string_param = orjson.dumps(beyond["prompt_token_ids"]).decode()
     return message

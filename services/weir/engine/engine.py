@@ -48,7 +48,10 @@ _log = logging.getLogger("weir.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine was made from; `threads` is what onnxruntime was given, `adapters` are in the model's order."""
+    """What an engine was made from.
+
+    `threads` is what onnxruntime was given, `adapters` are in the model's order, `device` is `cpu` or `cuda`.
+    """
 
     model: str
     version: int
@@ -56,6 +59,7 @@ class EngineInfo:
     threads: int
     eos_ids: tuple[int, ...]
     adapters: tuple[str, ...] = ()
+    device: str = "cpu"
 
 
 class Engine:

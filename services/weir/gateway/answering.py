@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 from weir.contracts.errors import OverloadedError
@@ -79,7 +80,12 @@ class Answering:
     async def _first(self, request: GenerateRequest) -> Sequence[GenerationEvent]:
         generation, parts = self.generation, self.parts
         deadline = generation.ask.context.deadline
-        place = self.place = await parts.admission.enter(work_of(generation), deadline)
+        began = monotonic()
+        try:
+            place = self.place = await parts.admission.enter(work_of(generation), deadline)
+        finally:
+            if generation.span is not None:
+                generation.span.part("queue", began, monotonic())
         generation.queue_s = place.queue_s
         routed = self.routed = await self._opened(place, request, deadline)
         generation.pool = routed.pool

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -10,6 +9,7 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.classifier import Classifier, HttpClassifier
 from weir.backends.connecting import connect
+from weir.backends.traced import TracedBackend
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
@@ -23,11 +23,13 @@ from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
 from weir.gateway.nodes import NodeList
 from weir.gateway.preparation import Preparation
+from weir.gateway.pulse import Pulse
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
+from weir.gateway.tracing import traced
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
 from weir.routing.discovery import NodeSpec
@@ -35,18 +37,20 @@ from weir.routing.node import Node
 from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
-
-_FOLD_S: Final = 0.2
+from weir.telemetry.tracing import Tracing, open_tracing
 
 
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
-    def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
+    def __init__(
+        self, service: GenerationService, settings: GatewaySettings, access: Access, tracing: Tracing | None = None
+    ) -> None:
         self.service = service
         self.settings = settings
         self.access = access
         self.nodes: NodeList | None = None  # none: those that it was made with are all
+        self._tracing = tracing
         attempts = Attempts(service.metrics)
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
@@ -58,7 +62,10 @@ class GatewayApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
-            await exchange(scope, receive, send)
+            if self._tracing is None:
+                await exchange(scope, receive, send)
+            else:
+                await traced(self._tracing, exchange.surface.path, exchange, scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
@@ -68,7 +75,7 @@ class GatewayApp:
         if self.nodes is not None:
             await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        tasks = [asyncio.create_task(self._keep_folding())]
+        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat())]
         if self.nodes is not None:
             tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})
@@ -81,13 +88,9 @@ class GatewayApp:
             await self.service.second_tier.aclose()
         await self.access.aclose()
         self.service.metrics.fold()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _keep_folding(self) -> None:
-        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
-        while True:
-            await asyncio.sleep(_FOLD_S)
-            self.service.metrics.fold()
 
 
 def create_app(settings: GatewaySettings) -> GatewayApp:
@@ -102,18 +105,17 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     nodes = NodeList(settings.nodes, settings.nodes_file, metrics, interval_s=settings.resolve_interval_s)
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
+    tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
-        return Node(
-            connect(spec.name, spec.url, default, metrics_port=spec.metrics_port),
-            metrics,
-            pool=spec.pool,
-            flavour=spec.flavour,
-        )
+        metrics.know_node(spec.name, spec.pool)
+        backend = connect(spec.name, spec.url, default, metrics_port=spec.metrics_port)
+        traced = backend if tracing is None else TracedBackend(backend, tracing)
+        return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
 
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access)
+    app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access, tracing=tracing)
     app.nodes = nodes
     return app
 
@@ -140,15 +142,20 @@ def assemble(  # noqa: PLR0913 - a composition root
     metrics: GatewayMetrics,
     access: Access | None = None,
     classifier: Classifier | None = None,
+    tracing: Tracing | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
+    metrics.set_config(settings.digest)
+    metrics.set_models(catalog.labels)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
+    for node in nodes:
+        metrics.know_node(node.name, node.pool)
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
-        accounts=Accounts(metrics, access.ledger),
+        accounts=Accounts(metrics, access.ledger, tracing),
         cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
@@ -161,4 +168,4 @@ def assemble(  # noqa: PLR0913 - a composition root
         timeout_s=settings.node_timeout_s,
         second_tier=_second_tier(settings, classifier, metrics, guards.seal),
     )
-    return GatewayApp(service, settings, access)
+    return GatewayApp(service, settings, access, tracing)

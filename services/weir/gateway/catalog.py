@@ -14,6 +14,7 @@ from weir.release.reader import MANIFEST, newest_version, read_manifest
 
 # What clients send that were given a URL and no model: huggingface_hub, TGI's documentation, habit.
 _NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
+_SHA_DIGITS = 12
 _READ_BY_GATEWAY = ("model/tokenizer.json", "model/tokenizer_config.json", "model/chat_template.jinja")
 
 
@@ -61,6 +62,11 @@ class Catalog:
     @property
     def models(self) -> tuple[ServedModel, ...]:
         return tuple(self._by_name.values())
+
+    @property
+    def labels(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, version and digest of each, as metrics show them."""
+        return tuple((one.name, str(one.version), one.release_sha256[:_SHA_DIGITS]) for one in self.models)
 
     @property
     def default(self) -> ServedModel:

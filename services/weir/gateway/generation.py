@@ -14,6 +14,7 @@ from weir.gateway.findings import Note
 from weir.gateway.streams import Started
 from weir.guard.compiled import Chosen
 from weir.store.limits import Taken
+from weir.telemetry.tracing import Span
 
 _MOST_PRIORITY = 10  # as in GenerateRequest
 Headers = Sequence[tuple[bytes, bytes]]
@@ -29,6 +30,7 @@ class RequestContext:
         deadline: on `time.monotonic()`; work that cannot be of use any more never reaches a node.
         priority: what the caller asked for, none: the key's own; see `effective_priority`.
         idempotency_key: attempts with equal keys of one caller are one request.
+        traceparent: of the span that this is a part of.
     """
 
     id: str
@@ -36,6 +38,7 @@ class RequestContext:
     deadline: float | None = None
     priority: int | None = None
     idempotency_key: str | None = None
+    traceparent: str | None = None
 
     @property
     def effective_priority(self) -> int:
@@ -126,6 +129,12 @@ class Generation:
     notes: list[Note] = field(default_factory=list)  # of what they found, for the audit
     answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None
+    span: Span | None = None  # none: nothing is traced
+
+    @property
+    def traceparent(self) -> str | None:
+        """What a node is handed: our own span, or else what the caller sent."""
+        return self.ask.context.traceparent if self.span is None else self.span.traceparent
 
     @property
     def model_label(self) -> str:

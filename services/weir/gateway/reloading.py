@@ -84,6 +84,7 @@ class Reloader:
         if models is not None:
             service.catalog.replace(models)
             service.router.offers(Offer.of(service.catalog.default.prompts.manifest))
+            metrics.set_models(service.catalog.labels)
             metrics.reloads("applied").inc()
             if self._nodes is not None:
                 await self._nodes.settle(service.router)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,12 +17,13 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from weir.contracts.errors import UsageError
+from weir.contracts.errors import SettingError, UsageError
 from weir.contracts.repository import RepositoryKey
 from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
 from weir.gateway.settings_nodes import NodeSettings
 from weir.gateway.settings_tier import SecondTierSettings
+from weir.telemetry.tracing import TracingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -59,6 +61,7 @@ class GatewaySettings(BaseSettings):
     access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     second_tier: SecondTierSettings | None = Field(default=None, description="a classifier beside the rules; none: off")
+    tracing: TracingSettings | None = Field(default=None, description="OpenTelemetry; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
@@ -71,6 +74,11 @@ class GatewaySettings(BaseSettings):
                 "the gateway needs --node URL (or `nodes` or `nodes_file` in the settings file, or WEIR_GATEWAY_NODES)"
             )
         return self
+
+    @property
+    def digest(self) -> str:
+        """Tells different settings from equal ones; secrets are not in it."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def admin_port(self) -> int:
@@ -107,7 +115,9 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Gatew
     try:
         return FromFile(**flags)
     except pydantic.ValidationError as error:
-        raise UsageError(_explained(error)) from None
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingError(_explained(error), name, is_missing=first["type"] == "missing") from None
     except (SettingsError, yaml.YAMLError) as error:
         raise UsageError(f"the gateway's settings cannot be read: {error}") from None
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,12 @@ from time import monotonic
 from typing import Any, Final
 
 from weir.contracts.errors import WeirError
-from weir.contracts.events import Finished, FinishReason, Usage
+from weir.contracts.events import Finished, FinishReason, GenerationEvent, Usage
 from weir.engine.added import AddedWatch
-from weir.engine.engine import Engine
+from weir.engine.serving import ServingEngine
 from weir.oip.wire import BEAT_S, NodeCall
+from weir.telemetry.node_requests import NodeRequests
+from weir.telemetry.tracing import Tracing
 from weir.triton_node.metrics import TritonMetrics
 from weir.triton_node.speaking import Dialogue, Speaker
 from weir.triton_node.wire import FLAGS, TEXTS, OutputWriter, is_heartbeat, read_call
@@ -32,7 +34,7 @@ _ADAPTERS_S: Final = 0.5
 _BEATS: Final = 20  # in one answer
 _BEATS_OVER: Final = Finished(FinishReason.LENGTH, Usage(0, 0))
 
-EngineLoader = Callable[[], Engine]
+EngineLoader = Callable[[], ServingEngine]
 
 
 class TritonNode:
@@ -42,12 +44,22 @@ class TritonNode:
     again; until then requests are refused, which is what makes a gateway go elsewhere.
     """
 
-    def __init__(self, pb: Any, model: str, root: Path, load: EngineLoader, metrics: TritonMetrics) -> None:
+    def __init__(
+        self,
+        pb: Any,
+        model: str,
+        root: Path,
+        load: EngineLoader,
+        metrics: TritonMetrics,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._pb = pb
         self._model = model
         self._root = root
         self._load = load
         self._metrics = metrics
+        self._tracing = tracing
+        self._requests = NodeRequests(tracing)
         self._engine = load()
         self._engine.start()
         self._adapters = AddedWatch(self._engine, root)
@@ -85,6 +97,9 @@ class TritonNode:
         asyncio.run_coroutine_threadsafe(self._ended(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -145,9 +160,13 @@ class TritonNode:
         except asyncio.CancelledError:
             self._speaker.end(dialogue, self._cancelled())
 
+    def _events(self, call: NodeCall) -> AsyncGenerator[GenerationEvent, None]:
+        info = self._engine.info
+        return self._requests.watched(call.request, self._engine.generate(call.request), info.model, info.version)
+
     async def _generate(self, call: NodeCall, dialogue: Dialogue) -> None:
         timer = self._metrics.timer()
-        async with aclosing(self._engine.generate(call.request)) as events:
+        async with aclosing(self._events(call)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     self._speaker.end(dialogue, event)

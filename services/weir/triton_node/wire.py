@@ -11,6 +11,7 @@ import orjson
 
 from weir.contracts.errors import ValidationError
 from weir.contracts.events import Finished, TokenChunk
+from weir.contracts.trace import read_traceparent
 from weir.oip.wire import NodeCall, parse_call
 
 TEXTS: Final = ("text_input", "sampling_parameters")
@@ -37,10 +38,11 @@ def read_call(tensors: Mapping[str, Any], parameters: str, *, model: str, reques
     """
     body: dict[str, Any] = {name: _text(tensors[name], name) for name in TEXTS if name in tensors}
     body |= {name: bool(tensors[name].reshape(-1)[0]) for name in FLAGS if name in tensors}
-    body["parameters"] = _parameters(parameters)
+    body["parameters"] = given = _parameters(parameters)
+    traceparent = read_traceparent(str(given.pop("traceparent", "")).encode())
     if "sampling_parameters" in body:
         body["sampling_parameters"] = _sampling(body["sampling_parameters"], body)
-    return parse_call(orjson.dumps(body), model, request_id=request_id or None)
+    return parse_call(orjson.dumps(body), model, request_id=request_id or None, traceparent=traceparent)
 
 
 def _text(tensor: Any, name: str) -> str:

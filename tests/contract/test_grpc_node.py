@@ -18,7 +18,6 @@ from weir.contracts.errors import (
     BackendTimeoutError,
     BackendUnavailableError,
     OverloadedError,
-    ReleaseError,
 )
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
@@ -164,19 +163,6 @@ async def test_a_node_that_is_not_there_is_not_ready_and_unavailable() -> None:
         async with aclosing(backend.generate(ASKED, timeout_s=5)) as events:
             await anext(events)
     await backend.aclose()
-
-
-async def test_a_load_that_fails_says_why() -> None:
-    triton = Triton()
-    async with serving(triton) as address:
-        backend = GrpcNode("gpu", address, "tiny")
-        await backend.load("tiny", 2)
-        with pytest.raises(ReleaseError, match="no version is available"):
-            await backend.load("other", 1)
-        with pytest.raises(ReleaseError, match="version 3 is not ready"):
-            await backend.load("tiny", 3)
-        await backend.aclose()
-    assert triton.loaded == ["tiny", "other", "tiny"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A node over HTTP: Open Inference Protocol v2, generate extension, server-sent events."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -13,6 +13,7 @@ from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, W
 from weir.backends.oip import SamplingText, extensions
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
 from weir.contracts.events import GenerationEvent
+from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.request import GenerateRequest
 
 _MAX_EVENT_BYTES: Final = 1 << 20
@@ -30,10 +31,14 @@ _LONGEST_RETRY_S: Final = 300.0
 class HttpNode:
     """One node that serves `model`. Keeps connections alive between requests; one connection per running request."""
 
-    def __init__(self, name: str, url: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, name: str, url: str, model: str, *, repository_key: str = "", connect_timeout_s: float = 2.0
+    ) -> None:
+        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
         self._model = model
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
+        self._key = f"{REPOSITORY_KEY}: {repository_key}\r\n".encode() if repository_key else b""
         self._sampling = SamplingText()
         self._version_said = ""
         self.report = NodeReport()
@@ -88,6 +93,17 @@ class HttpNode:
             await self._look_closer()
         return status == 200
 
+    async def serving(self, model: str) -> int | None:
+        raw = self._pool.request(b"GET", f"/v2/models/{model}".encode())
+        with _foreign_errors(self._name):
+            status, _, reply = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+        if status == 404:
+            return None
+        try:
+            return max(map(int, orjson.loads(reply)["versions"]), default=None)
+        except (ValueError, KeyError, TypeError):
+            raise BackendUnavailableError(f"{self._name} does not say what it serves: {_words(reply)}") from None
+
     def _note_version(self, said: Any) -> None:
         if said != self._version_said and isinstance(said, str) and said.isdigit():
             self._version_said = said
@@ -103,12 +119,29 @@ class HttpNode:
                 self._version_said = str(self.report.version)
 
     async def load(self, model: str, version: int) -> None:
-        body = orjson.dumps({"parameters": {"version": version}})
-        raw = self._pool.request(b"POST", f"/v2/repository/models/{model}/load".encode(), body)
+        """As `ManagedNode.load`; a node that serves it already is left in peace."""
+        with suppress(BackendError):
+            if await self.serving(model) == version:
+                return
+        await self._change(f"models/{model}/load", {"version": version}, f"did not load {model} {version}")
+
+    async def unload(self, model: str) -> None:
+        await self._change(f"models/{model}/unload", {}, f"did not unload {model}")
+
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        await self._change(f"models/{model}/adapters/{adapter}/load", {}, f"did not add adapter {adapter}")
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        await self._change(f"models/{model}/adapters/{adapter}/unload", {}, f"did not remove adapter {adapter}")
+
+    async def _change(self, path: str, parameters: Mapping[str, Any], failed: str) -> None:
+        """Ask for a change of what the node serves; `failed` is said of it when it refuses."""
+        body = orjson.dumps({"parameters": parameters})
+        raw = self._pool.request(b"POST", f"/v2/repository/{path}".encode(), body, self._key)
         with _foreign_errors(self._name):
             status, _, reply = await self._pool.exchange(raw, timeout_s=_LOAD_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
         if status != 200:
-            raise ReleaseError(f"{self._name} did not load {model} {version}: {_words(reply)}")
+            raise ReleaseError(f"{self._name} {failed}: {_words(reply)}")
 
     async def aclose(self) -> None:
         self._pool.close()

@@ -1,5 +1,7 @@
 """Which node the policy takes, and what always holds of it."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -24,6 +26,7 @@ class Scene:
     proven: tuple[str, ...] = PROVEN
     now: float = 0.0
     tickets: list[Ticket] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         self.fleet = Fleet(lambda: self.now, proven=self.proven)
@@ -345,7 +348,7 @@ def _do(scene: Scene, live: list[Ticket], name: str, choice: int) -> None:
         if live:
             _go_on(scene, live, name, choice)
     elif name == "add":
-        scene.add(f"new{choice}-{len(members)}-{scene.now}", (GPU, CPU)[choice % 2])
+        scene.add(f"new{next(scene.numbers)}", (GPU, CPU)[choice % 2])
     elif name == "canary":
         for due in [member for member in members if member.breaker.state is Circuit.HALF_OPEN]:
             (scene.fleet.canary_passed if choice % 2 else scene.fleet.canary_failed)(due)

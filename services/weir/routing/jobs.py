@@ -23,7 +23,7 @@ def job_of(request: GenerateRequest, prompt_tokens: int, *, has_choice: bool) ->
 
 def _beginnings(request: GenerateRequest, tokens: int) -> tuple[Beginning, ...]:
     """Hash the beginnings that a node may have read before: of one model and adapter, and of one tenant's prompts."""
-    prompt, whose = request.prompt, (request.model, request.adapter, request.cache_salt)
-    return tuple(
-        (hash((whose, prompt[:chars])), tokens * chars // len(prompt)) for chars in _BEGINNINGS if len(prompt) >= chars
-    )
+    prompt, length = request.prompt, len(request.prompt)
+    whose = hash((request.model, request.adapter, request.cache_salt))
+    lengths = [chars for chars in _BEGINNINGS if length >= chars]
+    return tuple([(hash(prompt[:chars]) ^ whose, tokens * chars // length) for chars in lengths])

@@ -1,7 +1,7 @@
 """What the policy knows of one node, and of nodes of one kind together."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from weir.routing.policy.breaker import Breaker
@@ -63,11 +63,15 @@ class Kind:
         self.used_at = now
         self.is_unknown = self.profile.answers < _KNOWN
 
+    def candidates(self, without: Collection[str]) -> "Sequence[Member]":
+        """Return all that may be chosen; of many, those with least to do."""
+        return self.members if without or not self.is_large else self.shelf.top()
+
     def to_try(self, without: Collection[str]) -> "Member | None":
         """Return a member that has hardly anything to do, to find out how fast this kind is."""
         most = _TRIALS if self.profile.answers < _KNOWN else 1
         least = min(
-            (member for member in self.members if member.is_open and member.name not in without),
+            (member for member in self.candidates(without) if member.is_open and member.name not in without),
             key=lambda member: (member.in_flight + member.foreign, member.turn),
             default=None,
         )
@@ -214,9 +218,10 @@ class Member:
         self.refresh()
 
     def learn_slots(self, load: int, ended: int, *, is_late: bool) -> None:
-        """Learn from a first token: with none ended before it there was room; a late one had to wait for those."""
-        if self.is_slots_told:
-            return
+        """Learn from a first token of a node that does not tell.
+
+        With no answer ended before it there was room; a late one had to wait for those.
+        """
         if not ended:
             self.slots = max(self.slots, load)
         elif is_late and load > ended:

@@ -88,8 +88,9 @@ class Ticket:
         member, read_s = self.member, self._read_s
         profile = member.kind.profile
         before_s = profile.serial * self._before_s
-        is_late = wait_s > _LATE * (read_s + before_s) + _NOISE_S
-        member.learn_slots(self._load, member.ends - self._ends, is_late=is_late)
+        if not member.is_slots_told:
+            is_late = wait_s > _LATE * (read_s + before_s) + _NOISE_S
+            member.learn_slots(self._load, member.ends - self._ends, is_late=is_late)
         member.learn_pace(wait_s * member.pace, read_s + before_s + self._slot_wait_s)
         if self._slot_wait_s > 0:
             profile.learn_turn(max(wait_s - read_s - before_s, 0.0), self._slot_wait_s)

@@ -113,6 +113,8 @@ def with_docker(image: str, tag: str) -> None:
 
 def _exported(builder: Buildah, name: str, image: str, into: Path) -> None:
     """Write the layout, unpack it, and list what is in it."""
+    into = into.absolute()
+    into.mkdir(parents=True, exist_ok=True)
     layout, bundle = into / image, into / f"{image}-bundle"
     builder.export(name, layout)
     shutil.rmtree(bundle, ignore_errors=True)

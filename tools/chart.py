@@ -25,13 +25,28 @@ COMPUTED: dict[str, tuple[type[BaseModel], dict[str, set[str]]]] = {
     "gatewaySettings": (
         GatewaySettings,
         {
-            "": {"home", "host", "port", "nodes", "releases", "guard", "drain_timeout_s", "drain_delay_s"},
+            "": {
+                "home",
+                "host",
+                "port",
+                "nodes",
+                "nodes_file",
+                "resolve_interval_s",
+                "releases",
+                "guard",
+                "drain_timeout_s",
+                "drain_delay_s",
+            },
             "edge": {"workers", "admin_host", "admin_port"},
             "second_tier": {"url", "model"},
+            "tracing": {"headers"},
             "access": {"database", "redis", "allow_anonymous", "admin_token", "audit_key_file"},
         },
     ),
-    "nodeSettings": (NodeSettings, {"": {"home", "host", "port", "model_repository", "drain_timeout_s"}}),
+    "nodeSettings": (
+        NodeSettings,
+        {"": {"home", "host", "port", "model_repository", "drain_timeout_s"}, "tracing": {"headers"}},
+    ),
     "tritonSettings": (TritonSettings, {"": {"release"}}),
 }
 BEGIN, END = "<!-- values: tools/chart.py writes this table -->", "<!-- end of values -->"

@@ -154,6 +154,11 @@ SPOILED = {
     ),
     "no DNS": ("network", lambda m: m.one("NetworkPolicy", "weir-gateway")["spec"]["egress"].pop(0)),
     "no way to the database": ("network", lambda m: _without_egress(m, 5432)),
+    "no way to the collector": ("network", lambda m: _without_egress(m, 4318)),
+    "a node's way to the collector": (
+        "network",
+        lambda m: m.one("NetworkPolicy", "weir-pool-cpu")["spec"].pop("egress"),
+    ),
     "a policy of another pod": (
         "network",
         lambda m: m.one("NetworkPolicy", "weir-pool-cpu")["spec"]["podSelector"]["matchLabels"].update(

@@ -45,7 +45,9 @@ def test_the_programs_own_classes_read_the_rendered_settings(case: Path, tmp_pat
             gateway = load_settings({}, file)
             assert gateway.admin_port == pod.ports["admin"]
             assert gateway.port == pod.ports["http"]
-            assert len(gateway.nodes) == len([p for p in m.pods if component(p) == "node"])
+            assert len(gateway.nodes) == len([p for p in m.pods if component(p) == "node"]), (
+                "the examples' pools all generate"
+            )
         else:
             node = load_node_settings({}, file)
             assert node.port == pod.ports["http"]
@@ -71,7 +73,7 @@ def _squeezed(text: str) -> str:
 def test_a_parameter_of_triton_reaches_its_entry() -> None:
     m = manifests_of(FULL)
     gpu = next(pod for pod in m.pods if pod.name == "Deployment/weir-pool-gpu")
-    assert 'parameters { key: "max_running" value { string_value: "64" } }' in m.file(gpu, "/models/big/config.pbtxt")
+    assert 'parameters { key: "max_running" value { string_value: "64" } }' in m.file(gpu, "/models/faq/config.pbtxt")
 
 
 def test_the_policy_in_the_values_is_one_that_the_guard_takes(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def _started_node(m: Manifests, folder: Path, running: list[PodProcess]) -> PodP
 def _started_gateway(m: Manifests, node: PodProcess, folder: Path, running: list[PodProcess]) -> PodProcess:
     pod = _pod(m, "weir-gateway")
     nodes = m.settings(pod)["nodes"]
-    assert [one["name"] for one in nodes] == ["cpu"]
+    assert [(one["name"], one["url"][:9]) for one in nodes] == [("cpu", "dns+http:")]
     here = [{**nodes[0], "url": f"http://127.0.0.1:{node.ports['http']}"}]
     process = PodProcess(m, pod, folder / "gateway", {"/models/faq/1": node.folder / "fetch/faq/1"})
     process.overrides = {

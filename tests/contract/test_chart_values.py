@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support.chart import CHART, Done, render, run_helm
+from tests.support.chart import CHART, NAMESPACE, Done, render, run_helm
 from tests.support.cluster_tools import ROOT
+from tests.support.invariants import problems_in
 from tests.support.manifests import Manifests
 from tools import chart as generator
 
@@ -69,6 +70,11 @@ CONTRADICTIONS = {
     ("gateway.persistence.enabled=true",): "for several name the secret of a PostgreSQL database",
     ("models.faq.role=classify",): "none of them generates",
     ("gateway.defaultModel=other",): "other is none of the models",
+    (
+        'models={"faq": {"version": 1, "source": {"pvc": {"claimName": "c"}}},'
+        ' "b": {"version": 1, "source": {"pvc": {"claimName": "c"}}}}',
+        'pools={"cpu": {"kind": "cpu-ort", "models": ["faq"]}}',
+    ): "pools.cpu.models: b is missing",
     ('pools.cpu.models=["faq", "fqa"]',): "pools.cpu.models: fqa is no key of `models`",
     ("gateway.guard.policy=version: 1", "gateway.guard.existingConfigMap=x"): "not both",
     ("gateway.httpRoute.enabled=true",): "parentRefs",
@@ -150,6 +156,19 @@ def test_a_change_of_settings_restarts_pods_and_a_new_chart_version_does_not(tmp
     about = yaml.safe_load((chart / "Chart.yaml").read_text())
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": "0.1.1"}))
     assert templates(render(MINIMAL, chart=chart)) == before
+
+
+def test_a_pool_that_only_classifies_is_no_node_of_the_gateway() -> None:
+    tox = '"tox": {"version": 1, "role": "classify", "source": {"pvc": {"claimName": "c"}}}'
+    pools = 'pools={"cpu": {"kind": "cpu-ort"}, "tier": {"kind": "cpu-ort", "models": ["tox"]}}'
+    sets = ("models={" + tox + "}", pools, "gateway.secondTier.pool=tier", "gateway.secondTier.model=tox")
+    m = Manifests(render(MINIMAL, sets=sets).things, NAMESPACE)
+    assert problems_in(m) == []
+    (gateway,) = [pod for pod in m.pods if pod.name == "Deployment/weir-gateway"]
+    settings = m.settings(gateway)
+    assert [node["name"] for node in settings["nodes"]] == ["cpu"]
+    assert settings["second_tier"] == {"url": "http://weir-pool-tier.serving.svc.cluster.local:8100", "model": "tox"}
+    assert settings["releases"] == ["/models/faq/1"]
 
 
 def test_without_network_policies_there_are_none() -> None:

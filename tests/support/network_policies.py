@@ -38,8 +38,11 @@ def missing_edges(m: Manifests) -> Iterator[str]:
 
 def _needs_outside(m: Manifests, pod: PodKind) -> Iterator[str]:
     asks_by_name = any(True for _ in _asked(m, pod)) or bool(pod.spec.get("initContainers"))
+    asks_by_name = asks_by_name or _collector_port(m, pod) is not None
     if asks_by_name and not goes_out(m, pod, DNS, 53, "UDP"):
         yield f"{pod.name} cannot ask the DNS"
+    if (collector := _collector_port(m, pod)) is not None and not _goes_somewhere(m, pod, collector):
+        yield f"{pod.name} cannot send its traces"
     for container in pod.containers:
         for variable in container.get("env", []):
             port = _STORES.get(variable["name"])
@@ -69,7 +72,7 @@ def _asked(m: Manifests, pod: PodKind) -> Iterator[tuple[str, int]]:
     urls: list[str] = []
     if component(pod) == "gateway":
         settings = m.settings(pod)
-        urls = [node["url"] for node in settings["nodes"]]
+        urls = [node["url"].removeprefix("dns+") for node in settings["nodes"]]
         if tier := settings.get("second_tier"):
             urls.append(tier["url"])
     if component(pod) == "test":
@@ -80,6 +83,13 @@ def _asked(m: Manifests, pod: PodKind) -> Iterator[tuple[str, int]]:
         assert parts.hostname
         assert parts.port
         yield parts.hostname, parts.port
+
+
+def _collector_port(m: Manifests, pod: PodKind) -> int | None:
+    if not pod.serves or not any(word.startswith("--config=") for word in pod.spec["containers"][0]["args"]):
+        return None
+    tracing = m.settings(pod).get("tracing")
+    return urlsplit(tracing["endpoint"]).port if tracing else None
 
 
 def _scraped_port(m: Manifests, pod: PodKind) -> int | None:

@@ -12,10 +12,18 @@
 {{- toYaml $pool -}}
 {{- end }}
 
+{{/* (root, pool): whether it answers prompts; one that only classifies is no node of the gateway's. */}}
+{{- define "weir.pool.generates" -}}
+{{- range .pool.models -}}
+{{- if ne (get $.root.Values.models .).role "classify" }}yes{{ end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "weir.pool.port" -}}
 {{- if eq .kind "cpu-ort" }}8100{{ else }}8001{{ end -}}
 {{- end }}
 
+{{/* (root, name, pool): of any node of a pool. */}}
 {{- define "weir.pool.url" -}}
 {{- $scheme := eq .pool.kind "cpu-ort" | ternary "http" "grpc" -}}
 {{- printf "%s://%s-pool-%s.%s.svc.%s:%s" $scheme (include "weir.fullname" .root) .name .root.Release.Namespace .root.Values.clusterDomain (include "weir.pool.port" .pool) -}}

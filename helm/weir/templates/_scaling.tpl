@@ -69,7 +69,15 @@ scaleDown:
   policies: [{type: Pods, value: 1, periodSeconds: 60}]
 {{- end }}
 
-{{/* What waits and what runs, as the gateway sees it: a queue at the nodes reads 0 while they keep up. */}}
+{{/*
+(root, pool?): what waits and what runs, as the gateways see it: a queue at the nodes reads 0 while they keep up. Of one
+among several pools: what its nodes were given, and what waits for any.
+*/}}
 {{- define "weir.scaling.query" -}}
-sum(weir_gateway_requests_in_flight{ {{- include "weir.gateway.selector" . -}} })
+{{- $gateways := include "weir.gateway.selector" .root -}}
+{{- if and .pool (gt (len .root.Values.pools) 1) -}}
+sum(weir_gateway_node_in_flight{ {{- $gateways -}} ,node=~"{{ .pool }}-[0-9a-f]+(-[0-9a-f]*)+"}) + sum(weir_gateway_queue_depth{ {{- $gateways -}} })
+{{- else -}}
+sum(weir_gateway_requests_in_flight{ {{- $gateways -}} })
+{{- end -}}
 {{- end }}

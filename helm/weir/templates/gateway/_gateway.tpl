@@ -25,9 +25,13 @@
 {{- $nodes := list -}}
 {{- range $name, $given := .Values.pools -}}
 {{- $pool := include "weir.pool" (dict "root" $ "name" $name) | fromYaml -}}
-{{- $nodes = append $nodes (dict "name" $name "pool" $name "url" (include "weir.pool.url" (dict "root" $ "name" $name "pool" $pool))) -}}
+{{- if include "weir.pool.generates" (dict "root" $ "pool" $pool) -}}
+{{- $nodes = append $nodes (dict "name" $name "pool" $name "url" (printf "dns+%s" (include "weir.pool.url" (dict "root" $ "name" $name "pool" $pool)))) -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $config "nodes" $nodes -}}
+{{- /* Seen by DNS, well before a node that leaves refuses. */}}
+{{- $_ := set $config "resolve_interval_s" (max 1 (div .Values.drain.endpointSeconds 5)) -}}
 {{- toYaml $config -}}
 {{- end }}
 

@@ -159,9 +159,9 @@ def test_a_change_of_settings_restarts_pods_and_a_new_chart_version_does_not(tmp
 
 
 def test_a_pool_that_only_classifies_is_no_node_of_the_gateway() -> None:
-    tox = '"tox": {"version": 1, "role": "classify", "source": {"pvc": {"claimName": "c"}}}'
+    tox = 'models.tox={"version": 1, "role": "classify", "source": {"pvc": {"claimName": "c"}}}'
     pools = 'pools={"cpu": {"kind": "cpu-ort"}, "tier": {"kind": "cpu-ort", "models": ["tox"]}}'
-    sets = ("models={" + tox + "}", pools, "gateway.secondTier.pool=tier", "gateway.secondTier.model=tox")
+    sets = (tox, pools, "gateway.secondTier.pool=tier", "gateway.secondTier.model=tox")
     m = Manifests(render(MINIMAL, sets=sets).things, NAMESPACE)
     assert problems_in(m) == []
     (gateway,) = [pod for pod in m.pods if pod.name == "Deployment/weir-gateway"]

@@ -11,7 +11,7 @@ TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_
 # The engine's operators are built by the installation (hatch_build.py).
 KERNELS := $(foreach folder,services/weir/engine/kernels services/weir/guard/native,$(wildcard $(folder)/*.c $(folder)/*.h $(folder)/build.py))
 
-.PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables chart images
+.PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables chart images dashboards
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -79,3 +79,6 @@ constraints: install  ## Renew the pins from what is installed, and those of the
 
 guard-tables: install  ## Renew the guard's character tables from Unicode and OpenCC data
 	$(BIN)/python tools/guard_tables.py
+
+dashboards: install  ## Write grafana/dashboards from tools/dashboards
+	$(BIN)/python -m tools.dashboards

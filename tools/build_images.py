@@ -84,11 +84,15 @@ def main() -> int:
         return 1
     given.work.mkdir(parents=True, exist_ok=True)
     builder = Buildah(given.work)
-    for image in given.images:
-        name = builder.build(image, given.tag)
-        sys.stdout.write(f"{name}\n")
-        if given.into is not None:
-            _exported(builder, name, image, given.into)
+    try:
+        for image in given.images:
+            name = builder.build(image, given.tag)
+            sys.stdout.write(f"{name}\n")
+            if given.into is not None:
+                _exported(builder, name, image, given.into)
+    except subprocess.CalledProcessError as error:  # what went wrong stands above
+        sys.stderr.write(f"{error.cmd[0]} ended with {error.returncode}\n")
+        return 1
     return 0
 
 
@@ -109,6 +113,8 @@ def with_docker(image: str, tag: str) -> None:
 
 def _exported(builder: Buildah, name: str, image: str, into: Path) -> None:
     """Write the layout, unpack it, and list what is in it."""
+    into = into.absolute()
+    into.mkdir(parents=True, exist_ok=True)
     layout, bundle = into / image, into / f"{image}-bundle"
     builder.export(name, layout)
     shutil.rmtree(bundle, ignore_errors=True)
@@ -148,16 +154,16 @@ def _of_pip() -> Iterator[Path]:
     files = [Path(found) for found in re.findall(r"^  (\S+), exists: True", said.stdout, re.MULTILINE)]
     for file in files:
         yield file
-        yield from _folders_in(file.read_text(encoding="utf-8"))
+        yield from _named_in(file.read_text(encoding="utf-8"))
     if files and _CERTIFICATES.is_dir():
         yield _CERTIFICATES
 
 
-def _folders_in(text: str) -> Iterator[Path]:
-    """Yield the least parents of the local folders that a configuration names."""
+def _named_in(text: str) -> Iterator[Path]:
+    """Yield what a configuration names on this machine: folders of packages, a file of constraints."""
     found = {Path(urlsplit(word).path if word.startswith("file:") else word) for word in text.split()}
     for path in sorted(path for path in found if path.is_absolute()):
-        if path.is_dir():
+        if path.exists():
             yield path.parent if path.name == "simple" else path  # an index's files lie beside it
 
 

@@ -49,10 +49,17 @@ def test_it_is_a_compose_file_with_these_parts() -> None:
     assert profiles == {"triton": ["triton"], "postgres": ["postgres"], "redis": ["redis"]}
 
 
-@pytest.mark.parametrize("wrong", ["prots: [1]", "read_only: perhaps", "restart: sometimes"])
-def test_a_word_that_compose_does_not_know_would_be_seen(wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("prots: [1]", "extension key `prots`"),
+        ("read_only: perhaps", '"perhaps"'),
+        ("restart: sometimes", "`sometimes`"),
+    ],
+)
+def test_a_word_that_compose_does_not_know_would_be_seen(wrong: str, said: str) -> None:
     changed = text().replace("image: weir/gateway", f"image: weir/gateway\n    {wrong}", 1)
-    with pytest.raises(ValueError, match="services"):
+    with pytest.raises(ValueError, match=said):
         PyCompose.from_json(json.dumps(yaml.safe_load(changed)))
 
 

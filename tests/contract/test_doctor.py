@@ -1,5 +1,6 @@
 """`weir doctor`: each thing that can be wrong is named, with what to do, and no secret is."""
 
+import asyncio
 import json
 import socket
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support.grpc_node import GrpcNode, serving
 from tests.support.process import free_port
 from tests.support.prompt_release import make_prompt_release
 
@@ -22,6 +24,7 @@ from weir import __version__
 from weir.cli import run
 from weir.engine.kernels import library
 from weir.store.database import Database
+from weir.supervisor.checks.nodes import Expected, nodes
 from weir.supervisor.checks.packages import fits
 
 CANARY = "zq-canary-of-a-secret"
@@ -178,6 +181,20 @@ def test_a_clock_that_is_off_is_a_warning(doctor: Doctor, ahead_s: float, words:
     assert found["clock of cpu-0"]["level"] == "warn"
     said = found["clock of cpu-0"]["says"]
     assert words in said or str(int(words.split()[0]) - 1) in said  # a second may pass between the two looks
+
+
+@pytest.mark.parametrize(("version", "level"), [(2, "ok"), (3, "fail")])
+async def test_a_triton_is_asked_over_grpc(version: int, level: str) -> None:
+    """The stand-in has version 2 alone."""
+    async with serving(GrpcNode()) as address:
+        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], Expected("faq", version)))
+    assert found[0].says.endswith("is triton 2.51.0")
+    assert (found[1].check, found[1].level) == ("model at gpu-0", level)
+
+
+def test_a_triton_that_is_away_is_named() -> None:
+    (found,) = nodes([("gpu-0", f"grpc://127.0.0.1:{free_port()}")], None)
+    assert (found.level, found.check) == ("fail", "node gpu-0")
 
 
 def test_what_is_at_a_nodes_address_may_be_no_node(doctor: Doctor) -> None:

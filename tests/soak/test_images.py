@@ -114,6 +114,14 @@ def test_the_doctor_of_the_image_finds_both_well(served: dict[str, Any]) -> None
         assert found[check]["level"] == "ok", found[check]
 
 
+def test_the_doctor_does_without_a_gateway(served: dict[str, Any]) -> None:
+    said = served["containers"]["node"].inside("weir", "doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(said.stdout)["findings"]}
+    assert said.returncode == 0, said.stdout
+    assert found["packages of node"]["level"] == "ok"
+    assert "not installed here" in found["gateway"]["says"]
+
+
 def test_the_nodes_image_runs_weirs_own_operators(served: dict[str, Any]) -> None:
     program = "from weir.engine.kernels.library import instruction_set; print(instruction_set())"
     said = served["containers"]["node"].inside("python", "-c", program)

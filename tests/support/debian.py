@@ -52,12 +52,22 @@ def debian_programs(packages: Sequence[str]) -> Programs:
 def _fetch(packages: Sequence[str], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    command = ["apt-get", "download", *packages]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = _apt(folder, "download", *packages)
+    if done.returncode != 0:  # the machine may have no lists of packages
+        own = (f"-oDir::State::Lists={folder / 'lists'}", f"-oDir::Cache={folder / 'cache'}")
+        for inner in ("lists/partial", "cache/archives/partial"):
+            (folder / inner).mkdir(parents=True)
+        _apt(folder, *own, "update")
+        done = _apt(folder, *own, "download", *packages)
     if done.returncode != 0:
-        pytest.skip(f"`{' '.join(command)}`: {done.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"apt-get download {' '.join(packages)}: {done.stderr.strip()[-300:]}")
     unpacked = folder / "unpacking"
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", str(package), str(unpacked)], check=True, timeout=60)
         package.unlink()
     os.rename(unpacked, folder / "root")  # noqa: PTH104 - the last step, at once: a killed run leaves no half of it
+
+
+def _apt(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = ["apt-get", "-q", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
-OURS = re.compile(r"\b(?:weir_(?:gateway|node|triton)_\w+|(?:weir|node):\w+(?::\w+)?)\b")
+OURS = re.compile(r"\b(?:weir_(?:gateway|node|triton)_\w+|(?:weir|node):[a-z]\w+(?::\w+)?)\b")
 # Put there by Prometheus, by scraping in Kubernetes, or by rules.
 ADDED_LABELS = frozenset({"job", "instance", "namespace", "pod", "container", "engine", "slo"})
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
@@ -59,11 +59,14 @@ class Shown:
 
     def read(self, text: str) -> "Shown":
         for family in text_string_to_metric_families(text):
+            is_bare = family.type == "counter" and f"# TYPE {family.name} counter" in text  # the parser adds `_total`
             samples = [one for one in family.samples if not one.name.endswith("_created")]
             for sample in samples:
-                self.series[sample.name].append(dict(sample.labels))
+                name = sample.name.removesuffix("_total") if is_bare else sample.name
+                self.series[name].append(dict(sample.labels))
             if samples:
-                self.families.add(samples[0].name if family.type == "counter" else family.name)
+                is_total = family.type == "counter" and not is_bare
+                self.families.add(samples[0].name if is_total else family.name)
         return self
 
     def labels(self, metric: str) -> set[str]:

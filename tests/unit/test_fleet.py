@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weir.routing.policy.breaker import Circuit
 from weir.routing.policy.fleet import LOAD_BOUND, Fleet
 from weir.routing.policy.job import Job
 from weir.routing.policy.member import KindKey, Member
@@ -166,6 +167,47 @@ def test_flavours_without_proof_are_kept_apart_and_the_second_pool_stands_by() -
     assert scene.pick() == "cpu"
 
 
+def test_a_node_that_just_recovered_takes_all_of_its_pool_before_another_pool_takes_any() -> None:
+    scene = Scene(proven=("cpu-int8",))
+    back = scene.add("back", CPU)
+    scene.add("standby", KindKey("m/1", "", "gpu"))
+    scene.fleet.up(back, is_up=False)
+    scene.fleet.up(back, is_up=True)
+
+    assert back.most == 1
+    assert [scene.pick() for _ in range(4)] == ["back"] * 4
+
+
+def test_a_fleet_that_slows_down_as_a_whole_loses_nobody() -> None:
+    scene = Scene()
+    for name in "abc":
+        scene.add(name)
+        scene.serve(name, first_s=0.1, step_s=0.02)
+    for _ in range(10):
+        for name in "abc":
+            scene.serve(name, first_s=1.0, step_s=0.2, times=1)
+
+    assert scene.fleet.ejected == []
+
+
+def test_a_node_that_hangs_gets_nothing_more_while_another_one_answers() -> None:
+    scene = Scene()
+    for name in ("hangs", "answers"):
+        scene.add(name)
+        scene.serve(name, first_s=0.1, step_s=0.001)
+    hung = scene.fleet.pick(Job("m", 100, 64, (), ("answers",)))
+    assert hung is not None
+    scene.now += 30.0
+
+    taken = []
+    for _ in range(10):
+        taken.append(scene.pick())
+        scene.now += 0.1
+        scene.tickets[-1].began(scene.now)
+
+    assert taken == ["answers"] * 10
+
+
 def test_proven_flavours_come_first_whatever_was_listed_before_them() -> None:
     scene = Scene(proven=("cpu-int8",))
     scene.add("unknown", KindKey("m/1", "", "gpu"))
@@ -177,6 +219,18 @@ def test_proven_flavours_come_first_whatever_was_listed_before_them() -> None:
     assert scene.pick() == "unknown"
     scene.fleet.prove(["cpu-fp32"])
     assert scene.pick() == "cpu"
+
+
+def test_a_new_version_begins_with_what_is_known_of_the_old_one() -> None:
+    scene = Scene()
+    gpu = scene.add("gpu", GPU)
+    scene.add("cpu", CPU)
+    scene.serve("gpu", first_s=0.02, step_s=0.01)
+    scene.serve("cpu", first_s=0.1, step_s=0.04)
+
+    scene.fleet.told(gpu, GPU._replace(release="m/2"), slots=None, foreign=0)
+
+    assert [scene.pick() for _ in range(3)] == ["gpu"] * 3
 
 
 def test_what_others_have_at_a_node_counts_as_its_load() -> None:
@@ -270,7 +324,7 @@ def _do(scene: Scene, live: list[Ticket], name: str, choice: int) -> None:
     elif name == "add":
         scene.add(f"new{choice}-{len(members)}-{scene.now}", (GPU, CPU)[choice % 2])
     elif name == "canary":
-        for due in list(scene.fleet.due_for_canary()):
+        for due in [member for member in members if member.breaker.state is Circuit.HALF_OPEN]:
             (scene.fleet.canary_passed if choice % 2 else scene.fleet.canary_failed)(due)
     elif members:
         _happens_to(scene.fleet, members[choice % len(members)], name, choice)

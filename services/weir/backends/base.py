@@ -65,3 +65,34 @@ class Backend(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class ManagedNode(Protocol):
+    """A node whose models can be changed while it serves.
+
+    Every method returns once the change holds, and raises a `WeirError` that names the node when it does not; then
+    what was served before goes on.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def serving(self, model: str) -> int | None:
+        """Return the version of `model` that is served now; none: it is not served."""
+        ...
+
+    async def load(self, model: str, version: int) -> None: ...
+
+    async def unload(self, model: str) -> None:
+        """Stop serving `model`; answers that are under way are finished."""
+        ...
+
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        """Serve an adapter that was published for the release that serves `model`."""
+        ...
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        """Serve it to no further request."""
+        ...
+
+    async def aclose(self) -> None: ...

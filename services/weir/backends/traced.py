@@ -8,7 +8,7 @@ from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
 from weir.telemetry.gen_ai import FIRST_TOKEN, PROVIDER
-from weir.telemetry.tracing import Tracing
+from weir.telemetry.tracing import Span, Tracing, is_sampled
 
 
 class TracedBackend:
@@ -27,18 +27,15 @@ class TracedBackend:
         return self._backend.report
 
     def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
-        if request.traceparent is None or request.traceparent.endswith("0"):  # not sampled: what is handed on says so
+        parent = request.traceparent
+        if parent is None or not is_sampled(parent):  # and what is handed on says so
             return self._backend.generate(request, timeout_s=timeout_s)
-        return self._traced(request, timeout_s)
+        return self._traced(request, timeout_s, parent)
 
-    async def _traced(self, request: GenerateRequest, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
-        attributes = {
-            "gen_ai.operation.name": "text_completion",
-            "gen_ai.provider.name": PROVIDER,
-            "gen_ai.request.model": request.model or "",
-            "weir.node": self.name,
-        }
-        span = self._tracing.span("node", "client", request.traceparent, is_local=True, attributes=attributes)
+    async def _traced(
+        self, request: GenerateRequest, timeout_s: float, parent: str
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        span = self._begun(request, parent)
         is_first, error_type = True, "cancelled"
         try:
             async with aclosing(
@@ -58,6 +55,15 @@ class TracedBackend:
             if error_type:
                 span.fail(error_type)
             span.end()
+
+    def _begun(self, request: GenerateRequest, parent: str) -> Span:
+        attributes = {
+            "gen_ai.operation.name": "text_completion",
+            "gen_ai.provider.name": PROVIDER,
+            "gen_ai.request.model": request.model or "",
+            "weir.node": self.name,
+        }
+        return self._tracing.child("node", "client", parent, attributes=attributes)
 
     async def ready(self) -> bool:
         return await self._backend.ready()

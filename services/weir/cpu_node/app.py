@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from hmac import compare_digest
 from time import monotonic
 from typing import Any
 
@@ -28,10 +29,12 @@ from weir.contracts.errors import (
     WeirError,
 )
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.trace import HEADER, read_traceparent
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost, Served
 from weir.cpu_node.scoring import scored_answer, scoring_metadata
+from weir.engine.added import adapters_of
 from weir.engine.classifier import TextClassifier
 from weir.engine.serving import ServingEngine
 from weir.oip.metadata import model_metadata
@@ -42,11 +45,19 @@ from weir.telemetry.tracing import Tracing
 
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_ADAPTER_PATH = r"/v2/repository/models/(?P<model>[^/]+)/adapters/(?P<adapter>[^/]+)"
 _BODY_TIMEOUT_S = 10.0
+_KEY_HEADER = REPOSITORY_KEY.encode()
 
 
 class _InternalError(WeirError):
     """What a caller hears of a fault of ours."""
+
+
+class _ForbiddenError(WeirError):
+    """A change by whoever may not change anything."""
+
+    code = "forbidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +95,17 @@ class NodeApp:
     """Translates; the host decides what is served, engines and classifiers do the work."""
 
     def __init__(
-        self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int, tracing: Tracing | None = None
+        self,
+        host: ModelHost,
+        metrics: NodeMetrics,
+        *,
+        max_body_bytes: int,
+        repository_key: str = "",
+        tracing: Tracing | None = None,
     ) -> None:
+        """`repository_key`: what `/v2/repository` wants to see in its header; none: nothing."""
         self._host = host
+        self._key = repository_key.encode()
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._requests = NodeRequests(tracing)
@@ -102,6 +121,8 @@ class NodeApp:
             ("POST", "/v2/repository/index", self._index),
             ("POST", r"/v2/repository/models/(?P<model>[^/]+)/load", self._load),
             ("POST", r"/v2/repository/models/(?P<model>[^/]+)/unload", self._unload),
+            ("POST", _ADAPTER_PATH + "/load", self._add_adapter),
+            ("POST", _ADAPTER_PATH + "/unload", self._remove_adapter),
             ("GET", "/metrics", self._render_metrics),
         )
         self._routes = tuple((method, re.compile(path), handler) for method, path, handler in table)
@@ -110,6 +131,9 @@ class NodeApp:
         if scope["type"] != "http":
             return
         try:
+            if self._key and scope["path"].startswith("/v2/repository/") and not _has_key(scope, self._key):
+                await send_answer(send, Answer(403, error_body(_ForbiddenError("this needs the repository key"))))
+                return
             await self._routed(scope, receive, send)
         except CallerGoneError:
             return
@@ -248,9 +272,21 @@ class NodeApp:
         self._host.unload(exchange.model)
         await _send_json(exchange, {})
 
+    async def _add_adapter(self, exchange: _Exchange) -> None:
+        await self._host.add_adapter(exchange.model, exchange.path["adapter"] or "")
+        await _send_json(exchange, {})
+
+    async def _remove_adapter(self, exchange: _Exchange) -> None:
+        await self._host.remove_adapter(exchange.model, exchange.path["adapter"] or "")
+        await _send_json(exchange, {})
+
     async def _render_metrics(self, exchange: _Exchange) -> None:
         text = await asyncio.to_thread(generate_latest, self._metrics.registry)
         await send_answer(exchange.send, Answer(200, text, CONTENT_TYPE_LATEST.encode()))
+
+
+def _has_key(scope: Scope, key: bytes) -> bool:
+    return any(name == _KEY_HEADER and compare_digest(value, key) for name, value in scope["headers"])
 
 
 async def _send_event(send: Send, writer: AnswerWriter, event: GenerationEvent) -> None:
@@ -290,6 +326,7 @@ def _metadata(engine: ServingEngine) -> dict[str, Any]:
         "parameters": {
             "flavour": info.flavour,
             "context_tokens": engine.context_tokens,
+            "adapters": adapters_of(engine),
             "slots": stats.slots,
             "queued": stats.queued,
             "running": stats.running,

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from weir.contracts.errors import SettingError, UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.engine.settings import EngineSettings
 from weir.telemetry.tracing import TracingSettings
 
@@ -39,6 +40,10 @@ class NodeSettings(BaseSettings):
     drain_timeout_s: Seconds = 25.0
     stall_s: Seconds = Field(default=30.0, description="running requests and no token for so long: not live")
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    repository_key: RepositoryKey | None = Field(
+        default=None,
+        description="what `/v2/repository` wants to see in the header `weir-repository-key`; none: nothing",
+    )
     tracing: TracingSettings | None = Field(default=None, description="OpenTelemetry; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -7,17 +7,16 @@ from prometheus_client import CollectorRegistry
 
 from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
-from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
-from weir.backends.http_node import HttpNode
+from weir.backends.connecting import connect
 from weir.backends.traced import TracedBackend
-from weir.contracts.errors import UsageError
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
 from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
+from weir.gateway.choices import Choices
 from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
@@ -105,13 +104,13 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     metrics = GatewayMetrics(CollectorRegistry())
     nodes = NodeList(settings.nodes, settings.nodes_file, metrics, interval_s=settings.resolve_interval_s)
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
-    catalog = Catalog.from_releases(settings.releases)
+    catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
     tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
     default = catalog.default.name
 
     def make(spec: NodeSpec) -> Node:
         metrics.know_node(spec.name, spec.pool)
-        backend = _backend(spec, default)
+        backend = connect(spec.name, spec.url, default, metrics_port=spec.metrics_port)
         traced = backend if tracing is None else TracedBackend(backend, tracing)
         return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
 
@@ -119,16 +118,6 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access, tracing=tracing)
     app.nodes = nodes
     return app
-
-
-def _backend(node: NodeSpec, model: str) -> Backend:
-    if not node.url.startswith("grpc://"):
-        return HttpNode(node.name, node.url, model)
-    try:
-        from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    return GrpcNode(node.name, node.url.removeprefix("grpc://"), model)
 
 
 def _offer(catalog: Catalog) -> Offer:

@@ -73,8 +73,7 @@ class Exchange:
         return reply._replace(headers=reply.headers + headers_of(error))
 
     async def _send_reply(self, send: Send, reply: Reply, request_id: str, caller: Caller) -> None:
-        length = (b"content-length", b"%d" % len(reply.body))
-        headers = [*reply.headers, *self.access.ledger.headers(caller), length]
+        headers = [*reply.headers, *self.access.ledger.headers(caller), (b"content-length", b"%d" % len(reply.body))]
         await send(_start(reply.status, headers, request_id))
         await send({"type": "http.response.body", "body": reply.body})
 
@@ -204,8 +203,5 @@ def _with_origin(reply: Reply, generations: Sequence[Generation]) -> Reply:
 
 
 def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:
-    return {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [*headers, (b"x-request-id", request_id.encode())],
-    }
+    headers.append((b"x-request-id", request_id.encode()))
+    return {"type": "http.response.start", "status": status, "headers": headers}

@@ -120,6 +120,20 @@ class NodeList:
         return specs
 
 
+async def nodes_now(nodes: Sequence[NodeSettings], file: Path | None) -> list[NodeSpec]:
+    """Find out what nodes there are, for a change that is to reach all of them.
+
+    Raises:
+        UsageError: the file is refused, or a name cannot be looked up.
+    """
+    more = () if file is None else await asyncio.to_thread(_from_file, file)
+    finder = Finder()
+    found = await finder.found([spec_of(node) for node in (*nodes, *more)])
+    if finder.failures:
+        raise UsageError(f"these nodes cannot be looked up: {', '.join(finder.failures)}")
+    return found
+
+
 def _from_file(path: Path) -> tuple[NodeSettings, ...]:
     try:
         return _LIST.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or ())

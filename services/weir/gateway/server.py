@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -22,15 +23,21 @@ from weir.asgi.cycle import Response
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.asgi.types import App
+from weir.backends.base import ManagedNode
+from weir.backends.connecting import connect
 from weir.gateway.access import warn_of_split_limits
 from weir.gateway.admin import AdminApp, Handler, answer, answer_with
 from weir.gateway.admin_keys import admin_keys
+from weir.gateway.admin_models import AdminModels
 from weir.gateway.admin_nodes import nodes_shown
 from weir.gateway.app import GatewayApp, create_app
+from weir.gateway.choices import Choices
 from weir.gateway.edge import connections, refusal
+from weir.gateway.nodes import nodes_now
 from weir.gateway.reloading import Reloader
 from weir.gateway.settings import GatewaySettings
 from weir.gateway.workers import Roles, supervise
+from weir.release.reader import MANIFEST
 from weir.telemetry.cells import Cells, keep_values_in
 from weir.telemetry.exposition import Exposition
 
@@ -124,7 +131,22 @@ def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handle
 
     routes = {("POST", "/admin/reload"): reload, ("GET", "/admin/nodes"): nodes}
     keys = admin_keys(settings.access, settings.home)
-    return AdminApp(exposition, routes, keys, keys.may)
+    models = AdminModels(partial(_managed, settings), partial(_choose, settings), reload, keys, keys.may)
+    return AdminApp(exposition, routes, models, keys.may)
+
+
+def _choose(settings: GatewaySettings, model: str, version: int) -> None:
+    """Have the gateway speak for this version where its settings name the model's folder; a version's own stays it."""
+    for root in settings.releases:
+        if root.name == model and not (root / MANIFEST).is_file():
+            Choices(settings.home).choose(root, version)
+
+
+async def _managed(settings: GatewaySettings) -> list[ManagedNode]:
+    """Connect to the nodes that there are now, to change what they serve."""
+    key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
+    found = await nodes_now(settings.nodes, settings.nodes_file)
+    return [connect(node.name, node.url, "", repository_key=key) for node in found]
 
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from weir.contracts.errors import SettingError, UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
 from weir.gateway.settings_nodes import NodeSettings
@@ -54,6 +55,9 @@ class GatewaySettings(BaseSettings):
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    repository_key: RepositoryKey | None = Field(
+        default=None, description="what nodes want to see before they load or unload a model"
+    )
     access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     second_tier: SecondTierSettings | None = Field(default=None, description="a classifier beside the rules; none: off")

@@ -7,7 +7,7 @@ from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.trace import HEADER, read_traceparent
 from weir.gateway.generation import Generation
 from weir.telemetry.gen_ai import FIRST_TOKEN, answered, asked, operation
-from weir.telemetry.tracing import Span, Tracing
+from weir.telemetry.tracing import Span, Tracing, is_sampled, unsampled
 
 _CLIENT_GONE: Final = "client_gone"
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -17,12 +17,17 @@ async def traced(tracing: Tracing, route: str, handler: Handler, scope: Scope, r
     """Handle a request within a span, whose traceparent takes the place of the caller's among the headers."""
     others = [header for header in scope["headers"] if header[0] != HEADER]
     caller = next((value for name, value in scope["headers"] if name == HEADER), None)
+    parent = read_traceparent(caller)
     attributes = {"http.request.method": scope["method"], "http.route": route, "url.scheme": scope["scheme"]}
-    name = f"{scope['method']} {route}"
-    span = tracing.span(name, "server", read_traceparent(caller), attributes=attributes)
+    span = tracing.span(f"{scope['method']} {route}", "server", parent, attributes=attributes)
+    ours = unsampled(parent) if span is None else span.traceparent
+    scope = {**scope, "headers": [*others, (HEADER, ours.encode())]}
+    if span is None:
+        await handler(scope, receive, send)
+        return
     watched = _Watched(send)
     try:
-        await handler({**scope, "headers": [*others, (HEADER, span.traceparent.encode())]}, receive, watched)
+        await handler(scope, receive, watched)
     finally:
         _end(span, watched.status)
 
@@ -50,15 +55,16 @@ class _Watched:
         await self._send(message)
 
 
-def begun(tracing: Tracing, generation: Generation) -> Span:
-    """Begin the span of a generation, as a child of its HTTP request's."""
+def begun(tracing: Tracing, generation: Generation) -> Span | None:
+    """Begin the span of a generation, as a child of its HTTP request's; none: that one is not sampled."""
     ask = generation.ask
+    if ask.context.traceparent is None or not is_sampled(ask.context.traceparent):
+        return None
     action = operation(ask.request)
-    return tracing.span(
+    return tracing.child(
         f"{action} {generation.model.name}",
         "internal",
         ask.context.traceparent,
-        is_local=True,
         began=generation.began,
         attributes={**asked(ask.request, generation.model.name, action), "http.route": ask.route},
     )
@@ -70,9 +76,9 @@ def ended(span: Span, generation: Generation) -> None:
         span.note(FIRST_TOKEN, generation.first_text)
     adapter, model = generation.ask.request.adapter, generation.model
     reason = None if generation.reason is None else generation.reason.value
-    span.set(answered(model.name, model.version, generation.prompt_tokens, generation.generated_tokens, reason))
     span.set(
         {
+            **answered(model.name, model.version, generation.prompt_tokens, generation.generated_tokens, reason),
             "weir.status": generation.status,
             "weir.pool": generation.pool,
             "weir.cached": generation.is_cached,

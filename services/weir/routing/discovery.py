@@ -15,12 +15,16 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node, or with a `dns+` URL one at each address of a name. `flavour`: what it runs, if it does not say."""
+    """One node, or with a `dns+` URL one at each address of a name.
+
+    `flavour`: what it runs, if it does not say; `metrics_port`: where Triton has its metrics.
+    """
 
     name: str
     url: str
     pool: str = "cpu"
     flavour: str | None = None
+    metrics_port: int | None = None
 
     @property
     def host(self) -> str | None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from weir.contracts.request import GenerateRequest
+from weir.routing.policy.grid import MOST_TOKENS
 from weir.routing.policy.job import Beginning, Job
 
 _CHARS_PER_TOKEN: Final = 3  # where nobody counted: between what scripts of words and of characters come to
@@ -12,7 +13,7 @@ _ANY_LENGTH: Final = 4096  # tokens, of an answer without a bound
 
 def job_of(request: GenerateRequest, prompt_tokens: int, *, has_choice: bool) -> Job:
     """Build it; beginnings of the prompt are hashed only where there `has_choice` of nodes."""
-    tokens = prompt_tokens or len(request.prompt_ids) or max(len(request.prompt) // _CHARS_PER_TOKEN, 1)
+    tokens = min(prompt_tokens or len(request.prompt_ids) or len(request.prompt) // _CHARS_PER_TOKEN, MOST_TOKENS)
     most = request.sampling.max_new_tokens or _ANY_LENGTH
     model = request.model or ""
     if not has_choice or len(request.prompt) < _BEGINNINGS[-1]:

@@ -34,7 +34,7 @@ class Watch:
         task = self._tasks.pop(node)
         if task is not None:
             task.cancel()
-        self._metrics.forget_node(node.name)
+        self._metrics.forget_node(node.name, node.pool)
         if self._is_running:
             leaving = asyncio.create_task(self._closed(node))
             self._leaving.add(leaving)

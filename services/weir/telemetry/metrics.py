@@ -7,7 +7,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 from weir.telemetry.handles import Count, Distribution, Family, Level, Waiting
-from weir.telemetry.label_values import GATEWAY, UPSTREAM_REASONS
+from weir.telemetry.label_values import GATEWAY, ROUTED_WHY, UPSTREAM_REASONS
 
 Merged = Literal["sum", "min", "max"]
 
@@ -72,6 +72,8 @@ class GatewayMetrics:
         """Say that there is such a node, and begin to count what its pool does."""
         self.node_info(node, pool).set(1)
         self.upstream_retries(pool)
+        for why in ROUTED_WHY:
+            self.routed(pool, why)
         for reason in UPSTREAM_REASONS:
             self.upstream_errors(pool, reason)
 
@@ -162,8 +164,9 @@ class GatewayMetrics:
             "discoveries_total", "Attempts to find nodes: same, changed, failed (the last list stays).", ("result",)
         )
 
-    def forget_node(self, node: str) -> None:
+    def forget_node(self, node: str, pool: str) -> None:
         """Drop what there is of a node that is no more."""
+        self.node_info.drop(node, pool)
         for gauge in (self.node_healthy, self.circuit_state, self.node_in_flight, self.node_pace):
             gauge.drop(node)
 
@@ -308,6 +311,7 @@ class GatewayMetrics:
             (self.auth, GATEWAY["auth_total"]),
             (self.limited, GATEWAY["limited_total"]),
             (self.refused_early, GATEWAY["refused_early_total"]),
+            (self.discoveries, GATEWAY["discoveries_total"]),
             (self.reloads, GATEWAY["config_reloads_total"]),
         ):
             for value in values:

@@ -4,6 +4,7 @@ Everything that the SDK would read from the environment is given to it: settings
 """
 
 import logging
+import random
 import threading
 from time import monotonic, time_ns
 from typing import Final
@@ -14,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -27,7 +28,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace import Span as OtelSpan
 
-from weir.telemetry.tracing import Attributes, Kind, TracingSettings
+from weir.telemetry.tracing import Attributes, Kind, TracingSettings, is_sampled
 
 _log = logging.getLogger(__name__)
 _KINDS: Final = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
@@ -52,7 +53,7 @@ class OtelTracing:
         )
         resource = {"service.name": service, "service.version": version, **settings.resource}
         self._provider = TracerProvider(
-            sampler=_sampler(settings),
+            sampler=ALWAYS_ON,  # what is not sampled never comes so far
             resource=Resource(resource),
             shutdown_on_exit=False,
             span_limits=SpanLimits(max_span_attributes=64, max_events=64, max_links=1, max_attribute_length=256),
@@ -67,22 +68,44 @@ class OtelTracing:
             )
         )
         self._tracer = self._provider.get_tracer("weir", version)
+        self._ratio = settings.sample_ratio
+        self._follows = settings.follow_callers
 
     def span(
+        self, name: str, kind: Kind, parent: str | None, *, attributes: Attributes | None = None
+    ) -> "OtelParts | None":
+        if not self._wants(parent):
+            return None
+        around = _ANYWHERE if parent is None else _around(parent, is_remote=True)
+        return self._begun(name, kind, around, None, attributes)
+
+    def child(
         self,
         name: str,
         kind: Kind,
-        parent: str | None,
+        parent: str,
         *,
-        is_local: bool = False,
         began: float | None = None,
         attributes: Attributes | None = None,
     ) -> "OtelParts":
+        return self._begun(name, kind, _around(parent, is_remote=False), began, attributes)
+
+    def _begun(
+        self, name: str, kind: Kind, around: Context, began: float | None, attributes: Attributes | None
+    ) -> "OtelParts":
         epoch_ns = time_ns() - round(monotonic() * 1e9)
-        around = _ANYWHERE if parent is None else _around(parent, is_remote=not is_local)
         started = None if began is None else epoch_ns + round(began * 1e9)
-        span = self._tracer.start_span(name, around, _KINDS[kind], attributes, start_time=started)
-        return OtelParts(self._tracer, span, epoch_ns)
+        return OtelParts(
+            self._tracer, self._tracer.start_span(name, around, _KINDS[kind], attributes, start_time=started), epoch_ns
+        )
+
+    def _wants(self, parent: str | None) -> bool:
+        """Go by what was decided already, where that counts; else by the ratio, of a known trace by its id."""
+        if parent is None:
+            return random.random() < self._ratio  # noqa: S311  no secret
+        if self._follows:
+            return is_sampled(parent)
+        return int(parent[19:35], 16) < self._ratio * 2**64
 
     def close(self) -> None:
         """A collector that is away must not hold up the end of a process: the thread that waits for it may die."""
@@ -106,12 +129,11 @@ class OtelParts:
     @property
     def traceparent(self) -> str:
         context = self._span.get_span_context()
-        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
     @property
     def log_fields(self) -> dict[str, str]:
-        context = self._span.get_span_context()
-        return {"trace_id": f"{context.trace_id:032x}"} if context.trace_flags & 1 else {}
+        return {"trace_id": f"{self._span.get_span_context().trace_id:032x}"}
 
     def set(self, attributes: Attributes) -> None:
         self._span.set_attributes(dict(attributes))
@@ -120,10 +142,9 @@ class OtelParts:
         self._span.add_event(name, attributes, None if at is None else self._ns(at))
 
     def part(self, name: str, began: float, ended: float, attributes: Attributes | None = None) -> None:
-        if self._span.get_span_context().trace_flags & 1:
-            around = set_span_in_context(self._span, _ANYWHERE)
-            child = self._tracer.start_span(name, around, attributes=attributes, start_time=self._ns(began))
-            child.end(self._ns(ended))
+        around = set_span_in_context(self._span, _ANYWHERE)
+        child = self._tracer.start_span(name, around, attributes=attributes, start_time=self._ns(began))
+        child.end(self._ns(ended))
 
     def fail(self, error_type: str) -> None:
         self._span.set_attribute("error.type", error_type)
@@ -136,15 +157,7 @@ class OtelParts:
         return self._epoch_ns + round(at * 1e9)
 
 
-def _sampler(settings: TracingSettings) -> Sampler:
-    """Return one that goes by what was decided in this process, and by a caller's decision where that counts."""
-    ratio = TraceIdRatioBased(settings.sample_ratio)
-    if settings.follow_callers:
-        return ParentBased(ratio)
-    return ParentBased(ratio, remote_parent_sampled=ratio, remote_parent_not_sampled=ratio)
-
-
 def _around(traceparent: str, *, is_remote: bool) -> Context:
-    _, trace_id, span_id, flags = traceparent.split("-")
-    parent = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, TraceFlags(int(flags, 16)))
+    _, trace_id, span_id, _ = traceparent.split("-")
+    parent = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, TraceFlags(TraceFlags.SAMPLED))
     return set_span_in_context(NonRecordingSpan(parent), _ANYWHERE)

@@ -3,6 +3,7 @@
 Nothing here or there takes a text of a caller's: names, counts, times, ids and enums only.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
@@ -40,7 +41,7 @@ class TracingSettings(BaseModel):
 
 
 class Span(Protocol):
-    """A piece of work; `end` it once. Times are `time.monotonic()`. An unsampled one takes nothing in."""
+    """A piece of work that is sampled; `end` it once. Times are `time.monotonic()`."""
 
     @property
     def traceparent(self) -> str:
@@ -49,7 +50,7 @@ class Span(Protocol):
 
     @property
     def log_fields(self) -> Mapping[str, str]:
-        """`trace_id`, if it is sampled."""
+        """`trace_id`."""
         ...
 
     def set(self, attributes: Attributes) -> None: ...
@@ -72,22 +73,39 @@ class Span(Protocol):
 class Tracing(Protocol):
     """Makes spans."""
 
-    def span(
+    def span(self, name: str, kind: Kind, parent: str | None, *, attributes: Attributes | None = None) -> Span | None:
+        """Begin what others asked this process for, if it is to be sampled.
+
+        `parent` is their traceparent (none: a trace begins here).
+        """
+        ...
+
+    def child(
         self,
         name: str,
         kind: Kind,
-        parent: str | None,
+        parent: str,
         *,
-        is_local: bool = False,
         began: float | None = None,
         attributes: Attributes | None = None,
     ) -> Span:
-        """Begin one. `parent` is a traceparent (none: a trace begins here); `is_local`: it is of this process."""
+        """Begin a part of a span of this process, which is sampled."""
         ...
 
     def close(self) -> None:
         """Send what is left, for two seconds at most. Blocks."""
         ...
+
+
+def unsampled(parent: str | None) -> str:
+    """Return the traceparent of work that leaves no span: it tells who comes next that it should leave none either."""
+    if parent is not None:
+        return parent[:-1] + "0"
+    return f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
+
+
+def is_sampled(traceparent: str) -> bool:
+    return traceparent[-1] == "1"
 
 
 def open_tracing(settings: TracingSettings | None, service: str, version: str) -> Tracing | None:

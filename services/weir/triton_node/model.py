@@ -37,6 +37,7 @@ class WeirModel:
         self._node = TritonNode(
             self._pb,
             args["model_name"],
+            root,
             lambda: load_engine(root, flavour, engine, observer=metrics.steps),
             metrics,
             tracing,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.support.prometheus import Alertmanager, Prometheus, programs
+from tests.support.prometheus import Alertmanager, Prometheus, require_alertmanager
 from tests.support.queries import Shown
 from tests.support.watched import Foreign, Watched, Webhook, declared
 
@@ -48,7 +48,7 @@ def prometheus(
     watched: Watched, shown: Shown, webhook: Webhook, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus with Weir's rules that has seen several rounds of work, and an Alertmanager behind it."""
-    programs()
+    require_alertmanager()
     folder = tmp_path_factory.mktemp("prometheus")
     foreign = Foreign(declared()["foreign"])
     manager = Alertmanager(folder / "alertmanager", webhook.url)

@@ -88,6 +88,11 @@ class Cluster:
         with self._lock:
             return [pod for pod in self._deployments[deployment].pods if not pod.is_ending]
 
+    def all_pods(self) -> list[Pod]:
+        """Return every pod that is not gone."""
+        with self._lock:
+            return self._pods()
+
     def scale(self, deployment: str, replicas: int) -> None:
         with self._lock:
             self._deployments[deployment].replicas = replicas

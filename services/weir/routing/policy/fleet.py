@@ -5,13 +5,12 @@ an answer of the expected length; the times are learned for nodes of one kind (`
 faster than its fellows has a pace of its own. Load is reserved when a node is picked, before it is asked.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
 from math import inf
 from time import monotonic
 from typing import Final
 
-from weir.routing.policy.breaker import Circuit
-from weir.routing.policy.grid import size_of
 from weir.routing.policy.holders import Holders
 from weir.routing.policy.job import Job
 from weir.routing.policy.member import UNBOUNDED, Kind, KindKey, Member
@@ -43,9 +42,6 @@ class Fleet:
         self._ramping: set[Member] = set()
         self._listed = self._turn = 0
         self._looks_at = 0.0
-
-    def now(self) -> float:
-        return self._clock()
 
     # who there is
 
@@ -90,9 +86,12 @@ class Fleet:
             self._arrange()
 
     def _kind(self, key: KindKey) -> Kind:
+        """Return a kind; a new one begins with what is known of the same flavour of another release."""
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = Kind(key)
+            known = next((other for other in self._kinds.values() if other.key[1:] == key[1:]), None)
+            kind = Kind(key, None if known is None else deepcopy(known.profile))
+            self._kinds = {other.key: other for other in self._kinds.values() if other.members} | {key: kind}
         return kind
 
     def _arrange(self) -> None:
@@ -173,10 +172,6 @@ class Fleet:
             if most == UNBOUNDED:
                 self._ramping.discard(member)
 
-    def due_for_canary(self) -> Iterator[Member]:
-        """Yield ejected nodes that have waited long enough."""
-        return (member for member in self.members.values() if member.breaker.state is Circuit.HALF_OPEN)
-
     # who takes it
 
     @property
@@ -188,12 +183,14 @@ class Fleet:
         now = self._clock()
         if now >= self._looks_at:
             self._look(now)
-        chosen = self.choose(job)
+        lengths = self._lengths_of(job.model)
+        tokens = lengths.expected(job.most_tokens)
+        chosen = self._choose(job, tokens)
         if chosen is None:
             return None
         member, seconds, matched = chosen
         self._turn = member.turn = self._turn + 1
-        ticket = Ticket(member, job, self._lengths_of(job.model), matched, now)
+        ticket = Ticket(member, job, lengths, tokens=tokens, matched=matched, now=now)
         ticket.predicted_s = seconds
         if job.beginnings:
             self._holders.note(job.beginnings, member)
@@ -201,16 +198,19 @@ class Fleet:
 
     def choose(self, job: Job) -> tuple[Member, float, int] | None:
         """Return a node, the predicted seconds, and how many tokens of the prompt it has read before."""
-        tokens = self._lengths_of(job.model).expected(job.most_tokens)
+        return self._choose(job, self._lengths_of(job.model).expected(job.most_tokens))
+
+    def _choose(self, job: Job, tokens: int) -> tuple[Member, float, int] | None:
         for pool in self.pools:
-            if (found := self._best(pool, job, tokens)) is not None:
+            found = self._best(pool, job, tokens) or self._last_resort(pool, job, tokens)
+            if found is not None:
                 return found
-        return self._last_resort(job, tokens)
+        return None
 
     def _best(self, pool: Pool, job: Job, tokens: int) -> tuple[Member, float, int] | None:
         best: Member | None = None
         least_s, without = inf, job.without
-        first_size, step_size = size_of(job.prompt_tokens), size_of(tokens)
+        first_size, step_size = job.prompt_tokens.bit_length(), tokens.bit_length()
         for kind in pool.kinds:
             profile = kind.profile
             first, step = profile.first.rows[first_size], profile.step.rows[step_size]
@@ -229,9 +229,9 @@ class Fleet:
 
     def _held(self, pool: Pool, job: Job, tokens: int, best: Member, least_s: float) -> tuple[Member, float, int]:
         """Prefer a node that has read the prompt's beginning, if that saves time and it has no more to do than most."""
-        step_size, matched = size_of(tokens), 0
+        step_size, matched = tokens.bit_length(), 0
         for key, length in job.beginnings:
-            first_size = size_of(job.prompt_tokens - length)
+            first_size = (job.prompt_tokens - length).bit_length()
             is_known = False
             for member in self._holders.of(key):
                 kind = member.kind
@@ -252,9 +252,12 @@ class Fleet:
                 break
         return best, least_s, matched
 
-    def _last_resort(self, job: Job, tokens: int) -> tuple[Member, float, int] | None:
+    def _last_resort(self, pool: Pool, job: Job, tokens: int) -> tuple[Member, float, int] | None:
         """Take one that may have no more, just after it recovered, when there is no other."""
-        usable = [m for m in self.members.values() if m.is_open and m.name not in job.without]
+        kinds = [kind for kind in pool.kinds if kind.open_count]
+        usable = [
+            member for kind in kinds for member in kind.members if member.is_open and member.name not in job.without
+        ]
         if not usable:
             return None
         best = min(usable, key=lambda member: member.in_flight)

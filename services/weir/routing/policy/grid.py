@@ -6,13 +6,9 @@ from typing import Final
 _WEIGHT: Final = 0.05  # of one observation, once there are enough
 _MOST: Final = 4.0  # times the mean
 LEVELS: Final = 12  # of load: bit lengths, so 1, 2-3, 4-7, … 1024-2047
-SIZES: Final = 18  # of texts: bit lengths of tokens, up to 131,071
+SIZES: Final = 22  # of texts: bit lengths of their tokens
+MOST_TOKENS: Final = (1 << SIZES - 1) - 1  # of a text
 LEVEL: Final = (0, *(min(n.bit_length(), LEVELS - 1) for n in range(1, 2048)))
-
-
-def size_of(tokens: int) -> int:
-    """Return the row that so many tokens belong to."""
-    return min(max(tokens, 1).bit_length(), SIZES - 1)
 
 
 def level_of(load: int) -> int:

@@ -12,7 +12,7 @@ class Job:
 
     Attributes:
         model: whose answers have their own usual lengths.
-        prompt_tokens: as well as they are known.
+        prompt_tokens: as well as they are known; at most `MOST_TOKENS`, as is the next.
         most_tokens: the longest answer that is allowed.
         beginnings: of the prompt, longest first: a hash, and how many tokens stand behind it.
         without: names of nodes that it must not go to.

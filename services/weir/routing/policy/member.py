@@ -220,9 +220,12 @@ class Member:
     @property
     def is_outlier(self) -> bool:
         """Whether it has suddenly become much slower than its fellows and than itself."""
-        if self._answers < _ENOUGH or len(self.kind.members) < 2:
+        if self._answers < _ENOUGH or self._recent - self.kind.drift < _OUTLIER:
             return False
-        return self._recent - self.kind.drift > _OUTLIER and self._recent - self._usual > _SUDDEN
+        others = [member._recent for member in self.kind.members if member is not self]  # noqa: SLF001
+        if not others or self._recent - sum(others) / len(others) < _OUTLIER:  # all are slower: that is the load
+            return False
+        return self._recent - self._usual > _SUDDEN
 
     def forget_pace(self) -> None:
         """Begin anew: the node is not what it was."""

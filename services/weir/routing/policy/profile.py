@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from weir.routing.policy.grid import SIZES, Grid, size_of
+from weir.routing.policy.grid import SIZES, Grid
 
 _FIRST_S: Final = 0.001  # of a prompt of one token; doubled prompts take half as long again, until seen
 _STEP_S: Final = 0.02
@@ -10,6 +10,7 @@ _LEARNING: Final = 0.05
 _ANSWER_TOKENS: Final = 128  # an answer without a bound, until some were seen
 _MOST_FACTOR: Final = 3.0
 _CROWD: Final = 0.03
+_SETTLES: Final = 8  # answers between two looks at what is usual
 
 
 class Profile:
@@ -27,6 +28,7 @@ class Profile:
     __slots__ = (
         "_first_row",
         "_step_row",
+        "_until_settled",
         "answer_tokens",
         "crowd_s",
         "first",
@@ -41,7 +43,8 @@ class Profile:
         self.step = Grid(_STEP_S, by_size=1.0, by_level=1.1)
         self.serial = self.turn = 1.0
         self.prompt_tokens = self.answer_tokens = float(_ANSWER_TOKENS)
-        self._first_row = self._step_row = size_of(_ANSWER_TOKENS)
+        self._first_row = self._step_row = _ANSWER_TOKENS.bit_length()
+        self._until_settled = _SETTLES
         self.crowd_s = _CROWD * _STEP_S * _ANSWER_TOKENS
 
     def usual_first(self, level: int) -> float:
@@ -56,8 +59,12 @@ class Profile:
         """Note what is usual."""
         self.prompt_tokens += _LEARNING * (prompt_tokens - self.prompt_tokens)
         self.answer_tokens += _LEARNING * (answer_tokens - self.answer_tokens)
-        self._first_row, self._step_row = size_of(int(self.prompt_tokens)), size_of(int(self.answer_tokens))
-        self.crowd_s = _CROWD * self.usual_step(1) * self.answer_tokens
+        self._until_settled -= 1
+        if not self._until_settled:
+            self._until_settled = _SETTLES
+            self._first_row = int(self.prompt_tokens).bit_length()
+            self._step_row = int(self.answer_tokens).bit_length()
+            self.crowd_s = _CROWD * self.usual_step(1) * self.answer_tokens
 
     def learn_serial(self, waited_s: float, before_s: float) -> None:
         """Learn from a wait for prompts whose reading was predicted to take `before_s`."""
@@ -71,14 +78,17 @@ class Profile:
 class Lengths:
     """How long a model's answers are, by the most that was asked for."""
 
-    __slots__ = ("_means",)
+    __slots__ = ("_expected", "_means")
 
     def __init__(self) -> None:
         self._means: list[float] = [min(2.0**size * 0.75, _ANSWER_TOKENS) for size in range(SIZES)]
+        self._expected = [max(1, int(mean)) for mean in self._means]
 
     def expected(self, most_tokens: int) -> int:
-        return max(1, int(min(self._means[size_of(most_tokens)], most_tokens)))
+        tokens = self._expected[most_tokens.bit_length()]
+        return tokens if tokens < most_tokens else most_tokens
 
     def observe(self, most_tokens: int, tokens: int) -> None:
-        size = size_of(most_tokens)
-        self._means[size] += _LEARNING * (tokens - self._means[size])
+        size = most_tokens.bit_length()
+        mean = self._means[size] = self._means[size] + _LEARNING * (tokens - self._means[size])
+        self._expected[size] = int(mean) or 1

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from weir.routing.policy.grid import size_of
 from weir.routing.policy.job import Job
 from weir.routing.policy.member import Member
 from weir.routing.policy.profile import Lengths
@@ -39,7 +38,7 @@ class Ticket:
         "predicted_s",
     )
 
-    def __init__(self, member: Member, job: Job, lengths: Lengths, matched: int, now: float) -> None:
+    def __init__(self, member: Member, job: Job, lengths: Lengths, *, tokens: int, matched: int, now: float) -> None:
         self.member, self._lengths = member, lengths
         self.is_held = matched > 0
         self.predicted_s = 0.0
@@ -47,13 +46,13 @@ class Ticket:
         self._prompt_tokens = job.prompt_tokens
         self._sent_at = now
         self._first_at: float | None = None
-        self._reserve(job, matched)
+        self._tokens = tokens
+        self._reserve(job.prompt_tokens - matched)
 
-    def _reserve(self, job: Job, matched: int) -> None:
-        member = self.member
-        self._tokens = tokens = self._lengths.expected(job.most_tokens)
-        self._first_size = size = size_of(job.prompt_tokens - matched)
-        self._step_size = size_of(tokens)
+    def _reserve(self, unread: int) -> None:
+        member, tokens = self.member, self._tokens
+        self._first_size = size = unread.bit_length()
+        self._step_size = tokens.bit_length()
         self._level = level = member.level
         self._slot_wait_s = member.slot_wait_s
         self._before_s = member.unread_us * 1e-6

@@ -121,6 +121,9 @@ def test_an_image_volume_on_a_cluster_without_them_is_refused() -> None:
     )
     assert "image volumes need Kubernetes 1.31" in render(sets=sets, version="1.30.0").errors
     assert render(sets=sets, version="1.31.0").code == 0
+    deeper = (sets[0].replace('faq:1"', 'faq:1", "subPath": "release"'), *sets[1:])
+    assert "subPath: needs Kubernetes 1.33" in render(sets=deeper, version="1.32.0").errors
+    assert render(sets=deeper, version="1.33.0").code == 0
     assert render(MINIMAL, version="1.30.0").code == 0
     assert "kubeVersion" in render(MINIMAL, version="1.29.0").errors
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -79,7 +80,8 @@ def test_a_gateways_trace_and_request_id_reach_weirs_model(caplog: pytest.LogCap
     caplog.set_level("INFO")
     with collector() as spans:
         settings = read_settings({"otlp_endpoint": {"string_value": spans.url}})
-        node = TritonNode(_pb(), "faq", PlayedEngine, MagicMock(), open_tracing(settings.tracing(), "weir-triton", "1"))  # type: ignore[arg-type]
+        tracing = open_tracing(settings.tracing(), "weir-triton", "1")
+        node = TritonNode(_pb(), "faq", Path("nowhere", "3"), PlayedEngine, MagicMock(), tracing)  # type: ignore[arg-type]
         asked = GenerateRequest(id="over-grpc-1", prompt="hello", traceparent=f"00-{TRACE}-{PARENT}-01")
         untraced = GenerateRequest(id="over-grpc-2", prompt="hello")
         for request in (PlayedRequest(asked), PlayedRequest(untraced)):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from weir.backends.base import Backend
+from weir.backends.base import Backend, NodeReport
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
@@ -21,6 +21,10 @@ class TracedBackend:
     @property
     def name(self) -> str:
         return self._backend.name
+
+    @property
+    def report(self) -> NodeReport:
+        return self._backend.report
 
     def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         parent = request.traceparent

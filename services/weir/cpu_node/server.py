@@ -76,7 +76,9 @@ async def _serve(settings: NodeSettings, roots: Sequence[Path], listener: socket
     metrics = NodeMetrics(REGISTRY)
     host = ModelHost(settings, metrics)
     tracing = open_tracing(settings.tracing, "weir-node", __version__)
-    app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes, tracing=tracing)
+    key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
+    limit = settings.max_body_bytes
+    app = NodeApp(host, metrics, max_body_bytes=limit, repository_key=key, tracing=tracing)
     edge = connections()
     server = _Server(uvicorn_config(app, edge, drain_timeout_s=settings.drain_timeout_s))
     _drain_on_signal(server, host, edge)

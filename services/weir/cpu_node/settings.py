@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from weir.contracts.errors import SettingError, UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.engine.settings import EngineSettings
 from weir.telemetry.tracing import TracingSettings
 
@@ -28,6 +29,7 @@ class NodeSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8100, ge=0, le=65_535, description="0: any free port")
     flavour: str | None = Field(default=None, description="none: the manifest's serve_flavour")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: what the flavour is made for")
     threads: int = Field(default=0, ge=0, le=1024, description="0: one per physical core that the process may use")
     max_running: int = Field(default=16, ge=1, le=256, description="sequences that decode together")
     max_waiting: int = Field(default=64, ge=0, le=10_000, description="requests queued beyond those")
@@ -38,6 +40,10 @@ class NodeSettings(BaseSettings):
     drain_timeout_s: Seconds = 25.0
     stall_s: Seconds = Field(default=30.0, description="running requests and no token for so long: not live")
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    repository_key: RepositoryKey | None = Field(
+        default=None,
+        description="what `/v2/repository` wants to see in the header `weir-repository-key`; none: nothing",
+    )
     tracing: TracingSettings | None = Field(default=None, description="OpenTelemetry; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -53,6 +59,7 @@ class NodeSettings(BaseSettings):
     def engine(self) -> EngineSettings:
         return EngineSettings(
             threads=self.threads,
+            device=self.device,
             max_running=self.max_running,
             max_waiting=self.max_waiting,
             prefill_chunk_tokens=self.prefill_chunk_tokens,

@@ -130,6 +130,8 @@ class Accounts:
             if generation.pool not in _NOWHERE:
                 read[generation.model.name] += generation.prompt_tokens
                 made[generation.model.name] += generation.generated_tokens
+                self._metrics.request_prompt_tokens(generation.model.name).observe(generation.prompt_tokens)
+                self._metrics.request_output_tokens(generation.model.name).observe(generation.generated_tokens)
         for model, tokens in read.items():
             self._metrics.prompt_tokens(model).inc(tokens)
             self._metrics.generated_tokens(model).inc(made[model])

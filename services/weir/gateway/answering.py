@@ -15,6 +15,7 @@ from weir.gateway.deadlines import in_time, seconds_left
 from weir.gateway.generation import Generation, Screening
 from weir.gateway.guarding import GuardedAnswer
 from weir.gateway.guards import Guards
+from weir.gateway.provenance import served_headers
 from weir.routing.router import Routed, Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -88,6 +89,7 @@ class Answering:
         generation.queue_s = place.queue_s
         routed = self.routed = await self._opened(place, request, deadline)
         generation.pool = routed.pool
+        generation.served = served_headers(generation.model.name, routed.version, routed.node, routed.flavour)
         if generation.screening is not None:
             await cleared(generation.screening, deadline)
         guarded = self.guarded = GuardedAnswer(generation, parts.guards.seal)
@@ -101,14 +103,14 @@ class Answering:
             DeadlineExceededError, SaturatedError: no node had room in time.
             BackendError: no node could do it.
         """
-        router, timeout_s = self.parts.router, self.parts.timeout_s
+        router, timeout_s, tokens = self.parts.router, self.parts.timeout_s, self.generation.prompt_tokens
         while True:
             try:
                 if deadline is None:
-                    routed = await router.open(request, timeout_s=timeout_s)
+                    routed = await router.open(request, timeout_s=timeout_s, prompt_tokens=tokens)
                 else:
                     timed = request.changed(deadline_s=seconds_left(deadline))
-                    routed = await in_time(router.open(timed, timeout_s=timeout_s), deadline)
+                    routed = await in_time(router.open(timed, timeout_s=timeout_s, prompt_tokens=tokens), deadline)
             except OverloadedError as full:
                 await place.again(full.retry_after_s)
             else:

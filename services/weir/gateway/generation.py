@@ -1,5 +1,6 @@
 """One request on its way through the service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hmac import HMAC
 from time import monotonic
@@ -16,6 +17,7 @@ from weir.store.limits import Taken
 from weir.telemetry.tracing import Span
 
 _MOST_PRIORITY = 10  # as in GenerateRequest
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Generation:
     is_counted: bool = False  # `prompt_tokens` is exact; at the end it always is: the node says so
     max_new_tokens: int = 0
     pool: str = "none"
+    served: Headers = ()  # which release, node and flavour answered
     blocked_by: str | None = None
     generated_tokens: int = 0
     sent_tokens: int = 0  # those of them that were given to the surface

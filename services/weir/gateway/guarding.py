@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, PromptToken, Token, TokenChunk, Usage
@@ -85,7 +86,8 @@ class GuardedAnswer:
 
     def _begin(self) -> None:
         """Not when it is made: a failure is to end in a block."""
-        self._begun = _stream_of(self._generation, lambda find, text: self._findings.add(find, text, "answer"))
+        # Not a function of ours: a ring of references would wait for the garbage collector, which holds up everybody.
+        self._begun = _stream_of(self._generation, partial(self._findings.add, where="answer"))
         if self._generation.ask.request.sampling.logprobs:
             self._alternatives = AlternativeScreen(self._matcher)
 

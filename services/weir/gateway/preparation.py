@@ -86,7 +86,7 @@ def _check_served(model: ServedModel, ask: Ask) -> None:
     if request.adapter is not None and request.adapter not in model.adapters:
         raise UnknownAdapterError
     size = model.prompts.manifest.vocab_size
-    if any(token >= size for token, _ in request.sampling.logit_bias):
+    if request.sampling.logit_bias and any(token >= size for token, _ in request.sampling.logit_bias):
         raise ValidationError(f"`logit_bias`: a token id beyond the vocabulary of {size}", "logit_bias")
     uses_tools = request.tool_use is not None or any(message.tool_calls for message in request.messages)
     if uses_tools and model.prompts.tool_format is None:

@@ -38,6 +38,7 @@ _THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_n
 _SAMPLING = tuple(_THEIRS.get(name, name) for name in SamplingParams.model_fields if name != "grammar")
 _SCHEDULING = ("priority", "deadline_s", "cache_salt")
 _PROMPT_TOKENS_PER_EVENT = 64
+BEAT_S = 0.1  # between two signs of life, from a node whose server cannot tell whether the model lives
 
 
 @dataclass(frozen=True, slots=True)

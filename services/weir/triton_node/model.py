@@ -32,11 +32,13 @@ class WeirModel:
         settings = read_settings(orjson.loads(args["model_config"]).get("parameters", {}))
         root = Path(args["model_repository"], settings.release or args["model_version"])
         metrics = TritonMetrics(self._pb, args["model_name"], int(args["model_version"]))
+        flavour, engine = settings.flavour, settings.engine()
         tracing = open_tracing(settings.tracing(), "weir-triton", __version__)
         self._node = TritonNode(
             self._pb,
             args["model_name"],
-            lambda: load_engine(root, settings.flavour, settings.engine()),
+            root,
+            lambda: load_engine(root, flavour, engine, observer=metrics.steps),
             metrics,
             tracing,
         )

@@ -1,7 +1,7 @@
 """The `parameters` of a `config.pbtxt`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ class TritonSettings(BaseModel):
 
     release: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$")
     flavour: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0, le=1024)
     max_running: int = Field(default=16, ge=1, le=256)
     max_waiting: int = Field(default=64, ge=0, le=10_000)
@@ -31,6 +32,7 @@ class TritonSettings(BaseModel):
     def engine(self) -> EngineSettings:
         return EngineSettings(
             threads=self.threads,
+            device=self.device,
             max_running=self.max_running,
             max_waiting=self.max_waiting,
             kv_budget_bytes=self.kv_budget_mib << 20,

@@ -15,6 +15,14 @@ pytestmark = pytest.mark.e2e
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 PICTURES = ROOT / ".weir" / "pictures"
 SEEN_S = 120.0
+IN_DOCS = (  # docs/dashboards.png: copied by hand from PICTURES
+    "Requests by status",
+    "Requests by route",
+    "Tokens",
+    "Burn rate, 1 hour",
+    "Waiting for the first token",
+    "Callers by key",
+)
 
 
 def test_the_node_is_killed_last(killed: Killed) -> None:
@@ -41,6 +49,8 @@ def test_every_panel_has_something_to_show_and_is_drawn(prometheus: Prometheus, 
     PICTURES.mkdir(parents=True, exist_ok=True)
     draw(board, answers, PICTURES / f"{path.stem}.png")
     assert (PICTURES / f"{path.stem}.png").stat().st_size > 10_000
+    if path.stem == "weir-overview":
+        draw(board, answers, PICTURES / "panels.png", only=IN_DOCS, dpi=60)
 
 
 def test_marks_and_menus_can_be_asked(prometheus: Prometheus) -> None:

@@ -25,7 +25,7 @@ from weir.contracts.errors import (
     ReleaseError,
 )
 from weir.engine.classifier import load_classifier
-from weir.engine.loading import GoldenMismatchError
+from weir.engine.golden import GoldenMismatchError
 from weir.oip.infer import Scored
 from weir.release.hashing import sha256_file
 from weir.release.reader import open_classifier, open_release

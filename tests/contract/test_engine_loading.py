@@ -10,7 +10,8 @@ from tests.support.tiny_release import PROMPTS, golden_ids, make_tiny_release, w
 from weir.backends.local import LocalBackend
 from weir.contracts.errors import BackendTimeoutError, ReleaseError, UnknownModelError
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.engine.loading import GoldenMismatchError, load_engine
+from weir.engine.golden import GoldenMismatchError
+from weir.engine.loading import load_engine
 from weir.engine.session import Graph
 from weir.engine.settings import EngineSettings
 

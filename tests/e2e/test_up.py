@@ -161,7 +161,8 @@ def last_event_of_a_stream_whose_node_is_killed(up: Up, question: str) -> dict[s
         os.kill(node, signal.SIGKILL)
         rest = stream.read().decode()
     assert first.startswith(b"data:")
-    return dict([json.loads(line[5:]) for line in rest.splitlines() if line.startswith("data:")][-1])
+    lines = [first.decode(), *rest.splitlines()]
+    return dict([json.loads(line[5:]) for line in lines if line.startswith("data:")][-1])
 
 
 def wait_for_the_answer(up: Up, question: str, answer: str) -> None:

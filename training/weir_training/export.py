@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 import typer
 
 from weir.contracts.errors import JobError
-from weir.contracts.manifest import is_packed
+from weir.contracts.manifest import is_cuda, is_packed, is_paged
 from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training.atomic import new_folder
@@ -46,7 +46,12 @@ STAGE: Final = "export"
 _log = logging.getLogger("weir.export")
 _LOG = "export.log"
 _TAIL_LINES = 12
-_OWN_PASSES = ("packed_graph.py", "packing.py", "w8a8.py")  # a graph of yesterday's code is built again
+_OWN_PASSES = (
+    "packed_graph.py",
+    "packing.py",
+    "sampling_head.py",
+    "w8a8.py",
+)  # a graph of yesterday's code is built again
 _PRECISION = {
     "cpu-fp32": "fp32",
     "cpu-w8a8": W8A8,
@@ -54,11 +59,20 @@ _PRECISION = {
     "cpu-int4": "int4",
     "cpu-packed8": PACKED8,
     "cpu-packed4": PACKED4,
+    "cuda-fp16": "fp16",
+    "cuda-int4": "int4",
+    "cuda-int4-paged": "int4",
 }
 # Per flavour beyond the common ones. int4 plain: mean KL 0.042 on the tuned built-in base. With the output layer
 # (and the embedding tied to it) in 8 bits: 0.013, for 0.13 MB. k_quant_last: 0.009, but 0.3 s per million weights.
-_EXTRA: dict[str, tuple[str, ...]] = {"cpu-int4": ("algo_config=rtn_last",)}
-_BLOCKWISE = frozenset({"cpu-int8", "cpu-int4"})
+_EXTRA: dict[str, tuple[str, ...]] = {
+    "cpu-int4": ("algo_config=rtn_last",),
+    "cuda-int4": ("algo_config=rtn_last",),
+    "cuda-int4-paged": ("algo_config=rtn_last", "use_paged_attention=true"),
+}
+# How exactly products of blockwise weights are computed: with activations in 8 bits, for speed on a CPU; on a GPU, as
+# wide as they come.
+_ACCURACY = {"cpu-int8": 4, "cpu-int4": 4, "cuda-int4": 0, "cuda-int4-paged": 0}
 
 
 def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progress: Progress = silent) -> dict[str, Any]:
@@ -85,7 +99,7 @@ def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progres
     if run.is_done(STAGE, key):
         return _metrics(run)
     began = time.perf_counter()
-    folders = {name: run.onnx(name) for name in buildable(recipe.export.flavours, checkpoint)}
+    folders = {name: run.onnx(name) for name in buildable(recipe.export.all_flavours, checkpoint)}
     _clear(recipe.export, run, folders)
     domain = domain_of(recipe, checkpoint) if any(map(is_packed, folders)) else Domain()
     seconds = export_folders(
@@ -102,7 +116,7 @@ def export_flavours(recipe: Recipe, checkpoint: Path, run: RunDirectory, progres
 
 def exported(export: ExportPart, run: RunDirectory) -> tuple[str, ...]:
     """Return the recipe's flavours, less packed ones that this machine or model cannot have (see `buildable`)."""
-    return tuple(name for name in export.flavours if not is_packed(name) or run.onnx(name).is_dir())
+    return tuple(name for name in export.all_flavours if not is_packed(name) or run.onnx(name).is_dir())
 
 
 def buildable(flavours: Iterable[str], checkpoint: Path) -> tuple[str, ...]:
@@ -135,9 +149,9 @@ def exporter_digest() -> str:
 
 def _key(recipe: Recipe, checkpoint: Path) -> str:
     export = recipe.export
-    jobs = [_options(export, flavour) for flavour in export.flavours]
+    jobs = [_options(export, flavour) for flavour in export.all_flavours]
     built = operators() is not None
-    parts: list[Any] = [sha256_tree(checkpoint), exporter_digest(), export.flavours, jobs, built]
+    parts: list[Any] = [sha256_tree(checkpoint), exporter_digest(), export.all_flavours, jobs, built]
     return sha256_text(json.dumps([*parts, *domain_key(recipe)]))
 
 
@@ -149,15 +163,15 @@ def _options(export: ExportPart, flavour: str) -> list[str]:
     """
     if is_packed(flavour):
         return [str(export.block_size)]
-    common = ["prune_lm_head=true"]
-    if flavour in _BLOCKWISE:
-        common += [f"block_size={export.block_size}", "accuracy_level=4"]
+    common = [] if is_paged(flavour) else ["prune_lm_head=true"]
+    if flavour in _ACCURACY:
+        common += [f"block_size={export.block_size}", f"accuracy_level={_ACCURACY[flavour]}"]
     return [*common, *_EXTRA.get(flavour, ())]
 
 
 def _clear(export: ExportPart, run: RunDirectory, folders: Mapping[str, Path]) -> None:
     remove_leftovers(run.root / "onnx")
-    for name in set(export.flavours) - set(folders):
+    for name in set(export.all_flavours) - set(folders):
         shutil.rmtree(run.onnx(name), ignore_errors=True)  # from when there were operators
 
 
@@ -183,7 +197,13 @@ def export_folders(
         with ExitStack() as stack:
             made = {name: stack.enter_context(new_folder(path)) for name, path in folders.items()}
             jobs = [
-                {"flavour": name, "precision": _PRECISION[name], "options": _options(part, name), "folder": str(path)}
+                {
+                    "flavour": name,
+                    "precision": _PRECISION[name],
+                    "provider": "cuda" if is_cuda(name) else "cpu",
+                    "options": _options(part, name),
+                    "folder": str(path),
+                }
                 for name, path in made.items()
             ]
             plan = {
@@ -246,7 +266,7 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Turn the run's merged checkpoint into ONNX graphs: fp32, int8 and int4 for CPU."""
+    """Turn the merged checkpoint into ONNX graphs: fp32, int8 and int4 for CPU; with `export.gpu` for GPUs too."""
     loaded = read_recipe(recipe, data, heldout, base, sets)
     run = open_run(home, loaded)
     with bar() as progress:

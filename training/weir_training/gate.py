@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from weir.contracts.manifest import Parity
 from weir_training.recipe import ExportPart, GatePart
@@ -33,6 +34,7 @@ class Measured:
     lost_mass: float = 0.0
     kept_tokens: int | None = None
     heldout_cut: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 def judge(flavour: str, measured: Measured, export: ExportPart) -> tuple[str, ...]:
@@ -52,6 +54,8 @@ def bounds(flavour: str, export: ExportPart) -> GatePart:
         "cpu-int4": export.int4,
         "cpu-packed8": export.int8,
         "cpu-packed4": export.int4,
+        "cuda-fp16": export.fp16,
+        "cuda-int4": export.int4,
     }
     return by_flavour[flavour]
 
@@ -72,6 +76,7 @@ def parity(flavour: str, measured: Measured, export: ExportPart) -> Parity:
         lost_mass=min(1.0, measured.lost_mass),
         kept_tokens=measured.kept_tokens,
         heldout_cut=measured.heldout_cut,
+        device=measured.device,
         passed=not reasons,
         reasons=reasons,
     )

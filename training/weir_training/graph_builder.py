@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from weir.contracts.manifest import is_paged
 from weir_training.quiet import calm_threads
 
 # What a flavour consists of; the builder's copies of tokenizer and template are the checkpoint's business.
@@ -56,19 +57,30 @@ def _build(builder: Any, plan: dict[str, Any], job: dict[str, Any]) -> None:
             _build_w8a8(builder, checkpoint, job, folder)
         case "packed8" | "packed4" as precision:
             _build_packed(plan, folder, bits=int(precision[-1]), block=int(job["options"][0]))
+        case _ if job["provider"] == "cuda":
+            _build_for_gpu(builder, checkpoint, job, folder)
         case _:
             _build_by_builder(builder, checkpoint, job, folder)
 
 
 def _build_by_builder(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:
     cache = str(folder / "cache")
-    target = ("", checkpoint, str(folder), job["precision"], "cpu", cache)
+    target = ("", checkpoint, str(folder), job["precision"], job["provider"], cache)
     options = builder.parse_extra_options(*target, job["options"])
     builder.create_model(*target, **options)
     for path in folder.iterdir():
         if path.is_file() and path.name not in GRAPH_FILES:
             path.unlink()
     shutil.rmtree(cache, ignore_errors=True)
+
+
+def _build_for_gpu(builder: Any, checkpoint: str, job: dict[str, Any], folder: Path) -> None:
+    """The builder needs no GPU for it. A paged graph is onnxruntime-genai's own engine's, which picks tokens itself."""
+    from weir_training.sampling_head import add_sampling_head
+
+    _build_by_builder(builder, checkpoint, job, folder)
+    if not is_paged(job["flavour"]):
+        add_sampling_head(folder / "model.onnx")
 
 
 def _build_packed(plan: dict[str, Any], folder: Path, *, bits: int, block: int) -> None:

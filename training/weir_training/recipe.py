@@ -102,6 +102,14 @@ class Int4GatePart(GatePart):
     argmax: Share = 0.93
 
 
+class Fp16GatePart(GatePart):
+    """Sixteen bits are the same weights, rounded once."""
+
+    kl: float = Field(default=0.001, gt=0.0)
+    argmax: Share = 0.98
+    nll_rise: float = Field(default=0.01, ge=0.0, description="nats per token")
+
+
 Language = Literal[
     "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "vi", "zh"
 ]
@@ -121,15 +129,33 @@ class VocabularyPart(Strict):
         return self
 
 
+Flavour = Literal[
+    "cpu-fp32",
+    "cpu-w8a8",
+    "cpu-int8",
+    "cpu-int4",
+    "cpu-packed8",
+    "cpu-packed4",
+    "cuda-fp16",
+    "cuda-int4",
+    "cuda-int4-paged",
+]
+GPU_FLAVOURS: tuple[Flavour, ...] = ("cuda-fp16", "cuda-int4", "cuda-int4-paged")
+
+
 class ExportPart(Strict):
     """Flavours to build. fp32 is always built: it is the reference."""
 
-    flavours: tuple[Literal["cpu-fp32", "cpu-w8a8", "cpu-int8", "cpu-int4", "cpu-packed8", "cpu-packed4"], ...] = (
+    flavours: tuple[Flavour, ...] = (
         "cpu-fp32",
         "cpu-int8",
         "cpu-int4",
         "cpu-packed8",
         "cpu-packed4",
+    )
+    gpu: bool = Field(
+        default=False,
+        description="also cuda-fp16, cuda-int4 and cuda-int4-paged; building and measuring them needs no GPU",
     )
     block_size: Literal[32, 128] = 32
     vocabulary: VocabularyPart = VocabularyPart()
@@ -143,12 +169,20 @@ class ExportPart(Strict):
     w8a8: GatePart = GatePart()
     int8: GatePart = GatePart()
     int4: Int4GatePart = Int4GatePart()
+    fp16: Fp16GatePart = Fp16GatePart()
 
     @model_validator(mode="after")
     def _fp32_first(self) -> Self:
         if "cpu-fp32" not in self.flavours:
             raise ValueError("flavours must hold cpu-fp32: the others are judged against it")
+        if "cuda-int4-paged" in self.all_flavours and "cuda-int4" not in self.all_flavours:
+            raise ValueError("cuda-int4-paged needs cuda-int4: it is proven by that flavour's figures")
         return self
+
+    @property
+    def all_flavours(self) -> tuple[Flavour, ...]:
+        """`flavours`, and with `gpu` those for GPUs."""
+        return tuple(dict.fromkeys((*self.flavours, *(GPU_FLAVOURS if self.gpu else ()))))
 
 
 class Recipe(Strict):

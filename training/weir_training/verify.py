@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from weir.contracts.errors import CheckFailedError, JobError
-from weir.contracts.manifest import GoldenPrompt, Parity
-from weir.release.hashing import sha256_text, sha256_tree
+from weir.contracts.manifest import GoldenPrompt, Parity, is_cuda, is_paged
+from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training import gate
 from weir_training.atomic import write_json
 from weir_training.checkpoint import sensible_threads
@@ -26,7 +26,7 @@ from weir_training.golden import (
     task_rows,
     until_end,
 )
-from weir_training.graph_models import open_graph, output_tokens
+from weir_training.graph_models import PAGED, TWIN, WEIGHTS, device_of, open_graph, output_tokens
 from weir_training.options import (
     DEFAULT_HOME,
     AsJson,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 STAGE: Final = "verify"
-_METHOD = 3  # raise it when what is measured changes: old reports are then not taken for new ones
+_METHOD = 4  # raise it when what is measured changes: old reports are then not taken for new ones
 
 
 def verify(
@@ -125,6 +125,7 @@ def _measure(
         name: _flavour_report(recipe, run, name, _Found(tallies[name], model, cut, checkpoint.eos_ids), golden)
         for name, model in models.items()
     }
+    _add_paged(run, flavours)
     return ParityReport(
         checkpoint_sha256=sha256_tree(run.merged),
         rows=len(sample),
@@ -148,7 +149,25 @@ def _models(recipe: Recipe, run: RunDirectory, sample: Sequence[TaskRow]) -> "di
             threads=sensible_threads(run.merged, recipe.optim.threads),
         )
         for name in exported(recipe.export, run)
+        if not is_paged(name)
     }
+
+
+def _add_paged(run: RunDirectory, flavours: dict[str, FlavourReport]) -> None:
+    """Give a paged flavour the figures of its twin, whose weights it must hold to the last byte.
+
+    No kernel of the CPU runs PagedAttention, and onnxruntime-genai's engine, which runs it on a GPU, gives no logits.
+    """
+    folder, twin = run.onnx(PAGED), run.onnx(TWIN)
+    if not folder.is_dir() or TWIN not in flavours:
+        return
+    found = flavours[TWIN]
+    size = folder_bytes(folder)
+    changes: dict[str, Any] = {"bytes": size, "measured_as": TWIN, "greedy_equal": found.parity.greedy_equal}
+    if sha256_file(folder / WEIGHTS) != sha256_file(twin / WEIGHTS):
+        changes |= {"passed": False, "reasons": (f"its weights are not those of {TWIN}",)}
+    parity = found.parity.model_copy(update=changes)
+    flavours[PAGED] = found.model_copy(update={"parity": parity, "sha256": sha256_tree(folder)})
 
 
 def _golden(recipe: Recipe, checkpoint: "Checkpoint", sample: Sequence[TaskRow]) -> list[GoldenPrompt]:
@@ -234,6 +253,7 @@ def _measured(found: _Found, *, greedy_equal: bool, size_bytes: int) -> gate.Mea
         lost_mass=cost.mass,
         kept_tokens=None if kept is None else len(kept),
         heldout_cut=None if kept is None else found.cutting.heldout_cut(kept),
+        device=device_of(found.model),
     )
 
 
@@ -280,13 +300,19 @@ def in_words(report: ParityReport) -> str:
         p = found.parity
         verdict = "passed" if p.passed else f"FAILED: {'; '.join(p.reasons)}"
         lines.append(
-            f"{name:<9} {p.bytes / 1e6:8.2f} MB  max abs {p.max_abs:<8.2g} argmax {p.argmax_agreement:.4f}  "
+            f"{name:<15} {p.bytes / 1e6:8.2f} MB  max abs {p.max_abs:<8.2g} argmax {p.argmax_agreement:.4f}  "
             f"KL {p.mean_kl:<8.2g} NLL {p.nll:.4f} ({p.nll_reference:.4f})  exact {p.exact_match:.3f} "
-            f"({p.exact_match_reference:.3f})  {verdict}"
+            f"({p.exact_match_reference:.3f})  {_where(name, p)}{verdict}"
         )
         if p.kept_tokens is not None:
             lines.append(
-                f"{'':<9} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; in answers the others had "
+                f"{'':<15} says {p.kept_tokens:,} of {report.vocab_size:,} tokens; in answers the others had "
                 f"{p.lost_mass:.1e} of the probability, and are {p.heldout_cut} tokens of held-out ones"
             )
     return "\n".join(lines)
+
+
+def _where(flavour: str, parity: Parity) -> str:
+    if parity.measured_as is not None:
+        return f"as {parity.measured_as}, same weights  "
+    return f"on {parity.device}  " if is_cuda(flavour) else ""

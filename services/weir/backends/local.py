@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from weir.backends.base import NodeReport
 from weir.contracts.errors import BackendTimeoutError, UnknownModelError
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
-from weir.engine.engine import Engine
+from weir.engine.serving import ServingEngine
 
 
 class LocalBackend:
@@ -16,7 +17,7 @@ class LocalBackend:
     It serves the one release that it was given: `load` accepts that one and refuses others.
     """
 
-    def __init__(self, name: str, engine: Engine, *, drain_s: float = 0.0) -> None:
+    def __init__(self, name: str, engine: ServingEngine, *, drain_s: float = 0.0) -> None:
         self._name = name
         self._engine = engine
         self._drain_s = drain_s
@@ -24,6 +25,11 @@ class LocalBackend:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def report(self) -> NodeReport:
+        info, stats = self._engine.info, self._engine.stats
+        return NodeReport(info.version, info.flavour, stats.slots, stats.queued + stats.running)
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         """As `Backend.generate`; the engine's own errors pass through.

@@ -19,6 +19,16 @@ def is_packed(flavour: str) -> bool:
     return flavour.startswith("cpu-packed")
 
 
+def is_cuda(flavour: str) -> bool:
+    """Whether its graph is made for an NVIDIA GPU."""
+    return flavour.startswith("cuda-")
+
+
+def is_paged(flavour: str) -> bool:
+    """Whether its graph holds PagedAttention, which only onnxruntime-genai's engine feeds, on a GPU only."""
+    return is_cuda(flavour) and flavour.endswith("-paged")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,6 +74,11 @@ class Parity(_Frozen):
     exact_match: float | None = Field(default=None, description="on the task's trained rows; none: no task")
     exact_match_reference: float | None = None
     bytes: int
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="what it ran on while it was measured")
+    measured_as: str | None = Field(
+        default=None,
+        description="not run: its weights are byte for byte this flavour's, whose figures these are",
+    )
     lost_mass: float = Field(
         default=0.0, ge=0, le=1, description="share of an answer's probability on tokens it cannot say"
     )

@@ -12,15 +12,17 @@ from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import BackendUnavailableError, ReleaseError, UnknownModelError, ValidationError
 from weir.contracts.request import MODEL_NAME
 from weir.cpu_node.settings import NodeSettings
+from weir.engine.added import add_all, add_one, remove_one
 from weir.engine.classifier import TextClassifier, load_classifier
-from weir.engine.engine import Engine
-from weir.engine.loading import GoldenMismatchError, load_engine
+from weir.engine.golden import GoldenMismatchError
+from weir.engine.loading import load_engine
+from weir.engine.serving import ServingEngine
 from weir.release.reader import MANIFEST, newest_version, read_any_manifest
 from weir.telemetry.node_metrics import NodeLoad, NodeMetrics
 
 _log = logging.getLogger("weir.node")
 
-Served = Engine | TextClassifier
+Served = ServingEngine | TextClassifier
 Loader = Callable[[Path], Served]
 
 
@@ -35,6 +37,7 @@ class ModelHost:
         self._metrics = metrics
         self._loader = loader or self._load_release
         self._served: dict[str, Served] = {}
+        self._roots: dict[str, Path] = {}  # of models that generate
         self._one_load = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._loading = False
@@ -42,7 +45,7 @@ class ModelHost:
         metrics.watch(self.load_now)
         metrics.watch_texts(lambda: sum(c.waiting for c in self.served if isinstance(c, TextClassifier)))
 
-    def engine(self, model: str, version: int | None = None) -> Engine:
+    def engine(self, model: str, version: int | None = None) -> ServingEngine:
         """Return the engine that generates with `model`.
 
         Raises:
@@ -50,7 +53,7 @@ class ModelHost:
             UnknownModelError: this model or this version of it is not served, or it does not generate.
         """
         found = self.serving(model, version)
-        if not isinstance(found, Engine):
+        if isinstance(found, TextClassifier):
             raise UnknownModelError(f"{model} classifies texts: POST its .../infer")
         return found
 
@@ -79,8 +82,8 @@ class ModelHost:
         return tuple(self._served.values())
 
     @property
-    def engines(self) -> tuple[Engine, ...]:
-        return tuple(served for served in self.served if isinstance(served, Engine))
+    def engines(self) -> tuple[ServingEngine, ...]:
+        return tuple(served for served in self.served if not isinstance(served, TextClassifier))
 
     @property
     def ready(self) -> bool:
@@ -91,7 +94,7 @@ class ModelHost:
         """Whether every engine's thread is alive, and gets on if it has work."""
         return not any(e.failed or self._is_stalled(e) for e in self.engines)
 
-    def _is_stalled(self, engine: Engine) -> bool:
+    def _is_stalled(self, engine: ServingEngine) -> bool:
         stats = engine.stats
         return stats.running + stats.queued > 0 and time.monotonic() - stats.last_progress > self._settings.stall_s
 
@@ -170,8 +173,10 @@ class ModelHost:
         except Exception as error:
             self._count_failure(error, root)
             raise
-        if isinstance(served, Engine):
+        if not isinstance(served, TextClassifier):
             served.start()
+            await add_all(served, root)
+            self._roots[served.info.model] = root
             self._metrics.threads.set(served.info.threads)
         self._metrics.golden_checks.labels("passed").inc()
         self._metrics.loads.labels("loaded").inc()
@@ -209,6 +214,27 @@ class ModelHost:
         task = asyncio.create_task(served.stop(drain_s=self._settings.drain_timeout_s))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    async def add_adapter(self, model: str, name: str) -> None:
+        """Serve an adapter that was published beside the release that serves `model`.
+
+        Raises:
+            UnknownModelError: no such model is served, or there is no such adapter.
+            ReleaseError: it is not what its manifest says, or does not fit.
+        """
+        engine = self.engine(model)
+        await add_one(engine, self._roots[model], name)
+        _log.info("adapter_added", extra={"model": model, "adapter": name})
+
+    async def remove_adapter(self, model: str, name: str) -> None:
+        """Serve an adapter to no further request; returns once those that it serves have ended.
+
+        Raises:
+            UnknownModelError: no such model is served.
+            ValidationError: it has no such adapter.
+        """
+        await remove_one(self.engine(model), name)
+        _log.info("adapter_removed", extra={"model": model, "adapter": name})
 
     def unload(self, model: str) -> None:
         """Stop serving `model`; its running requests finish.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import BackendError, BackendUnavailableError, OverloadedError, ReleaseError
-from weir.engine.loading import GoldenMismatchError
+from weir.engine.golden import GoldenMismatchError
 from weir.release.ngrams import Ids, Ngrams
 from weir.release.reader import ClassifierRelease, open_classifier
 from weir.release.windows import Windows, padded

@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weir.contracts.errors import ReleaseError
-from weir.contracts.manifest import Format, ReleaseManifest, is_packed
+from weir.contracts.manifest import Format, ReleaseManifest, is_packed, is_paged
 from weir.engine.adapters import Adapter, read_adapter
 from weir.engine.corpus import Corpus
 from weir.engine.cpus import this_machine
+from weir.engine.device import Device, choose_device
 from weir.engine.drafts import Drafters
 from weir.engine.engine import Engine, EngineInfo
+from weir.engine.genai_loading import load_paged
+from weir.engine.golden import check_golden
 from weir.engine.kernels.library import operators
 from weir.engine.observer import EngineObserver
 from weir.engine.packed_call import BLOCK_TOKENS
 from weir.engine.packed_model import PackedGraph, PackedModel
-from weir.engine.runner import greedy_ids
+from weir.engine.serving import ServingEngine
 from weir.engine.session import CacheShape, Graph, GraphSession
 from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
@@ -27,15 +30,9 @@ _PLAIN_ORDER = ("cpu-int8", "cpu-w8a8", "cpu-int4", "cpu-fp32")
 _SPARE = 2  # as many blocks again may keep prefixes of sequences that ended
 
 
-class GoldenMismatchError(ReleaseError):
-    """The graph answers a golden prompt differently here than where it was released."""
-
-    code = "golden_mismatch"
-
-
 def load_engine(
     root: Path, flavour: str | None, settings: EngineSettings, *, observer: EngineObserver | None = None
-) -> Engine:
+) -> ServingEngine:
     """Check what is read of the release at `root`, build the model, ask the golden prompts; return an engine to start.
 
     Args:
@@ -46,20 +43,25 @@ def load_engine(
 
     Raises:
         GoldenMismatchError: an answer to a golden prompt differs from the recorded one.
+        DeviceMissingError: the flavour is made for a GPU, and there is none.
         ReleaseError: the release is not what its manifest says, the graph does not load, or not even one sequence
             fits into the budget.
     """
     wanted = flavour or _servable(read_manifest(root))
     release = open_release(root, reads=lambda path: _is_read(path, wanted))
     chosen = release.format(wanted)
+    if is_paged(wanted):
+        return load_paged(release, chosen, settings, observer=observer)
     threads = settings.threads or this_machine().threads
-    model = open_model(release, chosen, settings, threads=threads)
+    device = choose_device(wanted, settings.device)
+    model = open_model(release, chosen, settings, threads=threads, device=device)
     if settings.check_golden:
-        _check_golden(model, release.manifest, chosen, settings)
+        is_exact = device is Device.CPU and chosen.parity.device == "cpu"
+        check_golden(model, release.manifest, chosen, settings, is_exact=is_exact)
     tokenizer = ReleaseTokenizer(release.checkpoint / "tokenizer.json")
     manifest = release.manifest
     names = tuple(entry.name for entry in manifest.adapters) if is_packed(chosen.flavour) else ()
-    info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids, names)
+    info = EngineInfo(manifest.model, manifest.version, chosen.flavour, threads, manifest.eos_ids, names, device.value)
     drafters = Drafters(Corpus(read_drafts(release))) if model.is_exact and settings.max_draft_tokens else None
     return Engine(model, tokenizer, info, settings=settings, observer=observer, make_drafter=drafters)
 
@@ -78,7 +80,9 @@ def _servable(manifest: ReleaseManifest) -> str:
     return next((name for name in _PLAIN_ORDER if manifest.format_of(name)), manifest.serve_flavour)
 
 
-def open_model(release: Release, chosen: Format, settings: EngineSettings, *, threads: int) -> Model:
+def open_model(
+    release: Release, chosen: Format, settings: EngineSettings, *, threads: int, device: Device = Device.CPU
+) -> Model:
     """Load one flavour's graph, with keys and values within the budget.
 
     Raises:
@@ -89,7 +93,7 @@ def open_model(release: Release, chosen: Format, settings: EngineSettings, *, th
     if is_packed(chosen.flavour):
         adapters = [read_adapter(release.root / "adapters" / entry.name) for entry in release.manifest.adapters]
         return _packed_model(PackedGraph(path, threads=threads), context, settings, adapters)
-    graph = Graph(path, threads=threads)
+    graph = Graph(path, threads=threads, device=device)
     return SlotModel(GraphSession(graph, slots=_slots(graph.cache, context, settings), context_tokens=context))
 
 
@@ -117,17 +121,3 @@ def _slots(cache: CacheShape, context_tokens: int, settings: EngineSettings) -> 
     if slots < 1:
         raise ReleaseError(_too_small(context_tokens, each, settings))
     return slots
-
-
-def _check_golden(model: Model, manifest: ReleaseManifest, chosen: Format, settings: EngineSettings) -> None:
-    if len(chosen.golden_greedy_ids) != len(manifest.golden):
-        raise ReleaseError(f"{chosen.flavour}: not every golden prompt has recorded answers")
-    chunk = settings.prefill_chunk_tokens if model.is_exact else settings.fixed_chunk_tokens
-    for number, (golden, expected) in enumerate(zip(manifest.golden, chosen.golden_greedy_ids, strict=True)):
-        prompt = list(golden.prompt_ids)
-        if len(prompt) + len(expected) > model.context_tokens:
-            continue  # the operator has cut the context below this prompt
-        if greedy_ids(model, prompt, len(expected), chunk_tokens=chunk) != list(expected):
-            raise GoldenMismatchError(
-                f"{chosen.flavour}: golden prompt {number} is not answered as it was when released"
-            )

@@ -96,6 +96,7 @@ class ResponseCache:
             generation.model.name,
             str(generation.model.version),
             generation.model.release_sha256,
+            generation.model.adapter_stamp(request.adapter),
             generation.ask.context.caller.tenant,
             *_held_to(generation),
             request.model_dump_json(include={"adapter", "return_tokens", "sampling", "prompt"}),

@@ -26,7 +26,10 @@ GATEWAY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "response_unread",
         ),
         "config_reloads_total": ("applied", "refused"),
+        "discoveries_total": ("same", "changed", "failed"),
     }
 )
 # Of `weir_gateway_upstream_errors_total`, beside the pool.
 UPSTREAM_REASONS: Final = ("timeout", "connect", "overload", "protocol")
+# Of `weir_gateway_routed_total`, beside the pool.
+ROUTED_WHY: Final = ("fastest", "prefix", "standby")

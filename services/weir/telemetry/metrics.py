@@ -7,7 +7,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 from weir.telemetry.handles import Count, Distribution, Family, Level, Waiting
-from weir.telemetry.label_values import GATEWAY, UPSTREAM_REASONS
+from weir.telemetry.label_values import GATEWAY, ROUTED_WHY, UPSTREAM_REASONS
 
 Merged = Literal["sum", "min", "max"]
 
@@ -72,6 +72,8 @@ class GatewayMetrics:
         """Say that there is such a node, and begin to count what its pool does."""
         self.node_info(node, pool).set(1)
         self.upstream_retries(pool)
+        for why in ROUTED_WHY:
+            self.routed(pool, why)
         for reason in UPSTREAM_REASONS:
             self.upstream_errors(pool, reason)
 
@@ -140,6 +142,33 @@ class GatewayMetrics:
         )
         self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
         self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
+        self._routing()
+
+    def _routing(self) -> None:
+        self.node_in_flight = self._gauge("node_in_flight", "Requests at a node, at its last probe.", ("node",))
+        self.node_pace = self._gauge(
+            "node_pace", "How many times as long as nodes of its kind it takes.", ("node",), merged="max"
+        )
+        self.pool_nodes = self._gauge(
+            "pool_nodes",
+            "Nodes that may take requests, by pool; use: first, or standby while a pool before it has such nodes.",
+            ("pool", "use"),
+            merged="max",
+        )
+        self.routed = self._counter(
+            "routed_total",
+            "Requests sent to nodes, by why: fastest, prefix (it read the beginning before), standby (another pool).",
+            ("backend", "why"),
+        )
+        self.discoveries = self._counter(
+            "discoveries_total", "Attempts to find nodes: same, changed, failed (the last list stays).", ("result",)
+        )
+
+    def forget_node(self, node: str, pool: str) -> None:
+        """Drop what there is of a node that is no more."""
+        self.node_info.drop(node, pool)
+        for gauge in (self.node_healthy, self.circuit_state, self.node_in_flight, self.node_pace):
+            gauge.drop(node)
 
     def _admission(self) -> None:
         self.queue_tokens = Gauge(
@@ -282,6 +311,7 @@ class GatewayMetrics:
             (self.auth, GATEWAY["auth_total"]),
             (self.limited, GATEWAY["limited_total"]),
             (self.refused_early, GATEWAY["refused_early_total"]),
+            (self.discoveries, GATEWAY["discoveries_total"]),
             (self.reloads, GATEWAY["config_reloads_total"]),
         ):
             for value in values:

@@ -18,6 +18,7 @@ from weir.release.reader import read_manifest
 from weir_training.benching.closed_loop import Ask, Figures, Plan, Sample, as_dicts, measure, parse_concurrencies, table
 from weir_training.benching.gateway.verb import gateway
 from weir_training.benching.guard.verb import guard
+from weir_training.benching.route.verb import route
 from weir_training.benching.target import find_release
 from weir_training.benching.verbs_engine import engine
 from weir_training.options import DEFAULT_HOME, AsJson, Home
@@ -37,6 +38,7 @@ _TIMEOUT_S: Final = 300.0
 app.command("engine")(engine)
 app.command("gateway")(gateway)
 app.command("guard")(guard)
+app.command("route")(route)
 app.command("shape", hidden=True)(engine)  # its former name
 
 _QUESTIONS: Final = ("怎么退货？", "How do I return an order?", "快递几天能到？", "When will it arrive?")

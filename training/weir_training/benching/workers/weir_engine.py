@@ -8,8 +8,8 @@ from typing import Any
 
 from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.engine.engine import Engine
 from weir.engine.loading import load_engine
+from weir.engine.serving import ServingEngine
 from weir.engine.settings import EngineSettings
 from weir_training.benching.workers.lines import serve
 from weir_training.benching.workers.pace import Answer, at_their_times
@@ -18,7 +18,7 @@ from weir_training.benching.workers.window import Window
 
 def main() -> None:
     with asyncio.Runner() as runner:
-        opened: list[Engine] = []
+        opened: list[ServingEngine] = []
 
         def load(release: str, flavour: str, **bounds: Any) -> dict[str, Any]:
             engine = load_engine(Path(release), flavour, EngineSettings(**bounds))
@@ -52,7 +52,7 @@ def _request(prompt: str, new_tokens: int) -> GenerateRequest:
     )
 
 
-async def _answer(engine: Engine, prompt: str, new_tokens: int) -> Answer:
+async def _answer(engine: ServingEngine, prompt: str, new_tokens: int) -> Answer:
     began, first, tokens = time.perf_counter(), 0.0, 0
     async for event in engine.generate(_request(prompt, new_tokens)):
         first = first or time.perf_counter() - began
@@ -60,7 +60,7 @@ async def _answer(engine: Engine, prompt: str, new_tokens: int) -> Answer:
     return Answer(first, time.perf_counter() - began, tokens)
 
 
-async def _decode(engine: Engine, prompts: Sequence[str], window: Window, most: int) -> dict[str, Any]:
+async def _decode(engine: ServingEngine, prompts: Sequence[str], window: Window, most: int) -> dict[str, Any]:
     """Let all prompts be answered until the window is over, then leave."""
     over = asyncio.Event()
 

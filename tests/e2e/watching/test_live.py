@@ -83,7 +83,9 @@ def test_what_came_in_is_what_prometheus_counts(prometheus: Prometheus, watched:
     )
 
 
-def test_an_alert_for_a_killed_node_reaches_the_webhook_within_a_minute(killed: Killed, webhook: Webhook) -> None:
+def test_an_alert_for_a_killed_node_reaches_the_webhook_within_a_minute(
+    killed: Killed, webhook: Webhook, capsys: pytest.CaptureFixture[str]
+) -> None:
     def has_come() -> bool:
         return all(
             webhook.first(name, **labels) is not None
@@ -96,6 +98,8 @@ def test_an_alert_for_a_killed_node_reaches_the_webhook_within_a_minute(killed: 
     eventually(has_come, within_s=90, what="both alerts at the webhook")
     came = webhook.first("WeirNodeDown", node=killed.name)
     assert came is not None
+    with capsys.disabled():
+        print(f"\nkilled node at the webhook after {came - killed.at:.1f} s")
     assert came - killed.at < 60
     (alert,) = [one for _, one in webhook.alerts if one["labels"]["alertname"] == "WeirNodeDown"][:1]
     assert killed.name in alert["annotations"]["summary"]

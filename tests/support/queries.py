@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
-OURS = re.compile(r"\b(?:weir_(?:gateway|node|triton)_\w+|(?:weir|node):[a-z]\w+(?::\w+)?)\b")
+OURS = re.compile(r"\b(?:weir_(?:gateway|node|triton)_\w+|(?:weir:slo|node:[a-z])\w+(?::\w+)?)\b")
 # Put there by Prometheus, by scraping in Kubernetes, or by rules.
 ADDED_LABELS = frozenset({"job", "instance", "namespace", "pod", "container", "service", "endpoint", "engine", "slo"})
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")

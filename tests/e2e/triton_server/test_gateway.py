@@ -151,7 +151,8 @@ def check(calls: list[Call], killed: float, ejected: float, what: str) -> None:
 def nodes_as_the_gateway_saw_them(gateway: Server) -> Iterator[None]:
     """Shown when a test fails."""
     yield
-    print("\n".join(line for line in gateway.text().splitlines()[-60:] if "node_" in line))
+    print(gateway.log, admin(gateway).ask("GET", "/admin/nodes").body.decode())
+    print("\n".join([line for line in gateway.text().splitlines() if '"node_' in line][-30:]))
 
 
 async def test_when_the_cpu_node_is_killed_triton_goes_on(gateway: Server, cpu: Server) -> None:

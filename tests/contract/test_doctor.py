@@ -196,10 +196,12 @@ def test_a_clock_that_is_off_is_a_warning(doctor: Doctor, ahead_s: float, words:
     assert words in said or str(int(words.split()[0]) - 1) in said  # a second may pass between the two looks
 
 
-@pytest.mark.parametrize(("version", "level"), [(2, "ok"), (9, "fail")])
-async def test_a_triton_is_asked_over_grpc(version: int, level: str) -> None:
-    async with serving(GrpcNode()) as address:
-        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], Expected("faq", version)))
+@pytest.mark.parametrize(("is_ready", "level"), [(True, "ok"), (False, "fail")])
+async def test_a_triton_is_asked_over_grpc(is_ready: bool, level: str) -> None:
+    triton = GrpcNode()
+    triton.is_ready = is_ready
+    async with serving(triton) as address:
+        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], Expected("faq", 2)))
     assert found[0].says.endswith("is triton 2.51.0")
     assert (found[1].check, found[1].level) == ("model at gpu-0", level)
 

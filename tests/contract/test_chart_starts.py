@@ -241,3 +241,25 @@ def _helm_tests_pass(m: Manifests, gateway: PodProcess) -> None:
         began = time.monotonic()
         done = gateway.run(here)
         assert done.returncode == 0, f"{pod.name} after {time.monotonic() - began:.1f} s: {done.stdout}{done.stderr}"
+
+
+def test_rules_and_dashboards_look_for_the_names_that_the_chart_gives() -> None:
+    """Of containers and jobs: labels that come from the chart, not from a program's metrics."""
+    texts = [path.read_text() for folder in ("rules", "dashboards") for path in sorted((CHART / folder).iterdir())]
+    wanted = {label: set(re.findall(rf'\b{label}=~?\\?"([^"\\]+)', "\n".join(texts))) for label in ("container", "job")}
+    m = manifests_of(FULL)
+    containers = {container["name"] for pod in m.pods if pod.serves for container in pod.spec["containers"]}
+    for pattern in wanted["container"]:
+        assert set(pattern.split("|")) <= containers, pattern
+    jobs = {
+        rule["replacement"]
+        for monitor in m.of("ServiceMonitor", "PodMonitor")
+        for end in monitor["spec"].get("endpoints", monitor["spec"].get("podMetricsEndpoints"))
+        for rule in end["relabelings"]
+        if rule.get("targetLabel") == "job"
+    }
+    assert jobs == {"weir-gateway", "weir-node", "weir-triton"}
+    for pattern in wanted["job"]:
+        assert any(re.fullmatch(pattern, job) for job in jobs), pattern
+    assert wanted["container"]
+    assert wanted["job"]

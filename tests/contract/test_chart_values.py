@@ -121,6 +121,9 @@ def test_an_image_volume_on_a_cluster_without_them_is_refused() -> None:
     )
     assert "image volumes need Kubernetes 1.31" in render(sets=sets, version="1.30.0").errors
     assert render(sets=sets, version="1.31.0").code == 0
+    deeper = (sets[0].replace('faq:1"', 'faq:1", "subPath": "release"'), *sets[1:])
+    assert "subPath: needs Kubernetes 1.33" in render(sets=deeper, version="1.32.0").errors
+    assert render(sets=deeper, version="1.33.0").code == 0
     assert render(MINIMAL, version="1.30.0").code == 0
     assert "kubeVersion" in render(MINIMAL, version="1.29.0").errors
 
@@ -159,9 +162,9 @@ def test_a_change_of_settings_restarts_pods_and_a_new_chart_version_does_not(tmp
 
 
 def test_a_pool_that_only_classifies_is_no_node_of_the_gateway() -> None:
-    tox = '"tox": {"version": 1, "role": "classify", "source": {"pvc": {"claimName": "c"}}}'
+    tox = 'models.tox={"version": 1, "role": "classify", "source": {"pvc": {"claimName": "c"}}}'
     pools = 'pools={"cpu": {"kind": "cpu-ort"}, "tier": {"kind": "cpu-ort", "models": ["tox"]}}'
-    sets = ("models={" + tox + "}", pools, "gateway.secondTier.pool=tier", "gateway.secondTier.model=tox")
+    sets = (tox, pools, "gateway.secondTier.pool=tier", "gateway.secondTier.model=tox")
     m = Manifests(render(MINIMAL, sets=sets).things, NAMESPACE)
     assert problems_in(m) == []
     (gateway,) = [pod for pod in m.pods if pod.name == "Deployment/weir-gateway"]

@@ -27,6 +27,7 @@ class Files:
     url: str
     bodies: dict[str, bytes] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)  # lengths that are not true
+    moved: dict[str, str] = field(default_factory=dict)
     authorizations: list[str | None] = field(default_factory=list)
 
 
@@ -35,6 +36,12 @@ def files() -> Iterator[Files]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             files.authorizations.append(self.headers["authorization"])
+            if self.path in files.moved:
+                self.send_response(302)
+                self.send_header("location", files.moved[self.path])
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             body = files.bodies.get(self.path)
             self.send_response(200 if body is not None else 404)
             self.send_header("content-length", str(files.claimed.get(self.path, len(body or b""))))
@@ -130,6 +137,14 @@ def test_a_download_that_breaks_off_says_so(files: Files, release: Path, tmp_pat
     files.claimed["/r"] = len(files.bodies["/r"]) + 5
     with pytest.raises(JobError, match="broke off"):
         fetch_release(f"{files.url}/r", sha256(files.bodies["/r"]), tmp_path / "faq" / "1", expected=EXPECTED)
+
+
+def test_a_secret_is_not_for_whom_the_server_refers_to(files: Files, release: Path, tmp_path: Path) -> None:
+    files.bodies["/elsewhere"] = packed(release)
+    files.moved["/r"] = f"{files.url}/elsewhere"
+    digest = sha256(files.bodies["/elsewhere"])
+    fetch_release(f"{files.url}/r", digest, tmp_path / "faq" / "1", expected=EXPECTED, authorization="Bearer abc")
+    assert files.authorizations == ["Bearer abc", None]
 
 
 def test_what_a_killed_one_left_is_removed(files: Files, release: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.manifests import Manifests, Thing
 
 CHART: Final = ROOT / "helm" / "weir"
 CASES: Final = (*sorted((CHART / "ci").glob("*.yaml")), CHART / "values-cpu.yaml")
-VERSIONS: Final = ("1.31.0", "1.36.0")
+VERSIONS: Final = ("1.33.0", "1.36.0")
 RELEASE, NAMESPACE = "weir", "serving"
 
 

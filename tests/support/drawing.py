@@ -60,9 +60,8 @@ def _lines(axes: Any, panel: Mapping[str, Any], answers: Sequence[tuple[str, Ser
         if step.get("value") is not None and not is_stacked and step["value"] <= axes.get_ylim()[1]:
             axes.axhline(step["value"], color=_COLOURS.get(step["color"], "grey"), linestyle="--", linewidth=0.8)
     axes.set_ylim(bottom=0)
-    names = list(dict.fromkeys(name for name, _ in found))
-    artists = axes.collections if is_stacked else axes.lines
-    axes.legend(artists[: len(names)], [name[:36] for name in names[:8]], fontsize=6, loc="upper left", frameon=False)
+    artists = list(axes.collections if is_stacked else axes.lines)[: min(len(found), 8)]
+    axes.legend(artists, [name[:36] for name, _ in found[:8]], fontsize=6, loc="upper left", frameon=False)
 
 
 def _text(axes: Any, panel: Mapping[str, Any], answers: Sequence[tuple[str, Series]]) -> None:

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
-OURS = re.compile(r"\b(?:weir_(?:gateway|node|triton)_\w+|(?:weir|node):[a-z]\w+(?::\w+)?)\b")
+OURS = re.compile(r"\b(?:weir_(?:gateway|node|triton)_\w+|(?:weir:slo|node:[a-z])\w+(?::\w+)?)\b")
 # Put there by Prometheus, by scraping in Kubernetes, or by rules.
-ADDED_LABELS = frozenset({"job", "instance", "namespace", "pod", "container", "engine", "slo"})
+ADDED_LABELS = frozenset({"job", "instance", "namespace", "pod", "container", "service", "endpoint", "engine", "slo"})
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _GRAFANAS = {"__rate_interval": "1m", "__interval": "15s", "__range": "1h"}
 
@@ -155,3 +155,21 @@ def _walk(node: Any, found: list[Selector], groupings: list[Grouping]) -> set[st
 def _group(modifier: Any, below: set[str], groupings: list[Grouping]) -> None:
     if modifier is not None and modifier.labels and below:
         groupings.append(Grouping(frozenset(modifier.labels), frozenset(below)))
+
+
+def chart_questions(things: Iterable[Mapping[str, Any]]) -> list[Question]:
+    """What rendered objects ask: triggers of ScaledObjects, metrics of autoscalers, queries of analyses."""
+    found = []
+    for thing in things:
+        where, spec = f"{thing['kind']} {thing['metadata']['name']}", thing.get("spec") or {}
+        match thing["kind"]:
+            case "ScaledObject":
+                found += [Question(where, one["metadata"]["query"]) for one in spec["triggers"]]
+            case "HorizontalPodAutoscaler":
+                externals = [one["external"]["metric"] for one in spec["metrics"] if one["type"] == "External"]
+                found += [Question(where, one["name"]) for one in externals]
+            case "AnalysisTemplate":
+                found += [Question(where, one["provider"]["prometheus"]["query"]) for one in spec["metrics"]]
+            case _:
+                pass
+    return found

@@ -46,18 +46,24 @@ class Watched:
 
     def start(self) -> "Watched":
         release = make_tiny_release(self.folder / "home" / "releases", precisions=("fp32",))
-        classifier = train_tiny(self.folder / "classifiers")
         link_release(release, self.folder / "repository")
         with (self.folder / "repository" / "tiny" / "config.pbtxt").open("a") as config:
             config.write('parameters { key: "threads" value { string_value: "1" } }\n')
         self.triton = Triton(self.folder / "repository", ("tiny",), self.folder / "triton.log")
         logs, home = self.folder, str(self.folder / "home")
         self.nodes = {
-            "cpu-0": node(release, logs / "cpu-0.log", beside=[classifier.root], threads="1", home=home),
             "cpu-1": node(release, logs / "cpu-1.log", threads="1", home=home),
             "scripted": scripted_node(logs / "scripted.log"),
         }
-        _all_at_once([one.start for one in (*self.nodes.values(), self.triton)])
+        starting = ThreadPoolExecutor()
+        started = [starting.submit(one.start) for one in (*self.nodes.values(), self.triton)]
+        classifier = train_tiny(self.folder / "classifiers")  # meanwhile
+        self.nodes["cpu-0"] = node(
+            release, logs / "cpu-0.log", beside=[classifier.root], threads="1", home=home
+        ).start()
+        for one in started:
+            one.result()
+        starting.shutdown()
         (self.folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
         self.gateways = {"real": self._real(release, classifier.manifest.model), "scripted": self._scripted(release)}
         self.key = new_key(_home(self.gateways["scripted"]), "good")

@@ -85,6 +85,29 @@ def test_the_cpu_answers_while_the_gpu_loads_and_the_gpu_when_it_is_there() -> N
     assert scene.pick() == "gpu"
 
 
+def test_a_kind_that_nobody_knows_is_tried_before_it_is_called_slow() -> None:
+    scene = Scene()
+    scene.add("cpu", CPU, slots=2)
+    scene.serve("cpu", first_s=0.02, step_s=0.001)
+    scene.add("gpu", GPU)
+
+    first = [scene.pick() for _ in range(4)]
+    assert first.count("gpu") == 2  # not more at once, however long they take
+    scene.tickets.clear()
+    scene.serve("gpu", first_s=0.01, step_s=0.0005)
+    assert scene.pick() == "gpu"
+
+
+def test_a_kind_that_got_nothing_for_long_is_tried_again_with_one_request() -> None:
+    scene = Scene()
+    scene.add("fast", CPU)
+    scene.add("slow", GPU)
+    scene.serve("slow", first_s=1.0, step_s=0.5)
+    scene.serve("fast", first_s=0.01, step_s=0.001, times=200)
+
+    assert [scene.pick() for _ in range(3)].count("slow") == 1
+
+
 def test_a_slow_node_among_its_fellows_gets_less_and_is_not_given_up() -> None:
     scene = Scene()
     for name in ("a", "b", "slow"):

@@ -66,15 +66,12 @@ _WORK: Final = (
     ),
     Panel(
         "Guesses that come true",
-        "Share of guessed tokens that the model agreed to; below a third guessing costs more than it brings.",
-        "percentunit",
-        _by_instance(
-            rate("weir_node_draft_accepted_tokens_total", "instance", where=_NODE)
-            + " / ("
-            + rate("weir_node_draft_tokens_total", "instance", where=_NODE)
-            + " > 0)"
-        ),
-        max_value=1,
+        "Tokens that were guessed and verified, and those of them that the model agreed to, a second.",
+        "short",
+        [
+            Query(rate("weir_node_draft_tokens_total", "instance", where=_NODE), "{{instance}} guessed"),
+            Query(rate("weir_node_draft_accepted_tokens_total", "instance", where=_NODE), "{{instance}} came true"),
+        ],
     ),
     Panel(
         "Prompts spared by the prefix cache",

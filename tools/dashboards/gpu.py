@@ -153,7 +153,7 @@ _ENGINES: Final = (
     ),
     Panel(
         "Tokens read and generated",
-        "A second.",
+        "Per second, by engine and node.",
         "short",
         [
             Query(f"node:prompt_tokens:rate5m{{{_GPU}}}", "{{engine}} {{instance}} read"),

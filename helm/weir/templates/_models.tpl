@@ -48,6 +48,9 @@ the gateway's settings and Triton's repository are the same for all of them.
   {{- if semverCompare "<1.31.0-0" $root.Capabilities.KubeVersion.Version }}
   {{- fail (printf "models.%s.source.image: image volumes need Kubernetes 1.31 (on by default from 1.35), this is %s; use pvc or fetch" $name $root.Capabilities.KubeVersion.Version) }}
   {{- end }}
+  {{- if and $model.source.image.subPath (semverCompare "<1.33.0-0" $root.Capabilities.KubeVersion.Version) }}
+  {{- fail (printf "models.%s.source.image.subPath: needs Kubernetes 1.33, this is %s; put the release at the image's root" $name $root.Capabilities.KubeVersion.Version) }}
+  {{- end }}
   image:
     reference: {{ $model.source.image.reference }}
     pullPolicy: {{ $model.source.image.pullPolicy | default "IfNotPresent" }}

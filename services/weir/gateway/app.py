@@ -149,6 +149,8 @@ def assemble(  # noqa: PLR0913 - a composition root
     metrics.set_build(__version__)
     metrics.set_config(settings.digest)
     metrics.set_models(catalog.labels)
+    for surface in SURFACES:
+        metrics.in_flight(surface.path)  # 0 is said, too: an autoscaler takes silence for a fault
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
     for node in nodes:
         metrics.know_node(node.name, node.pool)

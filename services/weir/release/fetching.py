@@ -68,10 +68,11 @@ def _forget_attempts(into: Path) -> None:
 
 def _download(url: str, to: Path, authorization: str | None) -> str:
     """Return the sha256 of what came."""
-    headers = {"authorization": authorization} if authorization else {}
     digest = hashlib.sha256()
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the caller checked the scheme
+        request = urllib.request.Request(url)  # noqa: S310 - the caller checked the scheme
+        if authorization:
+            request.add_unredirected_header("authorization", authorization)  # not for whom the server refers to
         with urllib.request.urlopen(request, timeout=_SILENCE_S) as response, to.open("wb") as file:  # noqa: S310
             while block := response.read(_BLOCK_BYTES):
                 digest.update(block)

@@ -184,10 +184,13 @@ class TritonNode:
         self._speaker.aside(self._metrics.refused)
 
     async def _watch_engine(self) -> None:
+        shown = None
         while True:
             await asyncio.sleep(_GAUGES_S)
             stats = self._engine.stats
-            self._speaker.aside(partial(self._metrics.show, stats))
+            if stats != shown:  # one that idles says nothing: each word costs Triton, too
+                self._speaker.aside(partial(self._metrics.show, stats))
+                shown = stats
             if stats.running + stats.queued > 0 and monotonic() - stats.last_progress > _STALL_S:
                 _log.critical("engine_stalled")
                 os._exit(1)  # a thread that hangs in a kernel cannot be ended; a dead stub is noticed by every canary

@@ -22,7 +22,10 @@ _POLL_S: Final = 0.03  # between two looks whether callers are still there
 
 @dataclass(slots=True, eq=False)
 class Dialogue:
-    """One request. `left` is called, on the speaker's thread, when its caller has gone; `writer` None: a beat's."""
+    """One request. `left` is called, on the speaker's thread, when its caller has gone.
+
+    `writer` None: it is there for beats, which end by themselves soon, so nobody asks whether its caller is there.
+    """
 
     sender: Any
     writer: OutputWriter | None
@@ -111,7 +114,7 @@ class Speaker:
         with self._news:
             if not self._queue and not self._asides and not self._is_over:
                 self._news.wait(_POLL_S)
-            self._open.update(self._arrived)
+            self._open.update(dialogue for dialogue in self._arrived if dialogue.writer is not None)
             self._arrived.clear()
             if self._queue:
                 return self._speech(self._queue.popleft())

@@ -10,6 +10,7 @@ from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.load import Streams
 from tests.support.cluster.monitoring import Monitoring, monitoring
 from tests.support.cluster.objects import of_kind
+from tests.support.prometheus import require_alertmanager
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -19,6 +20,7 @@ SCALED = (*WATCHED, 'pools.cpu.autoscaling={"mode":"keda","minReplicas":1,"maxRe
 
 @pytest.fixture(scope="module")
 def watcher(cluster: Cluster, rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]:
+    require_alertmanager()
     cluster.apply(rendered(*SCALED))
     cluster.wait_settled(120)
     with monitoring(cluster, tmp_path_factory.mktemp("monitoring") / "all") as watcher:

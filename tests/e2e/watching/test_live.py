@@ -15,6 +15,14 @@ pytestmark = pytest.mark.e2e
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 PICTURES = ROOT / ".weir" / "pictures"
 SEEN_S = 120.0
+IN_DOCS = (  # docs/dashboards.png: copied by hand from PICTURES
+    "Requests by status",
+    "Requests by route",
+    "Tokens",
+    "Burn rate, 1 hour",
+    "Waiting for the first token",
+    "Callers by key",
+)
 
 
 def test_the_node_is_killed_last(killed: Killed) -> None:
@@ -41,6 +49,8 @@ def test_every_panel_has_something_to_show_and_is_drawn(prometheus: Prometheus, 
     PICTURES.mkdir(parents=True, exist_ok=True)
     draw(board, answers, PICTURES / f"{path.stem}.png")
     assert (PICTURES / f"{path.stem}.png").stat().st_size > 10_000
+    if path.stem == "weir-overview":
+        draw(board, answers, PICTURES / "panels.png", only=IN_DOCS, dpi=60)
 
 
 def test_marks_and_menus_can_be_asked(prometheus: Prometheus) -> None:
@@ -73,7 +83,9 @@ def test_what_came_in_is_what_prometheus_counts(prometheus: Prometheus, watched:
     )
 
 
-def test_an_alert_for_a_killed_node_reaches_the_webhook_within_a_minute(killed: Killed, webhook: Webhook) -> None:
+def test_an_alert_for_a_killed_node_reaches_the_webhook_within_a_minute(
+    killed: Killed, webhook: Webhook, capsys: pytest.CaptureFixture[str]
+) -> None:
     def has_come() -> bool:
         return all(
             webhook.first(name, **labels) is not None
@@ -86,6 +98,8 @@ def test_an_alert_for_a_killed_node_reaches_the_webhook_within_a_minute(killed: 
     eventually(has_come, within_s=90, what="both alerts at the webhook")
     came = webhook.first("WeirNodeDown", node=killed.name)
     assert came is not None
+    with capsys.disabled():
+        print(f"\nkilled node at the webhook after {came - killed.at:.1f} s")
     assert came - killed.at < 60
     (alert,) = [one for _, one in webhook.alerts if one["labels"]["alertname"] == "WeirNodeDown"][:1]
     assert killed.name in alert["annotations"]["summary"]

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.chart import CASES, rendered
 from tests.support.contract_of_names import faults, unused
 from tests.support.queries import (
     GRAFANA,
     ROOT,
     Question,
     Shown,
+    chart_questions,
     dashboard_questions,
     document_names,
     rule_questions,
@@ -56,6 +58,20 @@ def recorded(folder: Path = GRAFANA / "rules") -> dict[str, set[str]]:
 
 def test_every_query_of_dashboards_and_rules_asks_for_what_is_there(everything: Shown) -> None:
     assert faults(dashboard_questions() + rule_questions(), everything, recorded()) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_what_the_chart_scales_by_is_there(everything: Shown, case: Path) -> None:
+    assert faults(chart_questions(rendered(case).things), everything, recorded()) == []
+
+
+def test_a_misspelt_trigger_would_be_noticed(everything: Shown) -> None:
+    things = rendered(next(case for case in CASES if case.stem == "gpu-mig")).things
+    (scaled,) = [thing for thing in things if thing["kind"] == "ScaledObject"][:1]
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    for wrong in (query.replace("weir_", "wier_", 1), query.replace("running", 'running{model_name="m"}', 1)):
+        spoilt = {**scaled, "spec": {"triggers": [{"metadata": {"query": wrong}}]}}
+        assert faults(chart_questions([spoilt]), everything, recorded()) != []
 
 
 def test_every_metric_that_is_shown_is_used_or_excused(shown: Shown) -> None:

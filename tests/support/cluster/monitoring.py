@@ -103,7 +103,7 @@ def monitoring(cluster: Cluster, folder: Path) -> Iterator[Monitoring]:
     alerting = ["--config.file=alertmanager.yaml", "--storage.path=alerts", here[0], "--cluster.listen-address="]
     scraping = ["--config.file=prometheus.yaml", "--storage.tsdb.path=data", here[1]]
     processes = [
-        _started(space, folder / "alertmanager.log", found.alertmanager, *alerting),
+        _started(space, folder / "alertmanager.log", *found.alertmanager, *alerting),
         _started(space, folder / "prometheus.log", found.prometheus, *scraping),
     ]
     is_over = threading.Event()
@@ -144,10 +144,7 @@ def _configure(folder: Path, rules: Sequence[Object]) -> None:
 
 def _started(space: str, log: Path, *command: str) -> "subprocess.Popen[bytes]":
     with log.open("wb") as out:
-        # Debian's programs look for what they need at its place; `ip` gives a mount namespace of its own.
-        own = Path(command[0]).parent.parent / "share"
-        there = f"mount --bind {own} /usr/share && " if own != Path("/usr/share") else ""
-        words = ["ip", "netns", "exec", space, "sh", "-c", f'{there}exec "$@"', "sh", *command]
+        words = ["ip", "netns", "exec", space, *command]
         return subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
 
 

@@ -156,9 +156,10 @@ class Fleet:
     def _look(self, now: float) -> None:
         """Take in what only time tells."""
         self._looks_at = now + _LOOK_S
+        for kind in self._kinds.values():
+            kind.look(now)
         for member in self.members.values():
-            if member.unbegun:
-                member.look(now)
+            member.look(now)
         if self._ramping:
             self._ramp(now)
 
@@ -189,6 +190,7 @@ class Fleet:
         if chosen is None:
             return None
         member, seconds, matched = chosen
+        member.kind.used(now)
         self._turn = member.turn = self._turn + 1
         ticket = Ticket(member, job, lengths, tokens=tokens, matched=matched, now=now)
         ticket.predicted_s = seconds
@@ -212,6 +214,8 @@ class Fleet:
         least_s, without = inf, job.without
         first_size, step_size = job.prompt_tokens.bit_length(), tokens.bit_length()
         for kind in pool.kinds:
+            if kind.is_unknown and (trial := kind.to_try(without)) is not None:
+                return trial, 0.0, 0
             profile = kind.profile
             first, step = profile.first.rows[first_size], profile.step.rows[step_size]
             for member in kind.members if without or not kind.is_large else kind.shelf.top():

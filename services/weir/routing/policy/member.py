@@ -1,7 +1,7 @@
 """What the policy knows of one node, and of nodes of one kind together."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple, Protocol
 
 from weir.routing.policy.breaker import Breaker
@@ -15,7 +15,11 @@ _SLOT_LEARNING: Final = 0.2
 _PACE_WEIGHT: Final = 0.1
 _RECENT_WEIGHT: Final = 0.3
 _KIND_WEIGHT: Final = 0.02
+_FADING: Final = 0.05  # of a node's pace, four times a second while it has nothing to do
 _ENOUGH: Final = 8  # answers before a node is called slower or faster than its fellows
+_KNOWN: Final = 4  # answers before the times of a kind are more than a guess
+_TRIALS: Final = 2  # requests that a node of an unknown kind may have, however long they may take there
+_STALE_S: Final = 10.0
 _SAME: Final = 0.2  # a fifth more or less is not told apart from chance
 _OUTLIER: Final = math.log(4.0)  # beside its fellows
 _SUDDEN: Final = math.log(2.0)  # beside itself
@@ -48,7 +52,26 @@ class Kind:
         self.open_count = 0
         self.drift = 0.0
         self.is_large = False
+        self.is_unknown = True  # its times are a guess, or old: a request now and then has to find out
+        self.used_at = 0.0
         self.pool: object = None  # set by `arranged`
+
+    def look(self, now: float) -> None:
+        self.is_unknown = self.profile.answers < _KNOWN or now - self.used_at > _STALE_S
+
+    def used(self, now: float) -> None:
+        self.used_at = now
+        self.is_unknown = self.profile.answers < _KNOWN
+
+    def to_try(self, without: Collection[str]) -> "Member | None":
+        """Return a member that has hardly anything to do, to find out how fast this kind is."""
+        most = _TRIALS if self.profile.answers < _KNOWN else 1
+        least = min(
+            (member for member in self.members if member.is_open and member.name not in without),
+            key=lambda member: (member.in_flight + member.foreign, member.turn),
+            default=None,
+        )
+        return None if least is None or least.in_flight + least.foreign >= min(most, least.most) else least
 
     def join(self, member: "Member") -> None:
         self.members.append(member)
@@ -158,7 +181,9 @@ class Member:
             self.shelve()
 
     def look(self, now: float) -> None:
-        """Notice that the first token of the oldest request is overdue, and by how much."""
+        """Notice that the first token of the oldest request is overdue, and by how much; forget what is old."""
+        if not self.in_flight and self.pace != 1.0:
+            self._forget(_FADING)
         oldest = next(iter(self.unbegun), None)
         lag_s = 0.0 if oldest is None else max(now - oldest.due_at, 0.0)
         if lag_s != self.lag_s:
@@ -226,6 +251,13 @@ class Member:
         if not others or self._recent - sum(others) / len(others) < _OUTLIER:  # all are slower: that is the load
             return False
         return self._recent - self._usual > _SUDDEN
+
+    def _forget(self, share: float) -> None:
+        """Whoever has nothing to do cannot show that he is as fast as the others again."""
+        self._drift += share * (self.kind.drift - self._drift)
+        slower = self._drift - self.kind.drift
+        self.pace = math.exp(slower) if abs(slower) > _SAME else 1.0
+        self.refresh()
 
     def forget_pace(self) -> None:
         """Begin anew: the node is not what it was."""

@@ -22,6 +22,7 @@ class Profile:
         serial: how much of the reading of prompts that are before one it has to wait for.
         turn: what a wait for a slot really takes of what it was predicted to.
         prompt_tokens, answer_tokens: what is usual.
+        answers: how many it has learned from.
         crowd_s: the price of joining one more request, a share of an answer's time: each slows all others a little.
     """
 
@@ -30,6 +31,7 @@ class Profile:
         "_step_row",
         "_until_settled",
         "answer_tokens",
+        "answers",
         "crowd_s",
         "first",
         "prompt_tokens",
@@ -45,6 +47,7 @@ class Profile:
         self.prompt_tokens = self.answer_tokens = float(_ANSWER_TOKENS)
         self._first_row = self._step_row = _ANSWER_TOKENS.bit_length()
         self._until_settled = _SETTLES
+        self.answers = 0
         self.crowd_s = _CROWD * _STEP_S * _ANSWER_TOKENS
 
     def usual_first(self, level: int) -> float:
@@ -59,6 +62,7 @@ class Profile:
         """Note what is usual."""
         self.prompt_tokens += _LEARNING * (prompt_tokens - self.prompt_tokens)
         self.answer_tokens += _LEARNING * (answer_tokens - self.answer_tokens)
+        self.answers += 1
         self._until_settled -= 1
         if not self._until_settled:
             self._until_settled = _SETTLES

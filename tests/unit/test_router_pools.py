@@ -1,0 +1,116 @@
+"""Flavours that nobody proved equal: who answers, and who is told."""
+
+import asyncio
+import logging
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from weir.backends.base import NodeReport
+from weir.backends.scripted import ScriptedBackend
+from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.routing.jobs import job_of
+from weir.routing.node import Node
+from weir.routing.release import Offer
+from weir.routing.router import Router
+from weir.telemetry.metrics import GatewayMetrics
+
+OK = (TokenChunk("ok"), Finished(FinishReason.EOS, Usage(1, 1)))
+ASKED = GenerateRequest(id="r", prompt="?", sampling=SamplingParams(max_new_tokens=4))
+
+
+class House:
+    """A router over a GPU and a CPU node that say what they run."""
+
+    def __init__(self, *proven: str, gpu_says: str | None = "cuda-int4") -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = GatewayMetrics(self.registry)
+        self.gpu, self.cpu = (ScriptedBackend(OK, name=name) for name in ("gpu", "cpu"))
+        self.gpu.report, self.cpu.report = NodeReport(2, gpu_says), NodeReport(2, "cpu-fp32")
+        nodes = [Node(self.gpu, self.metrics, pool="gpu"), Node(self.cpu, self.metrics)]
+        offer = Offer("faq", 2, "cpu-fp32", frozenset(proven))
+        self.router = Router(nodes, self.metrics, probe_interval_s=0.01, offer=offer)
+
+    async def answers(self, count: int = 6) -> set[str]:
+        names = set()
+        for _ in range(count):
+            routed = await self.router.open(ASKED, timeout_s=1)
+            async for _ in routed.events:
+                pass
+            names.add(routed.node)
+        return names
+
+    def value(self, name: str, **labels: str) -> float | None:
+        self.metrics.fold()
+        return self.registry.get_sample_value(f"weir_gateway_{name}", labels)
+
+
+async def test_proven_flavours_answer_side_by_side(caplog: pytest.LogCaptureFixture) -> None:
+    house = House("cuda-int4", "cpu-fp32")
+    await house.router.start()
+
+    assert await house.answers(12) == {"gpu", "cpu"}
+    assert house.value("pool_nodes", pool="proven", use="first") == 2
+    assert "flavours_kept_apart" not in caplog.text
+    await house.router.aclose()
+
+
+@pytest.mark.parametrize("gpu_says", ["cuda-int4", None])
+async def test_an_unproven_flavour_stands_by_and_the_log_and_a_metric_say_so(
+    caplog: pytest.LogCaptureFixture, gpu_says: str | None
+) -> None:
+    house = House("cpu-fp32", gpu_says=gpu_says)
+    with caplog.at_level(logging.WARNING):
+        await house.router.start()
+    name = f"gpu/{gpu_says or 'unknown'}"
+
+    assert await house.answers() == {"cpu"}
+    assert house.value("pool_nodes", pool=name, use="standby") == 1
+    (record,) = [one for one in caplog.records if one.message == "flavours_kept_apart"]
+    assert vars(record)["used"] == "proven"
+    assert vars(record)["standing_by"] == [name]
+    await house.router.aclose()
+
+
+async def test_the_standby_answers_while_no_node_of_the_first_pool_is_well_and_that_is_counted() -> None:
+    house = House("cpu-fp32")
+    await house.router.start()
+    house.cpu.is_ready = False
+    async with asyncio.timeout(10):
+        while house.value("pool_nodes", pool="proven", use="first") != 0:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.01)
+
+    assert await house.answers(3) == {"gpu"}
+    assert house.value("routed_total", backend="gpu", why="standby") == 3
+    house.cpu.is_ready = True
+    async with asyncio.timeout(10):
+        while house.value("pool_nodes", pool="proven", use="first") != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await house.answers(3) == {"cpu"}
+    await house.router.aclose()
+
+
+async def test_another_release_may_prove_what_the_last_one_did_not() -> None:
+    house = House("cpu-fp32")
+    await house.router.start()
+    assert await house.answers() == {"cpu"}
+
+    house.router.offers(Offer("faq", 3, "cpu-fp32", frozenset({"cpu-fp32", "cuda-int4"})))
+
+    assert "gpu" in await house.answers()
+    await house.router.aclose()
+
+
+def test_beginnings_are_shared_by_one_tenant_model_and_adapter_only() -> None:
+    base = GenerateRequest(id="r", model="faq", prompt="a" * 600 + "b", cache_salt="one")
+    job = job_of(base, 200, has_choice=True)
+
+    assert [tokens for _, tokens in job.beginnings] == [170, 42]
+    same = base.model_copy(update={"id": "s", "prompt": "a" * 600 + "c"})
+    assert job_of(same, 200, has_choice=True).beginnings == job.beginnings
+    for other in ({"cache_salt": "two"}, {"adapter": "returns"}, {"model": "other"}, {"prompt": "b" * 601}):
+        keys = {key for key, _ in job_of(base.model_copy(update=other), 200, has_choice=True).beginnings}
+        assert keys.isdisjoint(key for key, _ in job.beginnings)
+    assert job_of(base, 200, has_choice=False).beginnings == ()
+    assert job_of(base.model_copy(update={"prompt": "short"}), 0, has_choice=True).beginnings == ()

@@ -36,15 +36,10 @@ def parsed(service: dict[str, Any]) -> dict[str, Any]:
     return dict(command.make_context(verb, words).params)
 
 
-def _is_to_come(source: Path) -> bool:
-    """Dashboards and rules have a folder of their own; where it is, all of it must be."""
-    return source.parent == ROOT / "grafana" and not source.parent.is_dir()
-
-
 def test_it_is_a_compose_file_with_these_parts() -> None:
     PyCompose.from_json(json.dumps(yaml.safe_load(text()))).validate()
     always = [name for name, service in services().items() if not service.get("profiles")]
-    assert sorted(always) == ["cpu-node", "gateway", "grafana", "prometheus"]
+    assert sorted(always) == ["alertmanager", "cpu-node", "gateway", "grafana", "prometheus"]
     profiles = {name: service["profiles"] for name, service in services().items() if service.get("profiles")}
     assert profiles == {"triton": ["triton"], "postgres": ["postgres"], "redis": ["redis"]}
 
@@ -66,7 +61,7 @@ def test_a_word_that_compose_does_not_know_would_be_seen(wrong: str, said: str) 
 def test_what_it_mounts_and_builds_is_in_the_repository() -> None:
     for name, service in services().items():
         for target, source in sources(service).items():
-            assert target in _MADE_BY_USERS or source.exists() or _is_to_come(source), f"{name} mounts {source}"
+            assert target in _MADE_BY_USERS or source.exists(), f"{name} mounts {source}"
         if "build" in service:
             assert (ROOT / service["build"]["dockerfile"]).is_file()
 
@@ -115,9 +110,16 @@ def test_the_nodes_settings_are_real_ones(no_weir_variables: pytest.MonkeyPatch)
 
 def test_prometheus_scrapes_what_is_there() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text(encoding="utf-8"))
-    targets = {target for job in config["scrape_configs"] for one in job["static_configs"] for target in one["targets"]}
-    assert {"gateway:8081", "cpu-node:8100"} <= targets
-    assert {target.partition(":")[0] for target in targets} <= {*services(), "localhost"}
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"] if "dns_sd_configs" in job}
+    places = {name: (*found["names"], found["port"]) for name, found in jobs.items()}
+
+    assert places["weir-gateway"] == ("gateway", 8081)
+    assert places["weir-node"] == ("cpu-node", 8100)
+    assert places["weir-triton"] == ("triton", 8002)
+    (alerts,) = config["alerting"]["alertmanagers"][0]["dns_sd_configs"]
+    assert {*alerts["names"], *(name for name, _ in places.values())} <= services().keys()
+    rules = {path.rpartition("/")[0] for path in config["rule_files"]}
+    assert rules <= sources(services()["prometheus"]).keys()
 
 
 def test_containers_may_do_little() -> None:

@@ -166,6 +166,19 @@ def test_a_node_that_serves_another_release_is_told_from_one_of_another_weir(doc
     assert f"9.9.9; here is {__version__}" in found["node cpu-0"]["says"]
 
 
+def test_nodes_of_the_file_and_of_names_are_looked_at_too(doctor: Doctor) -> None:
+    with played_node() as url:
+        port = url.rpartition(":")[2]
+        (doctor.folder / "nodes.yaml").write_text(
+            f"- {{name: listed, url: '{url}'}}\n- {{name: named, url: 'dns+http://localhost:{port}'}}\n"
+            f"- {{name: lost, url: 'dns+http://no-such-name.invalid:{port}'}}\n"
+        )
+        code, found = doctor.says(doctor.settings(nodes=[], nodes_file=str(doctor.folder / "nodes.yaml")))
+    assert code == 3
+    assert found["model at listed"]["level"] == found["model at named-127-0-0-1"]["level"] == "ok"
+    assert found["nodes"]["says"] == "the name no-such-name.invalid cannot be looked up"
+
+
 def test_a_model_that_is_not_ready_is_no_model(doctor: Doctor) -> None:
     with played_node(ready=503) as url:
         code, found = doctor.says(doctor.settings(nodes=at(url)))
@@ -183,11 +196,12 @@ def test_a_clock_that_is_off_is_a_warning(doctor: Doctor, ahead_s: float, words:
     assert words in said or str(int(words.split()[0]) - 1) in said  # a second may pass between the two looks
 
 
-@pytest.mark.parametrize(("version", "level"), [(2, "ok"), (3, "fail")])
-async def test_a_triton_is_asked_over_grpc(version: int, level: str) -> None:
-    """The stand-in has version 2 alone."""
-    async with serving(GrpcNode()) as address:
-        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], Expected("faq", version)))
+@pytest.mark.parametrize(("is_ready", "level"), [(True, "ok"), (False, "fail")])
+async def test_a_triton_is_asked_over_grpc(is_ready: bool, level: str) -> None:
+    triton = GrpcNode()
+    triton.is_ready = is_ready
+    async with serving(triton) as address:
+        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], Expected("faq", 2)))
     assert found[0].says.endswith("is triton 2.51.0")
     assert (found[1].check, found[1].level) == ("model at gpu-0", level)
 

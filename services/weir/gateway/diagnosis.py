@@ -1,5 +1,6 @@
 """What `weir doctor` wants to know of a gateway: does it have what it needs to start. Nothing is started or changed."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from weir.contracts.errors import UsageError, WeirError
 from weir.contracts.finding import Finding, Place, fail, ok, warn
 from weir.gateway.access import database_url, is_loopback
 from weir.gateway.catalog import Catalog, ServedModel
+from weir.gateway.nodes import listed
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicyError, default_policy, load_policy
+from weir.routing.discovery import Finder
 from weir.store.database import StoreError
 from weir.store.state import DatabaseState, database_state, reach_redis
 
@@ -38,12 +41,29 @@ class Diagnosis:
 
 def diagnosed(settings: GatewaySettings) -> Diagnosis:
     """Look at everything that the settings name."""
-    found = Diagnosis([], _places(settings), [(node.name, node.url) for node in settings.nodes])
+    found = Diagnosis([], _places(settings), [])
+    found.nodes = _nodes(settings, found.findings)
     models = _models(settings, found.findings)
     if models:
         found.expected = (models[0].name, models[0].version)
     found.findings += [*_policy(settings.guard), *_store(settings), *_tracing(settings)]
     return found
+
+
+def _nodes(settings: GatewaySettings, findings: list[Finding]) -> list[tuple[str, str]]:
+    """Find the nodes as the gateway does: in its settings, its file, and in DNS."""
+    try:
+        specs = listed(settings.nodes, settings.nodes_file)
+    except UsageError as error:
+        findings.append(fail("nodes", str(error), f"mend {settings.nodes_file or 'the settings'}"))
+        return []
+    finder = Finder()
+    found = asyncio.run(finder.found(specs))
+    cure = "mend the URL, or the name service"
+    findings += [fail("nodes", f"the name {name} cannot be looked up", cure) for name in finder.failures]
+    if not found and not finder.failures:
+        findings.append(warn("nodes", "there are none", "list some in `nodes` or in nodes_file"))
+    return [(spec.name, spec.url) for spec in found]
 
 
 def _places(settings: GatewaySettings) -> list[Place]:

@@ -111,13 +111,22 @@ class NodeList:
         return True
 
     def _read(self) -> list[NodeSpec]:
-        more = () if self._file is None else _from_file(self._file)
-        specs = [spec_of(node) for node in (*self._given, *more)]
-        names = [spec.name for spec in specs]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise UsageError(f"two nodes are called {twice}")
-        return specs
+        return listed(self._given, self._file)
+
+
+def listed(nodes: Sequence[NodeSettings], file: Path | None) -> list[NodeSpec]:
+    """Return the nodes of the settings and of the file; names are not looked up yet.
+
+    Raises:
+        UsageError: the file is refused, or two have one name.
+    """
+    more = () if file is None else _from_file(file)
+    specs = [spec_of(node) for node in (*nodes, *more)]
+    names = [spec.name for spec in specs]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"two nodes are called {twice}")
+    return specs
 
 
 async def nodes_now(nodes: Sequence[NodeSettings], file: Path | None) -> list[NodeSpec]:

@@ -69,8 +69,8 @@ class GrpcNode:
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
-        reader = AnswerReader(self._name)
-        call = stub.infer(infer_request(request, request.model or self._model))
+        reader = self._reader(request)
+        call = stub.infer(self._message(request))
         is_over = False
         try:
             while True:
@@ -84,10 +84,20 @@ class GrpcNode:
         except grpc.aio.AioRpcError as error:
             raise self._failure(error.code(), error.details() or "") from error
         finally:
-            if is_over:
+            if is_over and not reader.is_cut:
                 self._close(call)
             else:
                 call.cancel()
+
+    def _message(self, request: GenerateRequest) -> Any:
+        return infer_request(request, self._served(request))
+
+    def _served(self, request: GenerateRequest) -> str:
+        return request.model or self._model
+
+    def _reader(self, request: GenerateRequest) -> AnswerReader:
+        del request  # for dialects whose answers are read differently
+        return AnswerReader(self._name)
 
     def _close(self, call: Any) -> None:
         """Wait, in the background, for the status behind the last message.

@@ -101,13 +101,17 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
 
 def _backend(node: NodeSettings, model: str) -> Backend:
-    if not node.url.startswith("grpc://"):
+    if not node.url.startswith("grpc"):
         return HttpNode(node.name, node.url, model)
     try:
-        from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
+        # Here: gRPC and its numpy are large, and few gateways need them.
+        from weir.backends.grpc_node import GrpcNode
+        from weir.backends.tensorrt_llm import SCHEME, TensorRtLlmNode
     except ModuleNotFoundError as error:
         raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    return GrpcNode(node.name, node.url.removeprefix("grpc://").rstrip("/"), model)
+    scheme, _, address = node.url.partition("://")
+    kind = TensorRtLlmNode if scheme == SCHEME else GrpcNode
+    return kind(node.name, address.rstrip("/"), model)
 
 
 def _second_tier(

@@ -30,7 +30,10 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
-    url: str = Field(pattern=r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$", description="http, https or grpc")
+    url: str = Field(
+        pattern=r"^(https?://[^\s/]+|grpc(\+trtllm)?://[^\s/:]+:[0-9]+)/?$",
+        description="http, https, grpc, or grpc+trtllm for TensorRT-LLM's LLM API model",
+    )
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
 
 

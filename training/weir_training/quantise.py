@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from weir.contracts.errors import JobError
 from weir.contracts.manifest import Parity
@@ -25,9 +26,14 @@ from weir_training.recipe import Recipe
 from weir_training.resolve import eos_ids, read_config
 from weir_training.rundir import RunDirectory
 
-Kind = Literal["fp8", "int4_awq"]
-KINDS: Final[tuple[Kind, ...]] = ("fp8", "int4_awq")
 _PACKAGE: Final = "nvidia-modelopt"
+
+
+class Kind(StrEnum):
+    """ModelOpt's names."""
+
+    FP8 = "fp8"
+    INT4_AWQ = "int4_awq"
 
 
 def quantise_checkpoint(recipe: Recipe, run: RunDirectory, kind: Kind, progress: Progress = silent) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def quantise_checkpoint(recipe: Recipe, run: RunDirectory, kind: Kind, progress:
     with new_folder(target) as folder:
         plan = {
             "checkpoint": str(source.resolve()),
-            "kind": kind,
+            "kind": kind.value,
             "folder": str(folder),
             "threads": recipe.optim.threads,
             "rows": [{"prompt_ids": row.prompt_ids, "answer_ids": row.answer_ids} for row in rows],
@@ -72,13 +78,13 @@ def quantise_checkpoint(recipe: Recipe, run: RunDirectory, kind: Kind, progress:
 
 
 def folder_of(run: RunDirectory, kind: Kind) -> Path:
-    return run.root / "quantised" / kind
+    return run.root / "quantised" / kind.value
 
 
 def quantised(recipe: Recipe, run: RunDirectory) -> dict[Kind, Parity]:
     """Return what was quantised of this very checkpoint and is still what it was, passed or not."""
     found: dict[Kind, Parity] = {}
-    for kind in KINDS:
+    for kind in Kind:
         stage = f"quantize-{kind}"
         record = run.manifest()["stages"].get(stage)
         if record is None or not run.is_done(stage, record["key"]):

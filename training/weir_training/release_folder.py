@@ -72,7 +72,7 @@ def write_release(contents: Contents, folder: Path, version: int) -> ReleaseMani
         for file in FILES:
             shutil.copyfile(adapter / file, folder / "adapters" / name / file)
     for kind in contents.quantised:
-        copy_checkpoint(folder_of(run, kind), folder / "quantised" / kind)
+        copy_checkpoint(folder_of(run, kind), folder / "quantised" / kind.value)
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
     write_text(folder / "reports" / CARD, model_card(draft, with_answers=contents.recipe.export.drafts))
@@ -151,7 +151,7 @@ def _manifest(contents: Contents, folder: Path, version: int) -> ReleaseManifest
         gate_passed=not contents.is_exception,
         adapters=contents.proven,
         quantised=tuple(
-            QuantisedEntry(format=kind, path=f"quantised/{kind}", parity=found)
+            QuantisedEntry(format=kind.value, path=f"quantised/{kind}", parity=found)
             for kind, found in contents.quantised.items()
         ),
         evaluation=evaluation_of(contents.run),

@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913  a command line's options are its arguments
     if backend == "vllm":
         made = write_vllm_entry(manifest, seen_at, target)
     else:
-        made = write_tensorrt_llm_entry(manifest, seen_at, target, quantised=checkpoint, code=code)
+        made = write_tensorrt_llm_entry(manifest, seen_at, target, quantised=checkpoint and checkpoint.value, code=code)
     typer.echo(f"entry    {made}\nloads    {seen_at}")
     if backend == "tensorrt-llm" and code is None:
         typer.echo(_WHERE_CODE_IS)

@@ -5,9 +5,9 @@ into seen.json beside it.
 """
 
 import json
-import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb
@@ -19,17 +19,15 @@ _SCALARS = ("temperature", "top_k", "top_p", "max_tokens", "seed", "frequency_pe
 class TritonPythonModel:
     @classmethod
     def auto_complete_config(cls, config):
-        with open(os.path.join(pb.get_model_dir(), "model.yaml")) as file:
-            triton = yaml.safe_load(file)["triton_config"]
+        triton = yaml.safe_load(Path(pb.get_model_dir(), "model.yaml").read_text())["triton_config"]
         config.set_model_transaction_policy({"decoupled": bool(triton["decoupled"])})
         config.set_max_batch_size(int(triton["max_batch_size"]))
         return config
 
     def initialize(self, args):
-        self.folder = pb.get_model_dir()
-        with open(os.path.join(self.folder, "model.yaml")) as file:
-            arguments = yaml.safe_load(file)
-        assert os.path.isfile(os.path.join(arguments["model"], "config.json")), "the checkpoint is not there"
+        self.folder = Path(pb.get_model_dir())
+        arguments = yaml.safe_load((self.folder / "model.yaml").read_text())
+        assert Path(arguments["model"], "config.json").is_file(), "the checkpoint is not there"
         self.period = arguments["triton_config"]["cancellation_check_period_ms"] / 1e3
 
     def execute(self, requests):
@@ -56,9 +54,8 @@ class TritonPythonModel:
             half = "\ufffd" if "half" in text and not is_last else ""  # a character of which some bytes are missing
             self.send(sender, said + half, "length" if is_last else "None", is_last=is_last)
             time.sleep(0.005)
-        with open(os.path.join(self.folder, "seen.tmp"), "w") as file:
-            json.dump(asked, file)
-        os.replace(os.path.join(self.folder, "seen.tmp"), os.path.join(self.folder, "seen.json"))
+        (self.folder / "seen.tmp").write_text(json.dumps(asked))
+        (self.folder / "seen.tmp").replace(self.folder / "seen.json")
 
     def send(self, sender, text, reason, *, is_last):
         outputs = [

@@ -1,12 +1,12 @@
-"""Stands in for Triton's vLLM backend, which needs a GPU: its inputs and outputs, deltas, cancels; words are counted out.
+"""Stands in for Triton's vLLM backend, which needs a GPU: its inputs and outputs, deltas, cancels.
 
 Runs in Triton's python backend. It reads the entry's own model.json and multi_lora.json, as that backend does.
 """
 
 import json
-import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb
@@ -40,17 +40,15 @@ class TritonPythonModel:
         return config
 
     def initialize(self, args):
-        folder = os.path.join(args["model_repository"], args["model_version"])
-        with open(os.path.join(folder, "model.json")) as file:
-            arguments = json.load(file)
-        assert os.path.isfile(os.path.join(arguments["model"], "config.json")), "the checkpoint is not there"
+        folder = Path(args["model_repository"], args["model_version"])
+        arguments = json.loads((folder / "model.json").read_text())
+        assert Path(arguments["model"], "config.json").is_file(), "the checkpoint is not there"
         self.most = arguments["max_model_len"]
         self.adapters = {}
         if arguments.get("enable_lora"):
-            with open(os.path.join(folder, "multi_lora.json")) as file:
-                self.adapters = json.load(file)
+            self.adapters = json.loads((folder / "multi_lora.json").read_text())
         for path in self.adapters.values():
-            assert os.path.isfile(os.path.join(path, "adapter_config.json")), path
+            assert Path(path, "adapter_config.json").is_file(), path
 
     def execute(self, requests):
         for request in requests:

@@ -9,9 +9,9 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(
 TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_INDEX))
 
 # The engine's operators are built by the installation (hatch_build.py).
-KERNELS := $(wildcard services/weir/engine/kernels/*.c services/weir/engine/kernels/*.h services/weir/engine/kernels/build.py)
+KERNELS := $(foreach folder,services/weir/engine/kernels services/weir/guard/native,$(wildcard $(folder)/*.c $(folder)/*.h $(folder)/build.py))
 
-.PHONY: help gpu up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables
+.PHONY: help gpu up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables chart images dashboards
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -63,15 +63,25 @@ triton: install  ## Weir's model under a real Triton server, on the CPU
 gpu:  ## On a machine with an NVIDIA GPU: an environment, the GPU's tests, and the table for docs/benchmarks.md
 	tools/gpu_session.sh
 
+chart: install  ## Renew the chart's schema and table of values from the settings classes
+	$(BIN)/python tools/chart.py
+
 fuzz: install  ## 10,000 requests that nobody should send
 	$(BIN)/python -m pytest tests/fuzz -s --fuzz-cases 10000
 
 soak-full: install  ## 20 rolling restarts; 30 minutes of load while a node is killed every minute
 	$(BIN)/python -m pytest tests/soak -m soak -s --soak-minutes 30 --soak-kill-every-s 60 --soak-restarts 20
 
-constraints: install  ## Renew the pins from what is installed
+images: install  ## The images of gateway and CPU node, with or without a Docker engine
+	$(BIN)/python tools/build_images.py
+
+constraints: install  ## Renew the pins from what is installed, and those of the images
 	@( echo '# What development, CI and `make up` install, exactly. Renew: make constraints'; \
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' ) > $(PINS)
+	$(BIN)/python tools/image_constraints.py
 
 guard-tables: install  ## Renew the guard's character tables from Unicode and OpenCC data
 	$(BIN)/python tools/guard_tables.py
+
+dashboards: install  ## Write grafana/dashboards from tools/dashboards
+	$(BIN)/python -m tools.dashboards

@@ -3,8 +3,14 @@
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A machine that others use as well is slow now and then: that is no finding.
+settings.register_profile("weir", deadline=None)
+settings.load_profile("weir")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,3 +35,20 @@ def _logging_as_it_was() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Triton server with Weir's model `tiny` (two requests run, four wait), and `played`, which does as told."""
+    from tests.support.tiny_release import make_tiny_release  # here: suites in other environments have no Weir
+    from tests.support.triton_server import KEY, Triton, add_played, set_parameters
+    from weir_training.linking import link_release
+
+    folder = tmp_path_factory.mktemp("triton")
+    repository = folder / "repository"
+    link_release(make_tiny_release(folder / "releases", precisions=("packed8", "fp32")), repository)
+    set_parameters(repository / "tiny", threads=1, max_running=2, max_waiting=4)
+    add_played(repository, folder / "script.json")
+    server = Triton(repository, ("tiny", "played"), folder / "triton.log", key=KEY).start()
+    yield server
+    server.stop()

@@ -31,8 +31,10 @@ VERBS = {
         "weir_training.triton_verbs", "export", "Write a release as a Triton entry for vLLM or TensorRT-LLM"
     ),
     "publish": Verb("weir_training.publish", "export", "Make a release, link it, tell running nodes"),
+    "adapters": Verb("weir_training.adding", "export", "Add LoRA adapters to a release that is out, or remove them"),
     "classifier": Verb("weir_training.classifier.verbs", "export", "Train a small classifier of texts and publish it"),
     "releases": Verb("weir.release.verbs", "gateway", "List releases, or check one file by file"),
+    "releases load": Verb("weir.gateway.verbs_load", "gateway", "Make running nodes serve a published version"),
     "base": Verb("weir_training.base.verbs", "train", "Build or inspect the built-in base model"),
     "node": Verb("weir.cpu_node.verbs", "node", "Serve a release on CPU (ONNX Runtime)"),
     "serve": Verb("weir.gateway.verbs", "gateway", "Run the gateway"),

@@ -1,5 +1,6 @@
 """LoRA adapters beside a packed graph: each row its own, equal to the checkpoint with that adapter."""
 
+import asyncio
 import json
 from functools import cache
 from pathlib import Path
@@ -118,6 +119,71 @@ async def test_prefixes_are_not_shared_between_adapters(engine: Engine) -> None:
 
     assert first == again
     assert len(set(first.values())) == 3
+
+
+async def test_adapters_come_and_go_while_others_are_served(engine: Engine, folders, adapters) -> None:
+    """Each answers as it does in an engine that had it from the start, to the last token."""
+    sampling = SamplingParams(max_new_tokens=300, ignore_eos=True)
+    long = GenerateRequest(id="long", prompt="Where is my parcel? ", sampling=sampling, adapter="some")
+    alone = "".join([e.text async for e in engine.generate(long) if isinstance(e, TokenChunk)])
+    wanted = {name: await answer(engine, name) for name in (None, "all", "some")}
+    events = engine.generate(long)
+    said = [await anext(events)]
+
+    larger = make_adapter(lively_checkpoint(), folders["all"].parent / "larger", rank=11, targets="all-linear", seed=5)
+    await engine.add_adapter(read_adapter(larger))
+    assert engine.adapters == ("all", "some", "larger")
+    found = {name: await answer(engine, name) for name in (None, "all", "some")}
+    fresh = await answer(engine, "larger")
+    await engine.remove_adapter("all")
+    with pytest.raises(ValidationError, match="this release serves: some, larger"):
+        await answer(engine, "all")
+    again = await answer(engine, "larger")
+    said += [event async for event in events]
+    await engine.stop()
+
+    assert found == wanted
+    assert fresh == again
+    assert fresh not in wanted.values()
+    assert "".join(e.text for e in said if isinstance(e, TokenChunk)) == alone
+
+
+async def test_an_adapter_that_leaves_ends_the_answers_that_it_began(engine: Engine) -> None:
+    sampling = SamplingParams(max_new_tokens=200, ignore_eos=True)
+    asked = GenerateRequest(id="r", prompt="How do I return an order?", sampling=sampling, adapter="some")
+    alone = "".join([e.text async for e in engine.generate(asked) if isinstance(e, TokenChunk)])
+    events = engine.generate(asked)
+    said = [await anext(events)]
+
+    removed = asyncio.create_task(engine.remove_adapter("some"))
+    await asyncio.sleep(0)
+    with pytest.raises(ValidationError):
+        await answer(engine, "some")
+    said += [event async for event in events]
+    await removed
+    await engine.stop()
+
+    assert "".join(e.text for e in said if isinstance(e, TokenChunk)) == alone
+
+
+async def test_another_adapter_of_the_same_name_finds_nothing_that_the_first_one_read(engine: Engine, folders) -> None:
+    """A shared prefix would make the first answer after the change a mixture of both."""
+    first = await answer(engine, "some")
+    other = make_adapter(
+        lively_checkpoint(), folders["all"].parent / "x" / "some", rank=3, targets="all-linear", seed=9
+    )
+
+    await engine.add_adapter(read_adapter(other))
+    second, cached = await answer(engine, "some"), engine.stats.cached_blocks
+    await engine.remove_adapter("some")
+    await engine.add_adapter(read_adapter(other))
+    third = await answer(engine, "some")
+    hot, grown = engine.stats.cached_blocks, cached
+    await engine.stop()
+
+    assert first != second
+    assert second == third
+    assert hot > grown  # read again: nothing is shared even with its former self
 
 
 async def test_an_unknown_adapter_is_refused_by_name(engine: Engine) -> None:

@@ -1,7 +1,8 @@
-"""What `Backend` promises, kept by every implementation: scripted, HTTP node, gRPC node, engine in process, real CPU
-node."""
+"""What `Backend` promises, kept by every implementation: scripted, HTTP node, engine in process, real CPU node, and a
+real Triton server over gRPC, with Weir's model and with one that plays a script."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -11,12 +12,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.gateway import answer, running
-from tests.support.grpc_node import GrpcNode as TritonStandIn
-from tests.support.grpc_node import serving
 from tests.support.oip_node import CUT, OipNode
 from tests.support.tiny_release import make_tiny_release
+from tests.support.triton_server import Triton
 
-from weir.backends.base import Backend
+from weir.backends.base import Backend, NodeReport
 from weir.backends.grpc_node import GrpcNode
 from weir.backends.http_node import HttpNode
 from weir.backends.local import LocalBackend
@@ -38,6 +38,7 @@ from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
 from weir.cpu_node.settings import NodeSettings
 from weir.engine.engine import Engine
+from weir.engine.kernels.library import operators
 from weir.engine.loading import load_engine
 from weir.engine.settings import EngineSettings
 from weir.telemetry.node_metrics import NodeMetrics
@@ -57,7 +58,7 @@ class Subject:
 
 def request(*, tokens: int = 6, return_tokens: bool = False, prompt: str = "怎么退货？") -> GenerateRequest:
     sampling = SamplingParams(max_new_tokens=tokens, ignore_eos=True)
-    return GenerateRequest(id="r1", model="tiny", prompt=prompt, sampling=sampling, return_tokens=return_tokens)
+    return GenerateRequest(id="r1", prompt=prompt, sampling=sampling, return_tokens=return_tokens)
 
 
 def counting(asked: GenerateRequest) -> Sequence[Any]:
@@ -69,7 +70,7 @@ def counting(asked: GenerateRequest) -> Sequence[Any]:
 
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make_tiny_release(tmp_path_factory.mktemp("releases"), precisions=("fp32",))
+    return make_tiny_release(tmp_path_factory.mktemp("releases"), precisions=("packed8", "fp32"))
 
 
 def tiny_engine(root: Any) -> Engine:
@@ -93,13 +94,39 @@ async def http() -> AsyncIterator[Subject]:
         await backend.aclose()
 
 
+async def over_triton(server: Triton, model: str) -> AsyncIterator[Subject]:
+    backend = GrpcNode("triton", f"127.0.0.1:{server.grpc_port}", model)
+    before = server.given_up(model)
+    yield Subject(backend, None, lambda: server.given_up(model) == before)
+    await backend.aclose()
+
+
 @pytest.fixture
-async def grpc() -> AsyncIterator[Subject]:
-    node = TritonStandIn(counting)
-    async with serving(node) as address:
-        backend = GrpcNode("grpc", address, "tiny")
-        yield Subject(backend, lambda steps: setattr(node, "script", steps), lambda: not node.closed_at)
-        await backend.aclose()
+async def triton_node(triton: Triton) -> AsyncIterator[Subject]:
+    async for subject in over_triton(triton, "tiny"):
+        yield subject
+
+
+@pytest.fixture
+async def triton_actor(triton: Triton) -> AsyncIterator[Subject]:
+    script = triton.repository.parent / "script.json"
+    async for subject in over_triton(triton, "played"):
+        subject.play = lambda steps: script.write_text(json.dumps([played(step) for step in steps])) and None
+        yield subject
+    script.unlink(missing_ok=True)
+
+
+def played(step: Any) -> dict[str, Any]:
+    """Return a step as `tests/support/triton_models/played.py` reads it."""
+    match step:
+        case TokenChunk(text=text, token_count=count):
+            return {"text": text, "count": count}
+        case Finished(reason=reason, usage=usage):
+            return {"finish": reason.value, "prompt": usage.prompt_tokens}
+        case WeirError():
+            return {"error": f"{step.code}: {step}"}
+        case _:
+            return {"wait": step}
 
 
 @pytest.fixture
@@ -123,20 +150,26 @@ async def node(tiny_release: Any) -> AsyncIterator[Subject]:
     await host.aclose(drain_s=0)
 
 
-@pytest.fixture(params=["scripted", "http", "grpc", "local", "node"])
+@pytest.fixture(params=["scripted", "http", "triton_actor", "local", "node", "triton_node"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["scripted", "http", "grpc"])
+@pytest.fixture(params=["scripted", "http", "triton_actor"])
 def actor(request: pytest.FixtureRequest) -> Subject:
     """A subject that can be told what to say."""
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["local", "node"])
+@pytest.fixture(params=["local", "node", "triton_node"])
 def real(request: pytest.FixtureRequest) -> Subject:
     """A subject with an engine behind it."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["node", "triton_node"])
+def far(request: pytest.FixtureRequest) -> Subject:
+    """A subject whose engine is beyond a wire."""
     return request.getfixturevalue(request.param)
 
 
@@ -173,7 +206,29 @@ async def test_no_tokens_come_unasked(subject: Subject) -> None:
     assert all(isinstance(chunk, TokenChunk) and chunk.tokens == () for chunk in chunks)
 
 
-async def test_log_probabilities_and_grammars_pass_through_a_node_unchanged(local: Subject, node: Subject) -> None:
+@pytest.fixture(params=["local", "node"])
+def telling(request: pytest.FixtureRequest) -> Subject:
+    """A subject that says of itself what Triton has no words for."""
+    return request.getfixturevalue(request.param)
+
+
+async def test_an_engine_tells_what_it_serves_and_what_it_has_to_do(telling: Subject) -> None:
+    backend, flavour = telling.backend, "cpu-fp32" if operators() is None else "cpu-packed8"
+    assert await backend.ready()
+    assert backend.report == NodeReport(version=1, flavour=flavour, slots=2, present=0)
+
+    async with aclosing(backend.generate(request(tokens=LONG), timeout_s=5)) as events:
+        await anext(events)
+        assert await backend.ready()
+        assert backend.report.present == 1
+
+
+async def test_what_says_nothing_of_itself_is_ready_all_the_same(http: Subject) -> None:
+    assert await http.backend.ready()
+    assert http.backend.report == NodeReport()
+
+
+async def test_log_probabilities_and_grammars_pass_through_a_node_unchanged(local: Subject, far: Subject) -> None:
     sampling = SamplingParams(
         max_new_tokens=9,
         temperature=0.9,
@@ -186,14 +241,14 @@ async def test_log_probabilities_and_grammars_pass_through_a_node_unchanged(loca
     )
     asked = GenerateRequest(id="r", model="tiny", prompt="怎么退货？" * 30, sampling=sampling)
 
-    here, there = [await events_of(subject.backend, asked) for subject in (local, node)]
+    here, beyond = [await events_of(subject.backend, asked) for subject in (local, far)]
 
-    whole = joined(there)
+    whole = joined(beyond)
     assert whole == joined(here)
-    assert there[-1] == here[-1]
+    assert beyond[-1] == here[-1]
     assert "七天内可以退货。".startswith(whole.text) or whole.text == "no"
     assert {len(token.top) for token in whole.tokens} == {2}
-    assert len(whole.prompt) == there[-1].usage.prompt_tokens > 64  # more than one event of the wire
+    assert len(whole.prompt) == beyond[-1].usage.prompt_tokens > 64  # more than one event of the wire
     assert whole.prompt[0].logprob is None
 
 

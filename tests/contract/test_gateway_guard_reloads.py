@@ -15,6 +15,7 @@ import pytest
 from tests.support.gateway import Gateway, Stage, answer, gateway, running
 from tests.support.oip_node import OipNode
 from tests.support.process import GatewayProcess, gateway_process
+from tests.support.processes import eventually
 from tests.support.prompt_release import make_prompt_release
 from tests.support.surfaces import text_of
 
@@ -165,22 +166,31 @@ def test_streams_that_run_keep_their_policy_and_no_request_fails(watched: tuple[
     stage.script = [*steps, END]
     reloader, stop = Reloader(weir.app.service, path), threading.Event()
 
-    def ask(number: int) -> list[str]:
-        texts = []
-        while not stop.is_set() or not texts:
+    answers: list[str] = []
+
+    def ask(number: int) -> None:
+        while not stop.is_set():
             route = "/generate_stream" if number % 2 else "/generate"
             reply = weir.post(route, {"inputs": "?", "parameters": {"temperature": 1.0}})
-            texts.append(text_of(reply) if reply.status == 200 else f"failed: {reply.status}")
-        return texts
+            answers.append(text_of(reply) if reply.status == 200 else f"failed: {reply.status}")
+
+    def wait_for_answers_that_began_since() -> None:
+        enough = len(answers) + 9  # 8 run now
+        eventually(lambda: len(answers) >= enough, within_s=60, what="nine more answers")
 
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(ask, number) for number in range(8)]
-        for round_ in range(6):
-            time.sleep(0.25)
-            write_policy(path.parent, "pear" if round_ % 2 == 0 else "apple")
-            assert asyncio.run(reloader(with_models=False)) is None
-        stop.set()
-        texts = {text for client in clients for text in client.result()}
+        try:
+            for round_ in range(6):
+                wait_for_answers_that_began_since()
+                write_policy(path.parent, "pear" if round_ % 2 == 0 else "apple")
+                assert asyncio.run(reloader(with_models=False)) is None
+            wait_for_answers_that_began_since()
+        finally:
+            stop.set()
+        for client in clients:
+            client.result()
+    texts = set(answers)
 
     whole = {"# pear " * 30, "apple # " * 30}
     assert texts <= {text.replace("  ", " ") for text in whole} | whole

@@ -81,7 +81,7 @@ def test_trap_errors_are_strings_with_a_type(weir: Gateway) -> None:
 
 
 def test_trap_an_early_failure_of_a_stream_keeps_its_status_and_its_type_for_clients(
-    client: InferenceClient, stage: Stage
+    client: InferenceClient, stage: Stage, weir: Gateway
 ) -> None:
     with pytest.raises(ValidationError, match="decoder_input_details"):
         list(client.text_generation("?", stream=True, details=True, decoder_input_details=True))
@@ -90,6 +90,7 @@ def test_trap_an_early_failure_of_a_stream_keeps_its_status_and_its_type_for_cli
         (errors.BackendUnavailableError("gone"), OverloadedError),
         (errors.BackendError("odd"), GenerationError),
     ):
+        weir.forgive()
         stage.script = (failure,)
         with pytest.raises(expected):
             list(client.text_generation("?", stream=True))

@@ -5,18 +5,19 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from tests.support.gateway import running
 from tests.support.grpc_node import GrpcNode as Triton
 from tests.support.grpc_node import outputs_of, serving
 from tests.support.oip_node import CUT
 from tritonclient.grpc import service_pb2 as pb
 
+from weir.backends.gauges import Gauges
 from weir.backends.grpc_node import GrpcNode
 from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
     OverloadedError,
-    ReleaseError,
 )
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
@@ -83,6 +84,16 @@ async def test_the_request_has_the_form_of_tritons_vllm_backend() -> None:
         "deadline_s": "double_param",
         "cache_salt": "string_param",
     }
+
+
+async def test_the_traceparent_is_metadata_for_triton_and_a_parameter_for_the_model() -> None:
+    triton, traceparent = Triton([DONE]), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await asked_of(triton, ASKED.changed(traceparent=traceparent))
+    await asked_of(triton, ASKED)
+
+    assert [metadata.get("traceparent") for metadata in triton.metadata] == [traceparent, None]
+    assert triton.requests[0].parameters["traceparent"].string_param == traceparent
+    assert "traceparent" not in triton.requests[1].parameters
 
 
 async def test_counts_come_from_what_triton_says() -> None:
@@ -154,14 +165,55 @@ async def test_a_node_that_is_not_there_is_not_ready_and_unavailable() -> None:
     await backend.aclose()
 
 
-async def test_a_load_that_fails_says_why() -> None:
-    triton = Triton()
+@pytest.mark.parametrize(
+    ("backend", "parameters", "flavour"),
+    [("vllm", {}, None), ("weir", {}, ""), ("weir", {"flavour": "cuda-int4"}, "cuda-int4")],
+)
+async def test_a_models_configuration_says_its_flavour_and_an_answer_its_version(
+    backend: str, parameters: dict[str, str], flavour: str | None
+) -> None:
+    said = outputs_of({"text_output": "x", "num_output_tokens": 1})
+    said.infer_response.model_version = "3"
+    triton = Triton([said, DONE])
+    triton.backend, triton.parameters = backend, parameters
     async with serving(triton) as address:
-        backend = GrpcNode("gpu", address, "tiny")
-        await backend.load("tiny", 2)
-        with pytest.raises(ReleaseError, match="no version is available"):
-            await backend.load("other", 1)
-        with pytest.raises(ReleaseError, match="version 3 is not ready"):
-            await backend.load("tiny", 3)
-        await backend.aclose()
-    assert triton.loaded == ["tiny", "other", "tiny"]
+        node = GrpcNode("gpu", address, "tiny")
+        assert await node.ready()
+        assert (node.report.version, node.report.flavour) == (3, flavour)
+        await node.aclose()
+
+
+async def test_a_canary_that_gets_no_answer_in_time_is_a_silence_and_not_a_no(monkeypatch) -> None:
+    monkeypatch.setattr("weir.backends.grpc_node._PROBE_TIMEOUT_S", 0.1)
+    async with serving(Triton([5.0, DONE])) as address:
+        node = GrpcNode("gpu", address, "tiny")
+        with pytest.raises(BackendTimeoutError):
+            await node.ready()
+        await node.aclose()
+
+
+async def test_load_comes_from_tritons_metrics_where_weirs_model_publishes_it() -> None:
+    text = b"""# TYPE weir_triton_queue_depth gauge
+weir_triton_queue_depth{model="tiny",version="1"} 2
+weir_triton_queue_depth{model="other",version="1"} 40
+weir_triton_running{model="tiny",version="1"} 3
+nv_inference_request_success{model="tiny",version="1"} 9
+"""
+
+    async def metrics(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        assert scope["path"] == "/metrics"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+        await send({"type": "http.response.body", "body": text})
+
+    with running(metrics) as port:
+        async with serving(Triton([DONE])) as address:
+            node = GrpcNode("gpu", address, "tiny", gauges=Gauges(f"http://127.0.0.1:{port}"))
+            assert await node.ready()
+            assert node.report.present == 5
+            await node.aclose()
+            silent = GrpcNode("gpu", address, "tiny", gauges=Gauges("http://127.0.0.1:1"))
+            assert await silent.ready()
+            assert silent.report.present is None
+            await silent.aclose()

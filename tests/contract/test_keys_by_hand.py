@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from tests.support.gateway import Gateway, Stage, answer, gateway
 from tests.support.prompt_release import make_prompt_release
 from tests.support.up import free_port
 
 from weir.cli import run
 from weir.contracts.errors import UsageError
-from weir.gateway.access import require_callers, warn_of_split_limits
+from weir.gateway.access import Access, require_callers, warn_of_split_limits
+from weir.gateway.denials import NoKeyError
 from weir.gateway.settings_access import AccessSettings
 from weir.supervisor.stack import StackSettings
 from weir.supervisor.verbs_up import _welcome
+from weir.telemetry.metrics import GatewayMetrics
 
 ASK = {"inputs": "hi", "parameters": {"max_new_tokens": 5}}
 
@@ -122,3 +126,24 @@ def test_what_ends_in_a_public_gateway_is_refused_before_it_begins(
     require_callers(AccessSettings(allow_anonymous=True), home, "0.0.0.0")
     key_of(capsys)
     require_callers(settings, home, "0.0.0.0")
+
+
+def test_with_an_admin_token_a_public_gateway_starts_shut_and_its_first_key_opens_it(
+    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a cluster nobody can make a key before the first gateway runs."""
+    settings = AccessSettings(admin_token=SecretStr("a token of sixteen"))
+    require_callers(settings, home, "0.0.0.0")
+    access = Access.open(settings, GatewayMetrics(CollectorRegistry()), home=home, host="0.0.0.0")
+    try:
+        assert "nobody_has_a_key" in caplog.messages
+        with pytest.raises(NoKeyError):
+            access.keyring.identify(None)
+        key = key_of(capsys)
+        assert access.keys is not None
+        access.keyring.load(access.keyring.read(access.keys))
+        assert access.keyring.identify(key.encode()).key_id
+        with pytest.raises(NoKeyError):
+            access.keyring.identify(None)
+    finally:
+        access._close()

@@ -22,8 +22,9 @@ from weir.release.hashing import sha256_tree
 from weir.release.prompts import load_prompt_builder
 from weir.release.reader import open_release
 from weir.release.tokenizer import ReleaseTokenizer
-from weir_training.linking import check_node_url, default_repository, tell_node
+from weir_training.linking import default_repository
 from weir_training.publish import make_release
+from weir_training.telling import check_url, tell
 from weir_training.verify import verified
 
 
@@ -222,12 +223,21 @@ def test_when_every_quantised_flavour_fails_only_a_word_of_permission_publishes(
 
 
 class _Node(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._reply(404, b'{"error":"no such model on this node"}')
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.asked.append((self.path, json.loads(body)))
-        self.send_response(self.server.status)
+        self._reply(self.server.status, b'{"error":"golden prompt 0 is not answered as released"}')
+
+    def _reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b'{"error":"golden prompt 0 is not answered as released"}')
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -268,23 +278,24 @@ def test_a_node_that_cannot_load_is_named_and_the_release_stays(
 
     assert command(folder, "publish", "--node", f"http://127.0.0.1:{node.server_port}") == 1
     captured = capsys.readouterr()
-    assert "400: " in captured.out
     assert "golden prompt 0" in captured.out
-    assert "published, but not loaded by" in captured.err
+    assert f"published, but not loaded by http://127.0.0.1:{node.server_port}" in captured.err
     open_release(folder / "home" / "releases" / "tiny" / "1")
 
 
 def test_a_node_that_is_not_there_is_reported() -> None:
-    answer = tell_node("http://127.0.0.1:9", "tiny", 1, timeout_s=2)
+    shown: list[str] = []
+    told = tell("tiny", 1, nodes=["http://127.0.0.1:9"], gateways=[], show=shown.append)
 
-    assert answer.error is not None
-    assert "cannot be reached" in answer.error
+    assert told.error is not None
+    assert "not loaded by http://127.0.0.1:9" in told.error
+    assert "cannot be reached" in shown[-1]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "127.0.0.1:8100", "ftp://host"])
-def test_a_node_is_an_http_address(url: str) -> None:
-    with pytest.raises(UsageError, match="expected http://host:port"):
-        check_node_url(url)
+def test_a_node_is_an_http_or_grpc_address(url: str) -> None:
+    with pytest.raises(UsageError, match="expected http or https or grpc://host:port"):
+        check_url("--node", url)
 
 
 def test_the_model_repository_beside_the_home_is_taken_when_there_is_one(tmp_path: Path) -> None:

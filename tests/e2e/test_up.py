@@ -13,7 +13,9 @@ from typing import Any
 
 import openai
 import pytest
+import yaml
 from huggingface_hub import InferenceClient
+from tests.support.prometheus import promtool
 from tests.support.up import Up, free_port
 
 from weir.release.reader import read_manifest
@@ -116,6 +118,21 @@ def test_metrics_of_gateway_and_node_count_what_was_served(up: Up) -> None:
     assert after[1] - before[1] > 5
 
 
+def test_it_says_where_prometheus_and_grafana_can_be_pointed(up: Up) -> None:
+    assert f"{up.admin_url}/metrics" in up.text()
+    assert f"{up.node_url}/metrics" in up.text()
+    scrape = up.home / "prometheus.yml"
+    assert f"--config.file {scrape}" in up.text()
+    jobs = yaml.safe_load(scrape.read_text(encoding="utf-8"))["scrape_configs"]
+    assert {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs} == {
+        "weir-gateway": [f"127.0.0.1:{up.admin_port}"],
+        "weir-node": [f"127.0.0.1:{up.node_port}"],
+    }
+    assert promtool("check", "config", "--syntax-only", str(scrape)).returncode == 0
+    boards = Path(up.text().partition("Grafana: import ")[2].splitlines()[0])
+    assert len(list(boards.glob("*.json"))) == 7
+
+
 def metric(url: str, series: str) -> float:
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
@@ -144,7 +161,8 @@ def last_event_of_a_stream_whose_node_is_killed(up: Up, question: str) -> dict[s
         os.kill(node, signal.SIGKILL)
         rest = stream.read().decode()
     assert first.startswith(b"data:")
-    return dict([json.loads(line[5:]) for line in rest.splitlines() if line.startswith("data:")][-1])
+    lines = [first.decode(), *rest.splitlines()]
+    return dict([json.loads(line[5:]) for line in lines if line.startswith("data:")][-1])
 
 
 def wait_for_the_answer(up: Up, question: str, answer: str) -> None:

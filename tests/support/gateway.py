@@ -15,10 +15,12 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from weir import __version__
 from weir.asgi.limits import ConnectionLimits
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier
 from weir.backends.scripted import Script, ScriptedBackend
+from weir.backends.traced import TracedBackend
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest
 from weir.gateway.access import Access
@@ -28,7 +30,9 @@ from weir.gateway.edge import connections
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicySet, parse_policy
+from weir.routing.node import Node
 from weir.telemetry.metrics import GatewayMetrics
+from weir.telemetry.tracing import open_tracing
 
 POLICY = """
 version: 1
@@ -95,8 +99,10 @@ class Gateway:
     def forgive(self) -> None:
         """Close every breaker: a test starts with nodes that are well."""
         for node in self.app.service.router.nodes:
-            node.breaker.succeeded()
-            node.is_healthy = True
+            node.member.breaker.close()
+            node.member.has_failed = False
+            self.app.service.router.fleet.up(node.member, is_up=True)
+            node.member.set_open()
 
     def get(self, path: str) -> "Reply":
         return self._ask("GET", path, None, {})
@@ -148,7 +154,10 @@ def build_app(
     metrics = GatewayMetrics(CollectorRegistry())
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host) if with_store else None
     guard = CompiledGuard.build(policy or parse_policy(POLICY, "test"))
-    return assemble(settings, catalog, guard, backends, metrics=metrics, access=access, classifier=classifier)
+    tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
+    nodes = [Node(TracedBackend(each, tracing) if tracing else each, metrics) for each in backends]
+    made = {"metrics": metrics, "access": access, "classifier": classifier, "tracing": tracing}
+    return assemble(settings, catalog, guard, nodes, **made)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A stand-in for Triton, which needs its own server: plays a script over real gRPC, in Triton's messages."""
+"""What a real Triton cannot be told to do: plays a script over real gRPC, in Triton's messages."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.support.oip_node import CUT
 from weir.contracts.errors import WeirError
-from weir.contracts.events import Finished, TokenChunk
+from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
 
 SERVICE = "inference.GRPCInferenceService"
@@ -25,14 +25,20 @@ class GrpcNode:
     def __init__(self, script: Any = ()) -> None:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.requests: list[Any] = []
-        self.loaded: list[str] = []
+        self.metadata: list[dict[str, str]] = []
         self.is_ready = True
+        self.backend = "vllm"
+        self.parameters: dict[str, str] = {}
         self.closed_at: list[float] = []
 
     async def infer(self, messages: Any, context: Any) -> AsyncIterator[Any]:
         asked = [message async for message in messages]
         assert len(asked) == 1, "one call is one request"
+        if "heartbeat" in asked[0].parameters:  # as any model but Weir's own: it generates a token
+            yield response(Finished(FinishReason.LENGTH, Usage(1, 1)))
+            return
         self.requests.append(asked[0])
+        self.metadata.append(dict(context.invocation_metadata()))
         is_over = False
         try:
             for step in self._steps(asked[0]):
@@ -48,13 +54,17 @@ class GrpcNode:
                 self.closed_at.append(time.monotonic())
 
     async def model_ready(self, request: Any, context: Any) -> Any:
-        return pb.ModelReadyResponse(ready=self.is_ready and request.version in {"", "2"})
+        return pb.ModelReadyResponse(ready=self.is_ready)
 
-    async def load(self, request: Any, context: Any) -> Any:
-        self.loaded.append(request.model_name)
-        if request.model_name != "tiny":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to load 'other', no version is available")
-        return pb.RepositoryModelLoadResponse()
+    async def config(self, request: Any, context: Any) -> Any:
+        answer = pb.ModelConfigResponse()
+        answer.config.name, answer.config.backend = request.name, self.backend
+        for name, value in self.parameters.items():
+            answer.config.parameters[name].string_value = value
+        return answer
+
+    async def metadata_of_server(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0")
 
     def _steps(self, message: Any) -> Sequence[Any]:
         if not callable(self.script):
@@ -109,10 +119,15 @@ async def serving(node: GrpcNode) -> AsyncIterator[str]:
             request_deserializer=pb.ModelReadyRequest.FromString,
             response_serializer=pb.ModelReadyResponse.SerializeToString,
         ),
-        "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(
-            node.load,
-            request_deserializer=pb.RepositoryModelLoadRequest.FromString,
-            response_serializer=pb.RepositoryModelLoadResponse.SerializeToString,
+        "ModelConfig": grpc.unary_unary_rpc_method_handler(
+            node.config,
+            request_deserializer=pb.ModelConfigRequest.FromString,
+            response_serializer=pb.ModelConfigResponse.SerializeToString,
+        ),
+        "ServerMetadata": grpc.unary_unary_rpc_method_handler(
+            node.metadata_of_server,
+            request_deserializer=pb.ServerMetadataRequest.FromString,
+            response_serializer=pb.ServerMetadataResponse.SerializeToString,
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

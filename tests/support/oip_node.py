@@ -20,6 +20,7 @@ class OipNode:
         self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []  # of each generate request
         self.is_ready = True
         self.closed_at: list[float] = []
 
@@ -37,6 +38,7 @@ class OipNode:
             await _reply(send, 200 if is_known else 404, b'{"error":"there is no release 9","code":"unknown_model"}')
         else:
             self.paths.append(scope["path"])
+            self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
             await self._generate(receive, send)
 
     async def _generate(self, receive: Any, send: Any) -> None:

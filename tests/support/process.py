@@ -72,10 +72,11 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway_process(release: Path, node_url: str, folder: Path, *flags: str) -> Iterator[GatewayProcess]:
-    """Run `python -m weir.gateway` up to its readiness."""
+def gateway_process(release: Path, node_url: str | None, folder: Path, *flags: str) -> Iterator[GatewayProcess]:
+    """Run `python -m weir.gateway` up to its readiness; without a URL its nodes stand in a file that `flags` name."""
     port, admin_port = free_port(), free_port()
-    command = [sys.executable, "-m", "weir.gateway", "--node", node_url, "--release", str(release)]
+    command = [sys.executable, "-m", "weir.gateway", "--release", str(release)]
+    command += [] if node_url is None else ["--node", node_url]
     command += ["--port", str(port), "--admin-port", str(admin_port), "--home", str(folder), *flags]
     log_file = folder / f"gateway-{port}.log"
     with log_file.open("wb") as log:

@@ -121,11 +121,20 @@ class Answer:
         return json.loads(self.body)
 
 
-def node(release: Path, log: Path, *, port: int | None = None, beside: Sequence[Path] = (), **options: str) -> Server:
-    """The real CPU node on `release`, and on those `beside` it."""
+def node(
+    release: Path,
+    log: Path,
+    *,
+    port: int | None = None,
+    beside: Sequence[Path] = (),
+    settings: Mapping[str, str] = {},
+    **options: str,
+) -> Server:
+    """The real CPU node on `release`, and on those `beside` it; `settings` as for `gateway`."""
     port = port or free_port()
     words = ("-m", "weir", "node", str(release), *map(str, beside), "--port", str(port), *_flags(options))
-    return Server(words, log, port, "/v2/health/ready")
+    environment = {f"WEIR_NODE_{name.upper()}": value for name, value in settings.items()}
+    return Server(words, log, port, "/v2/health/ready", environment)
 
 
 def scripted_node(log: Path, *, port: int | None = None) -> Server:

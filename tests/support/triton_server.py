@@ -13,9 +13,13 @@ from pathlib import Path
 
 from tests.e2e.clients.environments import ROOT, Environment
 from tests.support.up import free_port
+from weir.contracts.repository import REPOSITORY_KEY
+from weir_training.triton_entry import config_text
 
 ENVIRONMENT = Environment("triton", ROOT / "tests" / "e2e" / "triton_server")
 _SITE = Path("lib", "python3.11", "site-packages")
+KEY = "the-key-of-the-tests"  # of the session's server
+_PLAYED = ROOT / "tests" / "support" / "triton_models" / "played.py"
 
 
 def made() -> Environment:
@@ -35,17 +39,43 @@ def made() -> Environment:
     return environment
 
 
+def set_parameters(entry: Path, **parameters: object) -> None:
+    """Add parameters to the `config.pbtxt` of the model at `entry`."""
+    with (entry / "config.pbtxt").open("a") as config:
+        for name, value in parameters.items():
+            config.write(f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}\n')
+
+
+def add_played(repository: Path, script: Path) -> None:
+    """Add a model `played` that does what `script` says (tests/support/triton_models/played.py)."""
+    version = repository / "played" / "1"
+    version.mkdir(parents=True)
+    shutil.copyfile(_PLAYED, version / "model.py")
+    config = config_text("played").replace('backend: "weir"', 'backend: "python"')
+    (repository / "played" / "config.pbtxt").write_text(config)
+    set_parameters(repository / "played", script=script)
+
+
 @dataclass
 class Triton:
-    """`start` may be called again after the server ended."""
+    """`start` may be called again after the server ended.
+
+    With `key`, whoever loads and unloads models must give it as `weir-repository-key`.
+    """
 
     repository: Path
     models: tuple[str, ...]
     log: Path
+    key: str = ""
     http_port: int = field(default_factory=free_port)
     grpc_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """As a gateway's settings have it."""
+        return f"grpc://127.0.0.1:{self.grpc_port}"
 
     def start(self, *, timeout_s: float = 120) -> "Triton":
         folder = made().folder
@@ -66,17 +96,22 @@ class Triton:
             f"--http-port={self.http_port}",
             f"--grpc-port={self.grpc_port}",
             f"--metrics-port={self.metrics_port}",
+            *self._restrictions(),
         ]
         environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "LD_LIBRARY_PATH": libraries}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
         deadline = time.monotonic() + timeout_s
-        while self.get(self.http_port, "/v2/health/ready") != 200:
+        while self.get(self.http_port, "/v2/health/ready") != 200 or self.get(self.metrics_port, "/metrics") != 200:
             assert self.process.poll() is None, f"Triton ended:\n{self.text()[-4000:]}"
             assert time.monotonic() < deadline, f"Triton was not ready in {timeout_s} s:\n{self.text()[-4000:]}"
             time.sleep(0.1)
         return self
+
+    def _restrictions(self) -> tuple[str, ...]:
+        what = f"model-repository:{REPOSITORY_KEY}={self.key}"
+        return (f"--http-restricted-api={what}", f"--grpc-restricted-protocol={what}") if self.key else ()
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")
@@ -92,10 +127,18 @@ class Triton:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of `/metrics`, by name and labels as they are written."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as response:
-            lines = response.read().decode().splitlines()
+        lines = self.metrics_text().splitlines()
         parts = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in parts}
+
+    def metrics_text(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as response:
+            return str(response.read().decode())
+
+    def given_up(self, model: str) -> float:
+        """How many requests to `model` were cancelled or answered with an error, as it counts them itself."""
+        names = ("weir_triton_cancelled_total", "weir_triton_refused_total", "played_cancelled_total")
+        return sum(n for name, n in self.metrics().items() if name.startswith(names) and f'model="{model}"' in name)
 
     @property
     def stubs(self) -> tuple[int, ...]:
@@ -104,6 +147,11 @@ class Triton:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         found = [int(pid) for pid in children]
         return tuple(pid for pid in found if b"triton_python_backend_stub" in _command(pid))
+
+    def stub(self, model: str) -> int:
+        """The process that `model` runs in."""
+        (found,) = (pid for pid in self.stubs if f"/{model}/".encode() in _command(pid))
+        return found
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to server and models if that does not end them."""

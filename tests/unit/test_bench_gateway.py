@@ -17,12 +17,14 @@ from weir.backends.grpc_node import GrpcNode
 from weir.backends.http_node import HttpNode
 from weir.contracts.events import Finished, FinishReason, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.guard.compiled import CompiledGuard
+from weir.guard.policy import default_policy
 from weir.release.prompts import load_prompt_builder
 from weir_training.benching.gateway.load import Target, latency, paced, rate
 from weir_training.benching.gateway.measures import Figures, Plan
 from weir_training.benching.gateway.prompt_release import make_release
 from weir_training.benching.gateway.report import draw, ratio, rows, table, value
-from weir_training.benching.gateway.script import mark, order
+from weir_training.benching.gateway.script import TEXT, mark, moment, order, under_way_s, word
 
 PLAN = Plan(rounds=2, seconds=1.0, requests=50, streams=(8, 16))
 
@@ -75,7 +77,7 @@ async def test_the_scripted_nodes_say_what_the_gateways_clients_understand(backe
     asked = GenerateRequest(
         id="r", prompt=f"{mark(interval_s)} hi", sampling=SamplingParams(max_new_tokens=5), return_tokens=True
     )
-    began = time.monotonic()
+    began, began_s = moment(), time.monotonic()
     async with aclosing(backend.generate(asked, timeout_s=5)) as events:
         *chunks, last = [event async for event in events]
 
@@ -83,8 +85,9 @@ async def test_the_scripted_nodes_say_what_the_gateways_clients_understand(backe
     assert isinstance(last, Finished)
     assert (last.reason, last.usage.completion_tokens) == (FinishReason.LENGTH, 5)
     tokens = [token for chunk in chunks if isinstance(chunk, TokenChunk) for token in chunk.tokens]
-    assert [began < float(token.text) <= time.monotonic() for token in tokens] == [True] * 5
-    assert time.monotonic() - began >= 5 * interval_s
+    assert [token.text for token in tokens] == [word(number) for number in range(5)]
+    assert all(under_way_s(began, token.id) <= under_way_s(began, moment()) < 60 for token in tokens)
+    assert time.monotonic() - began_s >= 5 * interval_s
 
 
 def test_the_load_generator_measures_a_node_itself(node_port: Callable[[str], int]) -> None:
@@ -101,6 +104,20 @@ def test_the_load_generator_measures_a_node_itself(node_port: Callable[[str], in
     assert done["seconds"] >= 0.2
     assert (streams["tokens"], streams["failed"], streams["stalled"]) == (3 * 24, 0, 0)
     assert 0 < streams["under_way"]["p50"] < 1000
+
+
+def test_what_the_scripted_nodes_say_is_held_by_no_rule_of_the_packaged_policy() -> None:
+    stream = CompiledGuard.build(default_policy()).chosen("/generate", None, None).output.stream()
+    held = []
+    for number in range(len(TEXT.split())):
+        stream.feed(word(number))
+        held.append(stream.held_chars)
+
+    assert held == [0] * len(TEXT.split())
+
+
+def test_a_token_is_under_way_also_while_moments_begin_anew() -> None:
+    assert under_way_s(2**31 - 500_000, 500_000) == 1.0
 
 
 def test_a_pace_survives_whatever_is_put_around_it() -> None:

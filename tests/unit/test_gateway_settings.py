@@ -38,7 +38,8 @@ def test_the_second_tier_is_off_until_it_is_named(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({}, "the gateway needs --node URL"),
+        ({}, "the gateway needs --release DIR"),
+        ({"releases": ["r"]}, "the gateway needs --node URL"),
         ({"nodes": GIVEN["nodes"]}, "the gateway needs --release DIR"),
         (GIVEN | {"prot": 1}, "no setting 'prot' (did you mean 'port'?)"),
         (GIVEN | {"port": 0}, "port: Input should be greater than or equal to 1"),

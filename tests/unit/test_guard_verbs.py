@@ -37,6 +37,11 @@ def policy(tmp_path: Path) -> str:
     return str(path)
 
 
+def test_help_names_the_bench_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["guard", "--help"]) == 0
+    assert "weir guard bench" in " ".join(capsys.readouterr().out.split())
+
+
 def test_check_says_what_a_policy_holds(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["guard", "check", policy]) == 0
 

@@ -37,7 +37,7 @@ def results(keyring: Keyring) -> dict[str, float]:
         sample.labels["result"]: sample.value
         for metric in registry.collect()
         for sample in metric.samples
-        if sample.name == "weir_gateway_auth_total"
+        if sample.name == "weir_gateway_auth_total" and sample.value
     }
 
 

@@ -19,7 +19,6 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir.routing.breaker import Breaker, Circuit
 from weir.routing.node import Node
 from weir.routing.router import Routed, Router
 from weir.telemetry.metrics import GatewayMetrics
@@ -179,80 +178,59 @@ async def test_one_probe_without_an_answer_is_forgiven_and_two_in_a_row_are_not(
     assert [await node.probe() for _ in range(6)] == [True, True, True, True, False, True]
 
 
-async def test_a_node_that_keeps_failing_gets_no_more_requests() -> None:
+async def test_a_node_that_keeps_failing_is_ejected_and_the_other_one_is_not() -> None:
+    house = House([(BackendError("odd"),)], [OK])
+
+    assert [await house.answer() for _ in range(8)] == ["n1"] * 8
+
+    assert len(house.backends[0].calls) == 3
+    assert house.value("circuit_state", node="n0") == 2
+    assert house.value("circuit_state", node="n1") == 0
+
+
+async def test_a_lone_node_is_never_ejected_but_a_canary_that_fails_too_takes_it_down() -> None:
     house = House([(BackendError("odd"),)])
 
     for _ in range(3):
         with pytest.raises(BackendError, match="odd"):
             await house.ask()
+    assert house.value("circuit_state", node="n0") == 0
+    assert house.router.is_ready
+
+    await asyncio.sleep(0.11)  # a probe just before is taken for this one
+    assert not await house.nodes[0].probe()
     with pytest.raises(BackendUnavailableError, match="no node is ready"):
         await house.ask()
 
-    assert len(house.backends[0].calls) == 3
+
+async def test_requests_that_fail_do_not_take_down_a_lone_node_whose_canary_comes_through() -> None:
+    house = House([lambda asked: OK if asked.id == "canary" else (BackendError("odd"),)])
+
+    for _ in range(4):
+        with pytest.raises(BackendError, match="odd"):
+            await house.ask()
+
+    await asyncio.sleep(0.11)
+    assert await house.nodes[0].probe()
+
+
+async def test_an_ejected_node_comes_back_when_its_canary_comes_through_and_no_request_is_risked() -> None:
+    is_well = False
+    house = House([lambda asked: OK if is_well else (BackendError("odd"),)], [OK])
+    for _ in range(6):
+        await house.answer()
     assert house.value("circuit_state", node="n0") == 2
+    asked = len(house.backends[0].calls)
 
+    await house.router.start()
+    is_well = True
+    async with asyncio.timeout(10):
+        while not house.nodes[0].is_available:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+    await house.router.aclose()
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(threshold=2, open_s=1, longest_open_s=4, clock=clock)
-
-
-def open_it(breaker: Breaker) -> None:
-    breaker.failed()
-    breaker.failed()
-
-
-def test_a_breaker_opens_after_failures_in_a_row(breaker: Breaker) -> None:
-    breaker.failed()
-    breaker.succeeded()
-    breaker.failed()
-    assert breaker.state is Circuit.CLOSED
-    breaker.failed()
-    assert breaker.state is Circuit.OPEN
-    assert not breaker.admits()
-
-
-def test_a_half_open_breaker_admits_one_trial(breaker: Breaker, clock: Clock) -> None:
-    open_it(breaker)
-    clock.now += 1
-    assert breaker.state is Circuit.HALF_OPEN
-    assert breaker.admits()
-    breaker.sent()
-    assert not breaker.admits()
-    breaker.gave_up()
-    assert breaker.admits()
-    breaker.sent()
-    breaker.succeeded()
-    assert breaker.state is Circuit.CLOSED
-
-
-def test_each_failed_trial_doubles_the_wait_up_to_a_bound(breaker: Breaker, clock: Clock) -> None:
-    open_it(breaker)
-    for wait in (1, 2, 4, 4):
-        clock.now += wait - 0.01
-        assert breaker.state is Circuit.OPEN
-        clock.now += 0.01
-        assert breaker.admits()
-        breaker.sent()
-        breaker.failed()
-
-
-def test_a_node_that_reappears_gets_its_trial_at_once(breaker: Breaker) -> None:
-    open_it(breaker)
-    breaker.reappeared()
-    assert breaker.state is Circuit.HALF_OPEN
+    assert {call.id for call in house.backends[0].calls[asked:]} == {"canary"}
+    assert house.value("circuit_state", node="n0") == 0
 
 
 async def test_retries_stop_when_a_tenth_of_the_requests_has_been_tried_again() -> None:
@@ -260,7 +238,7 @@ async def test_retries_stop_when_a_tenth_of_the_requests_has_been_tried_again() 
 
     for _ in range(100):
         for node in house.nodes:
-            node.breaker.succeeded()
+            node.member.breaker.close()
         with pytest.raises(BackendError):
             await house.ask()
 

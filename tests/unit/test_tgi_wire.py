@@ -83,3 +83,18 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
 def test_statuses_are_tgis() -> None:
     assert SURFACE.error(BodyTooLargeError(5)).status == 413
     assert SURFACE.error(WeirError("internal error")).status == 500
+
+
+def test_parameters_that_were_asked_for_before_mean_the_same_again() -> None:
+    body = b'{"inputs":"?","parameters":{"max_new_tokens":7,"top_p":0.5,"do_sample":true}}'
+    first, second = (SURFACE.parse(body, RequestContext("i")).asks[0].request.sampling for _ in range(2))
+
+    assert (first.max_new_tokens, first.top_p) == (second.max_new_tokens, second.top_p) == (7, 0.5)
+    assert first.seed != second.seed
+
+
+def test_wrong_parameters_are_named_however_often_they_come() -> None:
+    for _ in range(2):
+        with pytest.raises(ValidationError) as caught:
+            SURFACE.parse(b'{"inputs":"?","parameters":{"top_n_tokens":-1}}', RequestContext("i"))
+        assert caught.value.field == "parameters.top_n_tokens"

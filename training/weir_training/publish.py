@@ -1,7 +1,7 @@
 """`weir publish`: a release from a verified run, linked where nodes look, and running nodes told."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +16,7 @@ from weir_training import gate
 from weir_training.adapter_proof import parse_adapters, prove_adapters
 from weir_training.atomic import new_folder
 from weir_training.export_source import source_of
-from weir_training.linking import NodeAnswer, check_node_url, default_repository, link_release, tell_node
+from weir_training.linking import default_repository, link_release
 from weir_training.options import (
     DEFAULT_HOME,
     AsJson,
@@ -33,6 +33,7 @@ from weir_training.progress import Progress, Tick, bar, silent
 from weir_training.recipe import Recipe
 from weir_training.release_folder import Contents, same_content, write_release
 from weir_training.rundir import RunDirectory, open_run
+from weir_training.telling import Told, check_url, tell
 from weir_training.versions import next_version, one_publisher
 
 app = typer.Typer(add_completion=False)
@@ -185,6 +186,10 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     node: Annotated[
         list[str] | None, typer.Option("--node", metavar="URL", help="A running node to tell; may be repeated.")
     ] = None,
+    gateway: Annotated[
+        list[str] | None,
+        typer.Option("--gateway", metavar="URL", help="A gateway's admin port: all its nodes, and it."),
+    ] = None,
     allow_fp32_only: Annotated[
         bool, typer.Option("--allow-fp32-only", help="Publish although every quantised flavour failed its gate.")
     ] = False,
@@ -197,7 +202,8 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     as_json: AsJson = False,
 ) -> None:
     """Make a release of a verified run, link it into the model repository, tell running nodes."""
-    urls = [check_node_url(url) for url in node or ()]
+    urls = [check_url("--node", url) for url in node or ()]
+    gateways = [check_url("--gateway", url) for url in gateway or ()]
     adapters = parse_adapters(adapter or ())
     loaded = read_recipe(recipe, data, heldout, base, sets)
     run = open_run(home, loaded)
@@ -212,14 +218,16 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
             adapters=adapters,
             progress=progress,
         )
-    answers = [tell_node(url, made.manifest.model, made.manifest.version) for url in urls]
-    typer.echo(_as_json(made, answers) if as_json else _in_words(made, answers))
-    refused = [answer.url for answer in answers if answer.error is not None]
-    if refused:
-        raise JobError(f"published, but not loaded by {', '.join(refused)}: what they served before goes on")
+    if not as_json:
+        typer.echo(_in_words(made))
+    show = typer.echo if not as_json else lambda _: None
+    told = tell(made.manifest.model, made.manifest.version, nodes=urls, gateways=gateways, show=show)
+    if as_json:
+        typer.echo(_as_json(made, told))
+    told.raise_for_refusals()
 
 
-def _in_words(made: Publication, answers: Sequence[NodeAnswer]) -> str:
+def _in_words(made: Publication) -> str:
     manifest = made.manifest
     flavours = ", ".join(found.flavour for found in manifest.formats)
     state = "published" if made.is_new else "already published, unchanged:"
@@ -228,11 +236,10 @@ def _in_words(made: Publication, answers: Sequence[NodeAnswer]) -> str:
         f"release  {made.root}",
         f"link     {made.link}",
     ]
-    lines += [f"node     {answer.url}: {answer.error or 'loaded'}" for answer in answers]
     return "\n".join(lines)
 
 
-def _as_json(made: Publication, answers: Sequence[NodeAnswer]) -> str:
+def _as_json(made: Publication, told: Told) -> str:
     return json.dumps(
         {
             "model": made.manifest.model,
@@ -242,6 +249,6 @@ def _as_json(made: Publication, answers: Sequence[NodeAnswer]) -> str:
             "is_new": made.is_new,
             "flavours": [found.flavour for found in made.manifest.formats],
             "serve_flavour": made.manifest.serve_flavour,
-            "nodes": {answer.url: answer.error for answer in answers},
+            "nodes": dict(told.nodes),
         }
     )

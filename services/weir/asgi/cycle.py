@@ -11,8 +11,11 @@ from weir.contracts.errors import RequestRejectedError, WeirError
 
 _log = logging.getLogger(__name__)
 
-STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
 _BODILESS = frozenset({204, 304})
+_COLON, _LINE_END = b": ", b"\r\n"
+_READ = frozenset({b"content-length", b"connection"})
+_END_OF_HEAD = (b"", b"")
 _DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -185,19 +188,21 @@ class RequestCycle:
         self._expects_continue = False
         status = int(message["status"])
         lines = [STATUS_LINES[status]]
-        for name, value in (*self._line.default_headers, *message.get("headers", ())):
-            if name == b"content-length":
-                self._left = int(value)
-            elif name == b"connection":
-                self.keeps_alive = self.keeps_alive and value.lower() != b"close"
-                continue
-            lines.append(b"%b: %b\r\n" % (name, value))
+        for header in (*self._line.default_headers, *message.get("headers", ())):
+            if header[0] not in _READ:
+                lines.append(_COLON.join(header))
+            elif header[0] == b"connection":
+                self.keeps_alive = self.keeps_alive and header[1].lower() != b"close"
+            else:
+                self._left = int(header[1])
+                lines.append(_COLON.join(header))
         self._has_body = self.scope["method"] != "HEAD" and status not in _BODILESS
         lines += self._framing()
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        lines += _END_OF_HEAD
+        head = _LINE_END.join(lines)
+        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
             raise RuntimeError("a response header holds a line break")
-        self._head = head + b"\r\n"
+        self._head = head
 
     def _framing(self) -> list[bytes]:
         """Say how the body ends and whether the connection goes on."""
@@ -209,11 +214,11 @@ class RequestCycle:
         if not self.is_received or self._line.is_leaving:
             self.keeps_alive = False  # the rest of the body would stand before the next request
         if self._is_chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         if not self.keeps_alive:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"connection: close")
         elif not is_new:
-            lines.append(b"connection: keep-alive\r\n")
+            lines.append(b"connection: keep-alive")
         return lines
 
     def _continue(self, message: Message) -> None:

@@ -1,6 +1,7 @@
 """What a node says back, whatever wire it came over: bodies of the generate extension become events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from weir.contracts.errors import (
@@ -24,6 +25,8 @@ from weir.contracts.events import (
 
 _REASONS: Final = {reason.value: reason for reason in FinishReason} | {"stop": FinishReason.EOS}  # vLLM's word for both
 _MAX_WORDS: Final = 300
+_TEXT_AND_COUNT: Final = itemgetter("text_output", "num_output_tokens")
+_TWO, _INT = frozenset({2}), frozenset({int})
 STATUSES: Final = {
     "overloaded": 429,
     "backend_timeout": 504,
@@ -49,7 +52,7 @@ class AnswerReader:
         self._prompt: list[PromptToken] = []  # waits for the first chunk
         self.failure: Exception | None = None
 
-    def take(self, bodies: Iterable[Mapping[str, Any]]) -> list[GenerationEvent]:
+    def take(self, bodies: Sequence[Mapping[str, Any]]) -> list[GenerationEvent]:
         """Turn what arrived together into one chunk, and the end if it was among it.
 
         Raises:
@@ -58,6 +61,11 @@ class AnswerReader:
         texts: list[str] = []
         tokens: list[Token] = []
         token_count, finished = 0, None
+        if len(bodies) > 1 and (plain := _plain(bodies[:-1])) is not None:
+            text, token_count = plain
+            texts.append(text)
+            self._completion_count += token_count
+            bodies = bodies[-1:]
         for body in bodies:
             if "error" in body:
                 self.failure = self._failure(body)
@@ -108,6 +116,18 @@ class AnswerReader:
     def _failure(self, body: Mapping[str, Any]) -> Exception:
         code = str(body.get("code"))
         return failure(self._node, STATUSES.get(code, 502), str(body["error"]), is_deadline=code == "deadline_exceeded")
+
+
+def _plain(bodies: Sequence[Mapping[str, Any]]) -> tuple[str, int] | None:
+    """Return text and tokens of bodies that hold nothing else, as most do; none: some do. No step per body."""
+    if not _TWO.issuperset(map(len, bodies)):
+        return None
+    try:
+        texts, counts = zip(*map(_TEXT_AND_COUNT, bodies), strict=True)
+        text = "".join(texts)
+    except (KeyError, TypeError):
+        return None
+    return (text, sum(counts)) if _INT.issuperset(map(type, counts)) else None
 
 
 def failure(node: str, status: int, words: str, *, retry_after_s: float = 1.0, is_deadline: bool = False) -> Exception:

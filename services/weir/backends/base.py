@@ -1,10 +1,28 @@
 """The one seam between routing and inference."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Protocol
 
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node says of itself; none: it does not say.
+
+    Attributes:
+        version: of the release that answered last, or would answer now.
+        flavour: of its graph; empty: the one that the release serves unless told otherwise.
+        slots: requests that it answers together.
+        present: requests that it has, whoever sent them.
+    """
+
+    version: int | None = None
+    flavour: str | None = None
+    slots: int | None = None
+    present: int | None = None
 
 
 class Backend(Protocol):
@@ -13,6 +31,11 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """Stable label for logs and metrics, e.g. `cpu-0`."""
+        ...
+
+    @property
+    def report(self) -> NodeReport:
+        """What the node said last, to `ready` or with an answer."""
         ...
 
     def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
@@ -39,6 +62,37 @@ class Backend(Protocol):
 
     async def load(self, model: str, version: int) -> None:
         """Make the node serve this version; the old one goes on serving if that fails."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class ManagedNode(Protocol):
+    """A node whose models can be changed while it serves.
+
+    Every method returns once the change holds, and raises a `WeirError` that names the node when it does not; then
+    what was served before goes on.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def serving(self, model: str) -> int | None:
+        """Return the version of `model` that is served now; none: it is not served."""
+        ...
+
+    async def load(self, model: str, version: int) -> None: ...
+
+    async def unload(self, model: str) -> None:
+        """Stop serving `model`; answers that are under way are finished."""
+        ...
+
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        """Serve an adapter that was published for the release that serves `model`."""
+        ...
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        """Serve it to no further request."""
         ...
 
     async def aclose(self) -> None: ...

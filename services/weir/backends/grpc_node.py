@@ -6,7 +6,8 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
@@ -15,23 +16,38 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
-from weir.backends.oip_proto import body_of, infer_request
-from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError, WeirError
+from weir.backends.base import NodeReport
+from weir.backends.gauges import Gauges
+from weir.backends.oip_proto import beat_request, body_of, infer_request
+from weir.backends.pulse import NoPulseError, Pulse
+from weir.backends.triton_repository import TritonRepository
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    OverloadedError,
+    ReleaseError,
+    ValidationError,
+    WeirError,
+)
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest, SamplingParams
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # how long one attempt may take, a busy machine being slow to answer
     ("grpc.max_reconnect_backoff_ms", 1000),  # the default, two minutes, would outlast most restarts of a node
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),
 )
 _PROBE_TIMEOUT_S: Final = 2.0
+_DOUBT_S: Final = 0.3  # what a node that has gone silent gets to show that it lives
 _STATUS_TIMEOUT_S: Final = 1.0
-_LOAD_TIMEOUT_S: Final = 600.0
-_PROGRESS_S: Final = 2.0  # a node that sent a token this lately needs no canary
+_WARM_UP_S: Final = 30.0
+_ADAPTER_S: Final = 15.0
+_LOOK_S: Final = 0.1
+_PROGRESS_S: Final = 0.25  # a node that sent a token this lately needs no canary
 _CANARY: Final = GenerateRequest(id="canary", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _SAYINGS: Final = (
     ("exceeds maximum queue size", 429),
@@ -52,29 +68,60 @@ _CODES: Final = {
 
 
 class GrpcNode:
-    """One node that serves `model` at `host:port`, over one channel."""
+    """One node that serves `model` at `host:port`, over one channel; `gauges` tell its load."""
 
-    def __init__(self, name: str, address: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        model: str,
+        *,
+        repository_key: str = "",
+        gauges: Gauges | None = None,
+        connect_timeout_s: float = 2.0,
+    ) -> None:
+        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
         self._address = address
         self._model = model
+        self._repository_key = repository_key
+        self._gauges = gauges
         self._connect_timeout_s = connect_timeout_s
         self._stub: _Stub | None = None
         self._progress_at = float("-inf")
+        self._pulse = Pulse(self._beats, self._answers, self._lost)
+        self._calls: set[Any] = set()
+        self._given_up: set[Any] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._version_said = ""
+        self.report = NodeReport()
 
     @property
     def name(self) -> str:
         return self._name
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+        if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
+            raise BackendUnavailableError(f"{self._name} has stopped giving signs of life")
+        self._pulse.start()
+        async with aclosing(self._generate(request, timeout_s)) as events:
+            async for event in events:
+                yield event
+
+    async def _generate(self, request: GenerateRequest, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
         reader = self._reader(request)
-        call = stub.infer(self._message(request))
+        metadata = () if request.traceparent is None else (("traceparent", request.traceparent),)
+        call = stub.infer(self._message(request), metadata=metadata)
+        self._calls.add(call)
         is_over = False
         try:
             while True:
-                for event in reader.take([await self._next_body(call, timeout_s)]):
+                response = await self._next(call, timeout_s)
+                if response.error_message:
+                    is_over = True  # nothing comes behind it
+                    raise self._failure(None, response.error_message)
+                for event in reader.take([body_of(response, self._name)]):
                     is_over = is_over or event.type == "finished"
                     yield event
                 if is_over:
@@ -82,8 +129,14 @@ class GrpcNode:
                 if reader.failure is not None:
                     raise reader.failure
         except grpc.aio.AioRpcError as error:
+            self._doubt()
             raise self._failure(error.code(), error.details() or "") from error
+        except BackendError:
+            self._doubt()
+            raise
         finally:
+            self._calls.discard(call)
+            self._given_up.discard(call)
             if is_over and not reader.is_cut:
                 self._close(call)
             else:
@@ -99,6 +152,32 @@ class GrpcNode:
         del request  # for dialects whose answers are read differently
         return AnswerReader(self._name)
 
+    def _doubt(self) -> None:
+        """Have the next probe ask a canary, whatever came lately."""
+        self._progress_at = float("-inf")
+
+    def _lost(self) -> None:
+        """Give up all that the node was working on: nothing will come of it."""
+        self._given_up |= self._calls
+        for call in self._calls:
+            call.cancel()
+
+    async def _beats(self) -> AsyncGenerator[None, None]:
+        """As `Pulse` wants them."""
+        stub = await self._connected()
+        call = stub.infer(beat_request(self._model))
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                if response.error_message:
+                    raise self._failure(None, response.error_message)
+                if "finish_reason" in body_of(response, self._name):
+                    raise NoPulseError
+                yield
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error.code(), error.details() or "") from error
+        finally:
+            call.cancel()
+
     def _close(self, call: Any) -> None:
         """Wait, in the background, for the status behind the last message.
 
@@ -113,55 +192,138 @@ class GrpcNode:
 
         Triton calls a model ready whose process died.
         """
+        self._pulse.start()
+        if self._pulse.is_silent:
+            return await self._pulse.heard_within(_DOUBT_S)
+        if self._gauges is not None:
+            self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
             return True
-        with suppress(WeirError, grpc.aio.AioRpcError, TimeoutError):
-            stub = await self._connected()
-            asked = pb.ModelReadyRequest(name=self._model)
-            if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
-                return False
+        try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                async for event in self.generate(_CANARY, timeout_s=_PROBE_TIMEOUT_S):
-                    if event.type == "finished":
-                        return True
+                return await self._canary()
+        except (TimeoutError, BackendTimeoutError):
+            raise BackendTimeoutError(f"{self._name} did not answer a canary in time") from None
+        except (WeirError, grpc.aio.AioRpcError):
+            return False
+
+    async def _answers(self) -> bool | None:
+        """As `Pulse` wants it: silence is no proof, Triton's word that the process is not healthy is."""
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                return await self._canary()
+        except (TimeoutError, BackendTimeoutError):
+            return None
+        except (WeirError, grpc.aio.AioRpcError):
+            return False
+
+    async def _canary(self) -> bool:
+        """Ask for one token; a node that is full is well."""
+        stub = await self._connected()
+        asked = pb.ModelReadyRequest(name=self._model)
+        if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
+            return False
+        if await self._finishes(_CANARY, _PROBE_TIMEOUT_S):
+            await self._look_closer(stub)
+            return True
         return False
 
+    async def _look_closer(self, stub: "_Stub") -> None:
+        """Read the model's configuration: a parameter names the flavour; Weir's own backend needs none."""
+        with suppress(grpc.aio.AioRpcError):
+            found = await stub.config(pb.ModelConfigRequest(name=self._model), timeout=_PROBE_TIMEOUT_S)
+            flavour = found.config.parameters["flavour"].string_value or (
+                "" if found.config.backend == "weir" else None
+            )
+            self.report = replace(self.report, flavour=flavour)
+
     async def load(self, model: str, version: int) -> None:
-        """Tell Triton to read the model's folder again; which versions it serves is for the folder's policy to say."""
-        stub = await self._connected()
+        """Make Triton serve this version, and ask it for one token before anyone else does."""
+        await self._repository().load(model, version)
         try:
-            await stub.load(pb.RepositoryModelLoadRequest(model_name=model), timeout=_LOAD_TIMEOUT_S)
-            asked = pb.ModelReadyRequest(name=model, version=str(version))
-            is_ready = (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready
-        except grpc.aio.AioRpcError as error:
-            raise ReleaseError(f"{self._name} did not load {model} {version}: {error.details()}") from error
-        if not is_ready:
-            raise ReleaseError(f"{self._name} loaded {model}, but version {version} is not ready there")
+            await self._finishes(_CANARY.changed(model=model), _WARM_UP_S)
+        except WeirError as error:
+            raise ReleaseError(f"{self._name} loaded {model} {version}, but does not answer: {error}") from error
+
+    async def serving(self, model: str) -> int | None:
+        return await self._repository().serving(model)
+
+    async def unload(self, model: str) -> None:
+        await self._repository().unload(model)
+
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        """Wait until Triton's model has found it beside its release; it looks twice a second."""
+        if not await self._comes_to(model, adapter, is_served=True):
+            raise ReleaseError(f"{self._name} did not add adapter {adapter}: its log says why")
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        """Wait until Triton's model has found that it is gone."""
+        if not await self._comes_to(model, adapter, is_served=False):
+            raise ReleaseError(f"{self._name} did not remove adapter {adapter}: it still lies beside the release")
+
+    async def _comes_to(self, model: str, adapter: str, *, is_served: bool) -> bool:
+        deadline = monotonic() + _ADAPTER_S
+        while monotonic() < deadline:
+            if await self._serves(model, adapter) is is_served:
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
+
+    async def _serves(self, model: str, adapter: str) -> bool:
+        try:
+            return await self._finishes(_CANARY.changed(model=model, adapter=adapter), _WARM_UP_S)
+        except ValidationError:
+            return False
+
+    async def _finishes(self, request: GenerateRequest, timeout_s: float) -> bool:
+        """Whether a request comes to its end, or to a queue that is full."""
+        try:
+            async with aclosing(self._generate(request, timeout_s)) as events:
+                return [event async for event in events][-1:] != []
+        except OverloadedError:
+            return True
 
     async def aclose(self) -> None:
+        await self._pulse.aclose()
+        if self._gauges is not None:
+            self._gauges.close()
         await asyncio.gather(*self._ending)
         if self._stub is not None:
             await self._stub.channel.close()
 
-    async def _next_body(self, call: Any, timeout_s: float) -> Any:
+    async def _next(self, call: Any, timeout_s: float) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
                 response = await call.read()
         except TimeoutError:
             raise BackendTimeoutError(f"{self._name} did not answer in time") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if call not in self._given_up or (task is not None and task.cancelling()):
+                raise
+            raise BackendUnavailableError(f"{self._name} went away in the middle of an answer") from None
         if response is grpc.aio.EOF:
             raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
-        if response.error_message:
-            raise self._failure(None, response.error_message)
-        self._progress_at = monotonic()
-        return body_of(response, self._name)
+        if not response.error_message:
+            self._progress_at = monotonic()
+            said = response.infer_response.model_version
+            if said != self._version_said and said.isdigit():
+                self._version_said, self.report = said, replace(self.report, version=int(said))
+        return response
 
-    async def _connected(self) -> "_Stub":
+    def _repository(self) -> TritonRepository:
+        return TritonRepository(self._name, self._opened().channel, self._repository_key)
+
+    def _opened(self) -> "_Stub":
         if self._stub is None:  # made here: a channel belongs to the running loop
             self._stub = _Stub(grpc.aio.insecure_channel(self._address, options=_OPTIONS))
-        channel = self._stub.channel
+        return self._stub
+
+    async def _connected(self) -> "_Stub":
+        stub = self._opened()
+        channel = stub.channel
         if channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
-            return self._stub
+            return stub
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
@@ -170,7 +332,7 @@ class GrpcNode:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
             raise BackendUnavailableError(f"{self._name} did not take the connection in time") from None
-        return self._stub
+        return stub
 
     def _failure(self, code: grpc.StatusCode | None, words: str) -> Exception:
         """Go by Weir's code in front of the words, else by what Triton is known to say, else by the call's status."""
@@ -202,10 +364,10 @@ class _Stub:
             request_serializer=pb.ModelReadyRequest.SerializeToString,
             response_deserializer=pb.ModelReadyResponse.FromString,
         )
-        self.load = channel.unary_unary(
-            _SERVICE + "RepositoryModelLoad",
-            request_serializer=pb.RepositoryModelLoadRequest.SerializeToString,
-            response_deserializer=pb.RepositoryModelLoadResponse.FromString,
+        self.config = channel.unary_unary(
+            _SERVICE + "ModelConfig",
+            request_serializer=pb.ModelConfigRequest.SerializeToString,
+            response_deserializer=pb.ModelConfigResponse.FromString,
         )
 
 

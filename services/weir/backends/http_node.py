@@ -2,19 +2,27 @@
 
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from weir.backends.answer import AnswerReader, failure
+from weir.backends.base import NodeReport
 from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
-from weir.backends.oip import extensions, sampling_parameters
+from weir.backends.oip import SamplingText, extensions
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
 from weir.contracts.events import GenerationEvent
+from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.request import GenerateRequest
 
 _MAX_EVENT_BYTES: Final = 1 << 20
 _MAX_REPLY_BYTES: Final = 1 << 20
+_ALWAYS: Final = (
+    b',"stream":true,"exclude_input_in_output":true,"return_finish_reason":true,"return_num_input_tokens":true'
+    b',"return_num_output_tokens":true,'
+)
+_DICTS: Final = frozenset({dict})
 _PROBE_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
 _LONGEST_RETRY_S: Final = 300.0
@@ -23,10 +31,17 @@ _LONGEST_RETRY_S: Final = 300.0
 class HttpNode:
     """One node that serves `model`. Keeps connections alive between requests; one connection per running request."""
 
-    def __init__(self, name: str, url: str, model: str, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, name: str, url: str, model: str, *, repository_key: str = "", connect_timeout_s: float = 2.0
+    ) -> None:
+        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
         self._model = model
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
+        self._key = f"{REPOSITORY_KEY}: {repository_key}\r\n".encode() if repository_key else b""
+        self._sampling = SamplingText()
+        self._version_said = ""
+        self.report = NodeReport()
 
     @property
     def name(self) -> str:
@@ -34,7 +49,9 @@ class HttpNode:
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         path = f"/v2/models/{request.model or self._model}/generate_stream".encode()
-        raw = self._pool.request(b"POST", path, _request_body(request))
+        trace = b"" if request.traceparent is None else b"traceparent: %b\r\n" % request.traceparent.encode()
+        body = _request_body(request, self._sampling.of(request.sampling))
+        raw = self._pool.request(b"POST", path, body, trace)
         reader, events = AnswerReader(self._name), EventSplitter(self._name)
         connection, is_over = None, False
         try:
@@ -50,6 +67,7 @@ class HttpNode:
                 if read is None:
                     raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
                 if bodies := events.feed(read):
+                    self._note_version(bodies[0].get("model_version"))
                     for event in reader.take(bodies):
                         is_over = event.type == "finished"
                         if is_over:  # before the last event: its reader may not come back
@@ -71,15 +89,59 @@ class HttpNode:
             raise _translated(error, self._name) from error
         except (GoneError, WireError):
             return False
+        if status == 200:
+            await self._look_closer()
         return status == 200
 
+    async def serving(self, model: str) -> int | None:
+        raw = self._pool.request(b"GET", f"/v2/models/{model}".encode())
+        with _foreign_errors(self._name):
+            status, _, reply = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+        if status == 404:
+            return None
+        try:
+            return max(map(int, orjson.loads(reply)["versions"]), default=None)
+        except (ValueError, KeyError, TypeError):
+            raise BackendUnavailableError(f"{self._name} does not say what it serves: {_words(reply)}") from None
+
+    def _note_version(self, said: Any) -> None:
+        if said != self._version_said and isinstance(said, str) and said.isdigit():
+            self._version_said = said
+            self.report = replace(self.report, version=int(said))
+
+    async def _look_closer(self) -> None:
+        """Read what the node says of itself; one that says nothing is none the worse for it."""
+        raw = self._pool.request(b"GET", f"/v2/models/{self._model}".encode())
+        with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
+            status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            if status == 200 and body:
+                self.report = _report(orjson.loads(body))
+                self._version_said = str(self.report.version)
+
     async def load(self, model: str, version: int) -> None:
-        body = orjson.dumps({"parameters": {"version": version}})
-        raw = self._pool.request(b"POST", f"/v2/repository/models/{model}/load".encode(), body)
+        """As `ManagedNode.load`; a node that serves it already is left in peace."""
+        with suppress(BackendError):
+            if await self.serving(model) == version:
+                return
+        await self._change(f"models/{model}/load", {"version": version}, f"did not load {model} {version}")
+
+    async def unload(self, model: str) -> None:
+        await self._change(f"models/{model}/unload", {}, f"did not unload {model}")
+
+    async def add_adapter(self, model: str, adapter: str) -> None:
+        await self._change(f"models/{model}/adapters/{adapter}/load", {}, f"did not add adapter {adapter}")
+
+    async def remove_adapter(self, model: str, adapter: str) -> None:
+        await self._change(f"models/{model}/adapters/{adapter}/unload", {}, f"did not remove adapter {adapter}")
+
+    async def _change(self, path: str, parameters: Mapping[str, Any], failed: str) -> None:
+        """Ask for a change of what the node serves; `failed` is said of it when it refuses."""
+        body = orjson.dumps({"parameters": parameters})
+        raw = self._pool.request(b"POST", f"/v2/repository/{path}".encode(), body, self._key)
         with _foreign_errors(self._name):
             status, _, reply = await self._pool.exchange(raw, timeout_s=_LOAD_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
         if status != 200:
-            raise ReleaseError(f"{self._name} did not load {model} {version}: {_words(reply)}")
+            raise ReleaseError(f"{self._name} {failed}: {_words(reply)}")
 
     async def aclose(self) -> None:
         self._pool.close()
@@ -105,7 +167,7 @@ class EventSplitter:
         self._node = node
         self._rest = b""
 
-    def feed(self, read: bytes) -> list[Mapping[str, Any]]:
+    def feed(self, read: bytes) -> list[dict[str, Any]]:
         """Return the bodies of all events that have fully arrived.
 
         Raises:
@@ -119,26 +181,34 @@ class EventSplitter:
             bodies: list[Any] = orjson.loads(b"[%b]" % b",".join(events))
         except orjson.JSONDecodeError as error:
             raise BackendError(f"{self._node} sent something that is not JSON") from error
-        if len(bodies) != len(events) or not all(type(body) is dict for body in bodies):
+        if len(bodies) != len(events) or not _DICTS.issuperset(map(type, bodies)):
             raise BackendError(f"{self._node} sent something that is not an event")
         return bodies
 
 
-def _request_body(request: GenerateRequest) -> bytes:
-    return orjson.dumps(
-        {
-            "id": request.id,
-            "text_input": request.prompt,
-            "stream": True,
-            "sampling_parameters": sampling_parameters(request.sampling),
-            "exclude_input_in_output": True,
-            "return_finish_reason": True,
-            "return_num_input_tokens": True,
-            "return_num_output_tokens": True,
-            "return_tokens": request.return_tokens,
-            **extensions(request),
-        }
+def _request_body(request: GenerateRequest, sampling: bytes) -> bytes:
+    given = {"id": request.id, "text_input": request.prompt, "return_tokens": request.return_tokens}
+    return b'{"sampling_parameters":%b%b%b' % (sampling, _ALWAYS, orjson.dumps(given | extensions(request))[1:])
+
+
+def _report(metadata: Any) -> NodeReport:
+    """Read a model's metadata; Weir's own node has its flavour and load under `parameters`."""
+    if not isinstance(metadata, dict):
+        return NodeReport()
+    versions, said = metadata.get("versions"), metadata.get("parameters")
+    said = said if isinstance(said, dict) else {}
+    version = str(versions[-1]) if isinstance(versions, list) and versions else ""
+    queued, running, flavour = _count(said.get("queued")), _count(said.get("running")), said.get("flavour")
+    return NodeReport(
+        int(version) if version.isdigit() else None,
+        flavour if isinstance(flavour, str) else None,
+        _count(said.get("slots")) or None,
+        None if queued is None or running is None else queued + running,
     )
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _words(body: bytes) -> str:

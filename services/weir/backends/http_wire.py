@@ -267,11 +267,11 @@ class Pool:
             raise GoneError("no connection") from error
         return connection
 
-    def request(self, method: bytes, path: bytes, body: bytes = b"") -> bytes:
-        """Return the bytes of a request."""
+    def request(self, method: bytes, path: bytes, body: bytes = b"", more: bytes = b"") -> bytes:
+        """Return the bytes of a request; `more` are header lines, each with its end."""
         lines = b"host: %b\r\ncontent-type: application/json\r\naccept: */*\r\n" % self._authority
         start = b"%b %b%b HTTP/1.1\r\n" % (method, self._path, path)
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, len(body), body)
+        return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, more, len(body), body)
 
     async def exchange(self, raw: bytes, *, timeout_s: float, max_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
         """Send a request and return status, headers and body of the answer.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from weir.backends.base import NodeReport
 from weir.contracts.errors import BackendTimeoutError, UnknownModelError
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
@@ -24,6 +25,11 @@ class LocalBackend:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def report(self) -> NodeReport:
+        info, stats = self._engine.info, self._engine.stats
+        return NodeReport(info.version, info.flavour, stats.slots, stats.queued + stats.running)
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         """As `Backend.generate`; the engine's own errors pass through.

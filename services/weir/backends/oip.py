@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import orjson
+
 from weir.contracts.grammar import Grammar, JsonObject, JsonSchema, OneOf, Regex
 from weir.contracts.request import GenerateRequest, SamplingParams
 
@@ -16,6 +18,7 @@ _ALWAYS: Final = (
     "stop",
     "ignore_eos",
 )
+_MOST_KNOWN: Final = 256
 _OWN_FORM: Final = frozenset({"logit_bias", "grammar"})
 # Of the newer fields only what was set is sent: a node that knows none of them still answers.
 _IF_SET: Final = tuple(
@@ -47,6 +50,23 @@ def sampling_parameters(sampling: SamplingParams) -> dict[str, Any]:
     if sampling.grammar is not None:
         parameters["structured_outputs"] = _structured_outputs(sampling.grammar)
     return parameters
+
+
+class SamplingText:
+    """Writes sampling parameters as JSON. Surfaces give equal ones as one object: that is written once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[SamplingParams, bytes]] = {}  # by `id`, which stays theirs while they are kept
+
+    def of(self, sampling: SamplingParams) -> bytes:
+        known = self._known.get(id(sampling))
+        if known is not None:
+            return known[1]
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        text = orjson.dumps(sampling_parameters(sampling))
+        self._known[id(sampling)] = sampling, text
+        return text
 
 
 def extensions(request: GenerateRequest) -> dict[str, Any]:

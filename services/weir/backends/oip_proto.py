@@ -8,7 +8,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.oip import extensions, sampling_parameters
 from weir.contracts.errors import BackendError
-from weir.contracts.request import GenerateRequest
+from weir.contracts.request import GenerateRequest, SamplingParams
 
 _TRUE: Final = b"\x01"
 _FLAGS: Final = (
@@ -18,6 +18,7 @@ _FLAGS: Final = (
     "return_num_input_tokens",
     "return_num_output_tokens",
 )
+_BEAT: Final = GenerateRequest(id="beat", prompt="1", sampling=SamplingParams(max_new_tokens=1))
 _TEXTS: Final = frozenset({"text_output", "finish_reason"})
 _COUNTS: Final = frozenset({"num_input_tokens", "num_output_tokens"})
 _LISTS: Final = frozenset({"tokens", "prompt_tokens"})
@@ -62,8 +63,17 @@ def infer_request(request: GenerateRequest, model: str) -> Any:
         message.parameters["deadline_s"].double_param = beyond["deadline_s"]
     if "cache_salt" in beyond:
         message.parameters["cache_salt"].string_param = beyond["cache_salt"]
+    if request.traceparent is not None:  # as metadata it reaches Triton, but not the model
+        message.parameters["traceparent"].string_param = request.traceparent
     if "prompt_token_ids" in beyond:
         message.parameters["prompt_token_ids"].string_param = orjson.dumps(beyond["prompt_token_ids"]).decode()
+    return message
+
+
+def beat_request(model: str) -> Any:
+    """Ask Weir's own model for a series of beats; any other one generates a token, and says that it has finished."""
+    message = infer_request(_BEAT, model)
+    message.parameters["heartbeat"].bool_param = True
     return message
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from weir.backends.base import NodeReport
 from weir.contracts.errors import BackendTimeoutError
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
@@ -24,6 +25,7 @@ class ScriptedBackend:
         self.cancelled = asyncio.Event()
         self.cancelled_count = 0
         self.is_ready = True
+        self.report = NodeReport()
         self.loaded: list[tuple[str, int]] = []
 
     @property

@@ -6,13 +6,14 @@ Stop strings are watched here, so that their text is never shown and the node is
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import AnswerReader
 from weir.backends.grpc_node import GrpcNode
+from weir.backends.pulse import NoPulseError
 from weir.contracts.errors import BackendError, BackendTimeoutError, ValidationError
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
@@ -40,6 +41,11 @@ class TensorRtLlmNode(GrpcNode):
 
     def _message(self, request: GenerateRequest) -> Any:
         return infer_request(request, self._served(request))
+
+    async def _beats(self) -> AsyncGenerator[None, None]:
+        """It knows none: canaries alone say whether it lives."""
+        raise NoPulseError
+        yield  # which makes it the generator that it overrides
 
     def _reader(self, request: GenerateRequest) -> "CumulativeReader":
         return CumulativeReader(self.name, request)

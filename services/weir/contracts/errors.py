@@ -125,6 +125,15 @@ class UsageError(JobError):
     exit_code = 2
 
 
+class SettingError(UsageError):
+    """A setting is wrong or missing; `setting` is its dotted name."""
+
+    def __init__(self, message: str, setting: str, *, is_missing: bool = False) -> None:
+        super().__init__(message)
+        self.setting = setting
+        self.is_missing = is_missing
+
+
 class CheckFailedError(JobError):
     """A check or a gate said no; the message names the number."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from weir.contracts.grammar import Grammar
+from weir.contracts.trace import TRACEPARENT
 
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 BANNED_BIAS = -100.0  # a token with this bias is never chosen, at any temperature
@@ -179,6 +180,7 @@ class GenerateRequest(Quick):
         repr=False,
         description="beginnings of prompts are shared between requests of equal salt only; none: the common salt",
     )
+    traceparent: str | None = Field(default=None, pattern=TRACEPARENT, description="of the span that asks for it")
 
     @property
     def gives_tokens(self) -> bool:

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from hmac import compare_digest
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -27,22 +29,35 @@ from weir.contracts.errors import (
     WeirError,
 )
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
+from weir.contracts.repository import REPOSITORY_KEY
+from weir.contracts.trace import HEADER, read_traceparent
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost, Served
 from weir.cpu_node.scoring import scored_answer, scoring_metadata
+from weir.engine.added import adapters_of
 from weir.engine.classifier import TextClassifier
 from weir.engine.serving import ServingEngine
 from weir.oip.metadata import model_metadata
 from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
 from weir.telemetry.node_metrics import NodeMetrics
+from weir.telemetry.node_requests import NodeRequests
+from weir.telemetry.tracing import Tracing
 
 _log = logging.getLogger("weir.node")
 _MODEL_PATH = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_ADAPTER_PATH = r"/v2/repository/models/(?P<model>[^/]+)/adapters/(?P<adapter>[^/]+)"
 _BODY_TIMEOUT_S = 10.0
+_KEY_HEADER = REPOSITORY_KEY.encode()
 
 
 class _InternalError(WeirError):
     """What a caller hears of a fault of ours."""
+
+
+class _ForbiddenError(WeirError):
+    """A change by whoever may not change anything."""
+
+    code = "forbidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,10 @@ class _Exchange:
     @property
     def model(self) -> str:
         return self.path["model"] or ""
+
+    @property
+    def traceparent(self) -> str | None:
+        return read_traceparent(next((value for name, value in self.scope["headers"] if name == HEADER), None))
 
     @property
     def version(self) -> int | None:
@@ -75,10 +94,21 @@ _Handler = Callable[[_Exchange], Awaitable[None]]
 class NodeApp:
     """Translates; the host decides what is served, engines and classifiers do the work."""
 
-    def __init__(self, host: ModelHost, metrics: NodeMetrics, *, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        host: ModelHost,
+        metrics: NodeMetrics,
+        *,
+        max_body_bytes: int,
+        repository_key: str = "",
+        tracing: Tracing | None = None,
+    ) -> None:
+        """`repository_key`: what `/v2/repository` wants to see in its header; none: nothing."""
         self._host = host
+        self._key = repository_key.encode()
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._requests = NodeRequests(tracing)
         table: tuple[tuple[str, str, _Handler], ...] = (
             ("POST", _MODEL_PATH + "/generate_stream", self._generate_stream),
             ("POST", _MODEL_PATH + "/generate", self._generate),
@@ -91,6 +121,8 @@ class NodeApp:
             ("POST", "/v2/repository/index", self._index),
             ("POST", r"/v2/repository/models/(?P<model>[^/]+)/load", self._load),
             ("POST", r"/v2/repository/models/(?P<model>[^/]+)/unload", self._unload),
+            ("POST", _ADAPTER_PATH + "/load", self._add_adapter),
+            ("POST", _ADAPTER_PATH + "/unload", self._remove_adapter),
             ("GET", "/metrics", self._render_metrics),
         )
         self._routes = tuple((method, re.compile(path), handler) for method, path, handler in table)
@@ -99,6 +131,9 @@ class NodeApp:
         if scope["type"] != "http":
             return
         try:
+            if self._key and scope["path"].startswith("/v2/repository/") and not _has_key(scope, self._key):
+                await send_answer(send, Answer(403, error_body(_ForbiddenError("this needs the repository key"))))
+                return
             await self._routed(scope, receive, send)
         except CallerGoneError:
             return
@@ -159,7 +194,7 @@ class NodeApp:
     async def _opened(self, exchange: _Exchange) -> tuple[ServingEngine, NodeCall]:
         body = await self._body(exchange)
         engine = self._host.engine(exchange.model, exchange.version)
-        return engine, parse_call(body, exchange.model)
+        return engine, parse_call(body, exchange.model, traceparent=exchange.traceparent)
 
     async def _body(self, exchange: _Exchange) -> bytes:
         return await read_body(
@@ -169,8 +204,10 @@ class NodeApp:
     async def _answer_events(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         """Stream; the status waits for the first event, so that an early refusal keeps its own."""
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
-        async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+        began = monotonic()
+        async with caller_watched(exchange.receive), aclosing(self._answer(engine, call)) as events:
             first = await anext(events)
+            self._metrics.first_token.observe(monotonic() - began)
             await start_events(exchange.send)
             try:
                 await _send_event(exchange.send, writer, first)
@@ -179,14 +216,21 @@ class NodeApp:
             except WeirError as error:
                 await send_part(exchange.send, error_event(error), more=False)
 
+    def _answer(self, engine: ServingEngine, call: NodeCall) -> AsyncGenerator[GenerationEvent, None]:
+        info = engine.info
+        return self._requests.watched(call.request, engine.generate(call.request), info.model, info.version)
+
     async def _answer_whole(self, exchange: _Exchange, engine: ServingEngine, call: NodeCall) -> None:
         writer = AnswerWriter(call, engine.info.model, engine.info.version)
         chunks: list[TokenChunk] = []
-        async with caller_watched(exchange.receive), aclosing(engine.generate(call.request)) as events:
+        began = monotonic()
+        async with caller_watched(exchange.receive), aclosing(self._answer(engine, call)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     await send_answer(exchange.send, Answer(200, writer.whole(chunks, event)))
                 else:
+                    if not chunks:
+                        self._metrics.first_token.observe(monotonic() - began)
                     chunks.append(event)
 
     # health, metadata, repository
@@ -228,9 +272,21 @@ class NodeApp:
         self._host.unload(exchange.model)
         await _send_json(exchange, {})
 
+    async def _add_adapter(self, exchange: _Exchange) -> None:
+        await self._host.add_adapter(exchange.model, exchange.path["adapter"] or "")
+        await _send_json(exchange, {})
+
+    async def _remove_adapter(self, exchange: _Exchange) -> None:
+        await self._host.remove_adapter(exchange.model, exchange.path["adapter"] or "")
+        await _send_json(exchange, {})
+
     async def _render_metrics(self, exchange: _Exchange) -> None:
         text = await asyncio.to_thread(generate_latest, self._metrics.registry)
         await send_answer(exchange.send, Answer(200, text, CONTENT_TYPE_LATEST.encode()))
+
+
+def _has_key(scope: Scope, key: bytes) -> bool:
+    return any(name == _KEY_HEADER and compare_digest(value, key) for name, value in scope["headers"])
 
 
 async def _send_event(send: Send, writer: AnswerWriter, event: GenerationEvent) -> None:
@@ -270,6 +326,7 @@ def _metadata(engine: ServingEngine) -> dict[str, Any]:
         "parameters": {
             "flavour": info.flavour,
             "context_tokens": engine.context_tokens,
+            "adapters": adapters_of(engine),
             "slots": stats.slots,
             "queued": stats.queued,
             "running": stats.running,

@@ -12,6 +12,7 @@ from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import BackendUnavailableError, ReleaseError, UnknownModelError, ValidationError
 from weir.contracts.request import MODEL_NAME
 from weir.cpu_node.settings import NodeSettings
+from weir.engine.added import add_all, add_one, remove_one
 from weir.engine.classifier import TextClassifier, load_classifier
 from weir.engine.golden import GoldenMismatchError
 from weir.engine.loading import load_engine
@@ -36,6 +37,7 @@ class ModelHost:
         self._metrics = metrics
         self._loader = loader or self._load_release
         self._served: dict[str, Served] = {}
+        self._roots: dict[str, Path] = {}  # of models that generate
         self._one_load = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._loading = False
@@ -173,6 +175,8 @@ class ModelHost:
             raise
         if not isinstance(served, TextClassifier):
             served.start()
+            await add_all(served, root)
+            self._roots[served.info.model] = root
             self._metrics.threads.set(served.info.threads)
         self._metrics.golden_checks.labels("passed").inc()
         self._metrics.loads.labels("loaded").inc()
@@ -210,6 +214,27 @@ class ModelHost:
         task = asyncio.create_task(served.stop(drain_s=self._settings.drain_timeout_s))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    async def add_adapter(self, model: str, name: str) -> None:
+        """Serve an adapter that was published beside the release that serves `model`.
+
+        Raises:
+            UnknownModelError: no such model is served, or there is no such adapter.
+            ReleaseError: it is not what its manifest says, or does not fit.
+        """
+        engine = self.engine(model)
+        await add_one(engine, self._roots[model], name)
+        _log.info("adapter_added", extra={"model": model, "adapter": name})
+
+    async def remove_adapter(self, model: str, name: str) -> None:
+        """Serve an adapter to no further request; returns once those that it serves have ended.
+
+        Raises:
+            UnknownModelError: no such model is served.
+            ValidationError: it has no such adapter.
+        """
+        await remove_one(self.engine(model), name)
+        _log.info("adapter_removed", extra={"model": model, "adapter": name})
 
     def unload(self, model: str) -> None:
         """Stop serving `model`; its running requests finish.

@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 from prometheus_client import REGISTRY
 
+from weir import __version__
 from weir.asgi.connection import ConnectionFactory
 from weir.asgi.listen import listen
 from weir.contracts.errors import UsageError
@@ -23,6 +24,7 @@ from weir.cpu_node.settings import NodeSettings
 from weir.release.reader import MANIFEST, newest_version
 from weir.telemetry.logs import configure_logs
 from weir.telemetry.node_metrics import NodeMetrics
+from weir.telemetry.tracing import open_tracing
 
 _log = logging.getLogger("weir.node")
 _SWITCH_INTERVAL_S = 0.0005  # the engine's thread and the event loop share one interpreter: hand over quickly
@@ -73,7 +75,10 @@ class _Server(uvicorn.Server):
 async def _serve(settings: NodeSettings, roots: Sequence[Path], listener: socket.socket) -> None:
     metrics = NodeMetrics(REGISTRY)
     host = ModelHost(settings, metrics)
-    app = NodeApp(host, metrics, max_body_bytes=settings.max_body_bytes)
+    tracing = open_tracing(settings.tracing, "weir-node", __version__)
+    key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
+    limit = settings.max_body_bytes
+    app = NodeApp(host, metrics, max_body_bytes=limit, repository_key=key, tracing=tracing)
     edge = connections()
     server = _Server(uvicorn_config(app, edge, drain_timeout_s=settings.drain_timeout_s))
     _drain_on_signal(server, host, edge)
@@ -89,6 +94,8 @@ async def _serve(settings: NodeSettings, roots: Sequence[Path], listener: socket
     finally:
         await serving
         await host.aclose(drain_s=0)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
     _log.info("stopped")
 
 

@@ -9,8 +9,10 @@ import yaml
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
-from weir.contracts.errors import UsageError
+from weir.contracts.errors import SettingError, UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.engine.settings import EngineSettings
+from weir.telemetry.tracing import TracingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -18,7 +20,9 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class NodeSettings(BaseSettings):
     """`home` also follows `WEIR_HOME`, as every part of Weir."""
 
-    model_config = SettingsConfigDict(env_prefix="WEIR_NODE_", extra="forbid", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_NODE_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+    )
 
     home: Path = Field(default=Path(".weir"), validation_alias=AliasChoices("weir_node_home", "weir_home"))
     model_repository: Path | None = Field(default=None, description="releases linked here may be loaded too")
@@ -36,6 +40,11 @@ class NodeSettings(BaseSettings):
     drain_timeout_s: Seconds = 25.0
     stall_s: Seconds = Field(default=30.0, description="running requests and no token for so long: not live")
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    repository_key: RepositoryKey | None = Field(
+        default=None,
+        description="what `/v2/repository` wants to see in the header `weir-repository-key`; none: nothing",
+    )
+    tracing: TracingSettings | None = Field(default=None, description="OpenTelemetry; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -86,7 +95,8 @@ def load_node_settings(flags: Mapping[str, Any], config: Path | None = None) -> 
     try:
         return FromFile(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise UsageError(_explained(error)) from error
+        name = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise SettingError(_explained(error), name) from error
     except yaml.YAMLError as error:
         raise UsageError(f"{config}: not YAML") from error
 

@@ -108,14 +108,41 @@ def _matrices(name: str, tensors: Mapping[str, Matrix], scale: float) -> dict[st
     return found
 
 
-def laid_out(adapters: Sequence[Adapter], products: Sequence[Adapted]) -> Matrix:
-    """Return shape (adapters, values): what a packed graph's input of this name takes. Lower ranks are padded.
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """Adapters as a packed graph takes them: `matrix`, a row each, and which row is whose, by the adapters' numbers."""
+
+    adapters: Mapping[int, Adapter]
+    rows: Mapping[int, int]
+    matrix: Matrix
+
+    @property
+    def rank(self) -> int:
+        return max((adapter.rank for adapter in self.adapters.values()), default=0)
+
+
+NONE_ARRANGED: Final = Arranged({}, {}, np.zeros((0, 0), np.float32))
+
+
+def arranged(
+    adapters: Mapping[int, Adapter], products: Sequence[Adapted], before: Arranged = NONE_ARRANGED
+) -> Arranged:
+    """Lay adapters out, lower ranks padded; rows that `before` holds in the same rank are taken from there.
 
     Raises:
         ReleaseError: the graph has no such module, or one of another shape.
     """
-    rank = max((adapter.rank for adapter in adapters), default=0)
-    return np.stack([_vector(adapter, products, rank) for adapter in adapters]) if adapters else np.zeros((0, 0), "f4")
+    if not adapters:
+        return NONE_ARRANGED
+    rank = max(adapter.rank for adapter in adapters.values())
+    known = before.rows if before.rank == rank else {}
+    matrix = np.stack(
+        [
+            before.matrix[known[number]] if number in known else _vector(adapter, products, rank)
+            for number, adapter in adapters.items()
+        ]
+    )
+    return Arranged(dict(adapters), {number: row for row, number in enumerate(adapters)}, matrix)
 
 
 def _vector(adapter: Adapter, products: Sequence[Adapted], rank: int) -> Matrix:

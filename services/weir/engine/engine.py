@@ -23,24 +23,26 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
+from weir.engine.adapter_table import AdapterTable
+from weir.engine.adapters import Adapter
 from weir.engine.blocks import BlockPool
-from weir.engine.chunking import AdaptiveChunks, FixedChunks, StepTimes
+from weir.engine.chunking import StepTimes
 from weir.engine.constraints import Constraint, Constraints
 from weir.engine.generation import Generation, Vocabulary
 from weir.engine.observer import EngineObserver, EngineStats, SilentObserver
 from weir.engine.outbox import Outbox, wake
-from weir.engine.prefix import PrefixCache
-from weir.engine.runner import StepResult, run_step
-from weir.engine.scheduler import Scheduler, StepPlan
+from weir.engine.runner import run_step
 from weir.engine.sequence import Sequence, new_sequence
 from weir.engine.settings import EngineSettings
-from weir.engine.speculation import Drafter, Speculation
+from weir.engine.speculation import Drafter
 from weir.engine.speed import SpeedMeter
 from weir.engine.step import Model
+from weir.engine.stepping import make_scheduler, report_of
 from weir.release.tokenizer import ReleaseTokenizer
-from weir.telemetry.step_report import Stage, StepReport
+from weir.telemetry.step_report import StepReport
 
 _INLINE_PROMPT_CHARS = 4_096  # encoding more than this would hold up the event loop for milliseconds
+_REST_S = 30.0  # far longer than any step
 _log = logging.getLogger("weir.engine")
 
 
@@ -88,7 +90,7 @@ class Engine:
         self._most_tokens = min(model.context_tokens, model.blocks * model.block_tokens)
         self._pool = BlockPool(model.blocks, block_tokens=model.block_tokens)
         self._times = StepTimes()
-        self._scheduler = _scheduler(model, self._pool, self._times, settings, make_drafter)
+        self._scheduler = make_scheduler(model, self._pool, self._times, settings, make_drafter)
         self._speed = SpeedMeter()
         self._ids = itertools.count()
         self._thread: threading.Thread | None = None
@@ -99,6 +101,7 @@ class Engine:
         self._live: dict[int, Generation] = {}
         self._arrived: list[Generation] = []
         self._left: list[Generation] = []
+        self._actions: list[Callable[[], None]] = []
         self._accepting = True
         self._stopping = False
         self._failure: BackendError | None = None
@@ -108,6 +111,7 @@ class Engine:
         self._held_blocks = 0
         self._idle_blocks = 0
         self._last_progress = time.monotonic()
+        self._adapters = AdapterTable(model, info.adapters, self._at_rest, self._is_used)
         # The engine's thread's own.
         self._deadlines: list[tuple[float, int]] = []
 
@@ -142,6 +146,44 @@ class Engine:
                 tokens_per_second=self._speed.tokens_per_second,
                 last_progress=self._last_progress,
             )
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the LoRA adapters that requests may ask for."""
+        return self._adapters.names
+
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """As `AdapterTable.add`."""
+        await self._adapters.add(adapter)
+
+    async def remove_adapter(self, name: str) -> None:
+        """As `AdapterTable.remove`."""
+        await self._adapters.remove(name)
+
+    def _is_used(self, adapter: int) -> bool:
+        with self._news:
+            return any(generation.sequence.adapter == adapter for generation in self._live.values())
+
+    async def _at_rest(self, action: Callable[[], None]) -> None:
+        """Have the engine's thread do something between two steps.
+
+        Raises:
+            BackendUnavailableError: it did not come to that: the engine is stopping.
+        """
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def act() -> None:
+            action()
+            loop.call_soon_threadsafe(done.set)
+
+        with self._news:
+            self._actions.append(act)
+            self._news.notify()
+        try:
+            async with asyncio.timeout(_REST_S):
+                await done.wait()
+        except TimeoutError:
+            raise BackendUnavailableError("the engine is stopping") from None
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._loop, name="weir-engine", daemon=True)
@@ -223,7 +265,7 @@ class Engine:
         max_new_tokens = self._max_new_tokens(request, len(prompt))
         sequence = new_sequence(next(self._ids), prompt, room=len(prompt) + max_new_tokens)
         sequence.priority, sequence.salt = request.priority, request.cache_salt
-        sequence.adapter = self._adapter(request.adapter)
+        sequence.adapter = self._adapters.number(request.adapter)
         sequence.scores_prompt = request.sampling.prompt_logprobs is not None
         if request.deadline_s is not None:
             sequence.deadline = time.monotonic() + request.deadline_s
@@ -235,14 +277,6 @@ class Engine:
             max_new_tokens=max_new_tokens,
             constraint=constraint,
         )
-
-    def _adapter(self, name: str | None) -> int:
-        if name is None:
-            return -1
-        if name not in self.info.adapters:
-            known = ", ".join(self.info.adapters) or "none"
-            raise ValidationError(f"no adapter of this name (this release serves: {known})", "adapter")
-        return self.info.adapters.index(name)
 
     def _max_new_tokens(self, request: GenerateRequest, prompt_tokens: int) -> int:
         room = self._most_tokens - prompt_tokens
@@ -284,12 +318,15 @@ class Engine:
     def _take_news(self) -> bool:
         """Wait until there is work; return False when the engine is to stop."""
         with self._news:
-            while not (self._arrived or self._left or self._stopping or not self._scheduler.is_idle):
+            while not (self._arrived or self._left or self._actions or self._stopping or not self._scheduler.is_idle):
                 self._news.wait()
             arrived, self._arrived = self._arrived, []
             left, self._left = self._left, []
+            actions, self._actions = self._actions, []
             if arrived and self._scheduler.is_idle:
                 self._last_progress = time.monotonic()  # a pause is not a stall
+        for action in actions:
+            action()
         for generation in arrived:
             self._scheduler.add(generation.sequence)
             if generation.sequence.deadline is not None:
@@ -324,7 +361,7 @@ class Engine:
         generations = [self._live[sequence_id] for sequence_id in result.chosen]
         done = [g for g in generations if g.finished is not None]
         self._scheduler.commit(plan, result.chosen, done={g.sequence.id for g in done})
-        report = _report(plan, result)
+        report = report_of(plan, result)
         self._observer.stepped(report)
         for generation in done:
             self._forget([generation], str(generation.finished))
@@ -361,39 +398,3 @@ class Engine:
         self._forget(generations, "error")
         with self._news:
             self._running = self._held_blocks = 0
-
-
-def _scheduler(
-    model: Model,
-    pool: BlockPool,
-    times: StepTimes,
-    settings: EngineSettings,
-    make_drafter: Callable[[Sequence], Drafter] | None,
-) -> Scheduler:
-    """Share, cut freely and guess only where that cannot change an answer."""
-    prefix = PrefixCache(
-        pool, enabled=settings.prefix_cache and model.is_exact and model.block_tokens < model.context_tokens
-    )
-    running = min(settings.max_running, model.blocks)
-    if not model.is_exact:
-        return Scheduler(pool, prefix, FixedChunks(settings.fixed_chunk_tokens), max_running=running)
-    limit = settings.max_draft_tokens
-    speculation = Speculation(make_drafter, times, limit=limit) if make_drafter is not None and limit else None
-    chunks = AdaptiveChunks(times, ceiling=settings.prefill_chunk_tokens)
-    return Scheduler(pool, prefix, chunks, max_running=running, speculation=speculation)
-
-
-def _report(plan: StepPlan, result: StepResult) -> StepReport:
-    stage: Stage = "mixed" if plan.decode and plan.prefill else "decode" if plan.decode else "prefill"
-    return StepReport(
-        stage,
-        decoded=len(plan.decode),
-        read=sum(row.size for row in plan.prefill),
-        generated=sum(map(len, result.chosen.values())),
-        seconds=result.seconds,
-        preempted=plan.preempted,
-        prefix_queried=plan.prefix_queried,
-        prefix_hit=plan.prefix_hit,
-        drafted=sum(len(row.drafts) for row in plan.decode),
-        accepted=result.accepted,
-    )

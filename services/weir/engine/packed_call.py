@@ -4,7 +4,7 @@ Steps of the same shape follow one another by the thousand while sequences decod
 a small graph.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from weir.engine.step import Detail, Logits, Row
 
 BLOCK_TOKENS = 16
+_NOWHERE = 2**31 - 1  # a row that the graph refuses
 _WIDTHS = 8  # tables are as wide as a multiple of this many blocks, so that shapes repeat
 
 
@@ -81,8 +82,8 @@ class PackedCall:
         if results.logits is not None:
             bind(self.binding.bind_output, "logits", results.logits)
 
-    def fill(self, rows: Sequence[Row]) -> None:
-        """Write down what `rows`, of this shape, read and want."""
+    def fill(self, rows: Sequence[Row], adapter_rows: Mapping[int, int]) -> None:
+        """Write down what `rows`, of this shape, read and want; `adapter_rows`: where each adapter's number lies."""
         ids: list[int] = []
         sequences: list[tuple[int, int, int]] = []
         wanted: list[int] = []
@@ -96,7 +97,7 @@ class PackedCall:
             line[:used] = row.blocks[:used]
             wanted += range(first + count - row.wanted, first + count)
             wants += [int(row.detail > Detail.GREEDY)] * row.wanted
-            adapters += [row.adapter] * count
+            adapters += [-1 if row.adapter < 0 else adapter_rows.get(row.adapter, _NOWHERE)] * count
         self._ids[:] = ids
         self._sequences[:] = sequences
         self._wanted[:] = wanted

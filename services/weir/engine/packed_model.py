@@ -1,6 +1,6 @@
 """A graph over the packed tokens of many sequences (see `weir_training.packed_graph`), with its key/value blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from weir.contracts.errors import ReleaseError
 from weir.engine import output_tokens
-from weir.engine.adapters import Adapter, adapted_products, laid_out
+from weir.engine.adapters import Adapter, Arranged, adapted_products, arranged
 from weir.engine.kernels.library import operators
 from weir.engine.packed_call import BLOCK_TOKENS, CallShape, PackedCall, Results, bind, shape_of
 from weir.engine.step import Detail, Logits, PositionLogits, Row
@@ -75,7 +75,7 @@ class PackedModel:
         self.candidates = graph.candidates
         self._cache = np.zeros((blocks, *graph.cache_shape), np.float16)  # the system gives pages when they are used
         self._scattered: Logits = np.zeros((0, graph.vocab_size), np.float32)  # columns of cut tokens stay -inf
-        self._adapters = laid_out(adapters, graph.adapted)
+        self._adapters = arranged(dict(enumerate(adapters)), graph.adapted)
         self._calls: dict[CallShape, PackedCall] = {}
 
     @property
@@ -90,11 +90,25 @@ class PackedModel:
     def is_exact(self) -> bool:
         return True
 
+    def arranged(self, *, add: Mapping[int, Adapter] | None = None, remove: Collection[int] = ()) -> Arranged:
+        """Return the adapters of now, more of them or fewer, for `use`; from any thread.
+
+        Raises:
+            ReleaseError: one does not fit this graph.
+        """
+        kept = {number: found for number, found in self._adapters.adapters.items() if number not in remove}
+        return arranged({**kept, **(add or {})}, self.graph.adapted, self._adapters)
+
+    def use(self, adapters: Arranged) -> None:
+        """Run with these from now on; on the thread that runs the model."""
+        self._adapters = adapters
+        self._calls = {}  # they are bound to the memory of the ones before
+
     def run(self, rows: Sequence[Row]) -> list[list[PositionLogits]]:
         """As `Model.run`; all rows in one run of the graph."""
         shape = shape_of(rows)
         call = self._calls.get(shape) or self._new_call(shape)
-        call.fill(rows)
+        call.fill(rows, self._adapters.rows)
         self.graph.session.run_with_iobinding(call.binding)
         return self._split(rows, call.results)
 
@@ -102,7 +116,7 @@ class PackedModel:
         """Bind a shape; the last ones are kept, of those with all logits only one, which may be large."""
         binding = self.graph.session.io_binding()
         bind(binding.bind_input, "cache", self._cache)
-        bind(binding.bind_input, "adapters", self._adapters)
+        bind(binding.bind_input, "adapters", self._adapters.matrix)
         call = PackedCall(binding, shape, candidates=self.candidates, columns=self.graph.outputs)
         if len(self._calls) >= _MOST_CALLS:
             del self._calls[next(iter(self._calls))]

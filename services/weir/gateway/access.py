@@ -56,7 +56,7 @@ class Access:
         """Open the database and read all keys.
 
         Raises:
-            UsageError: nobody has a key and the address is public; or a setting is wrong.
+            UsageError: nobody has a key or the admin token and the address is public; or a setting is wrong.
             StoreError: the database cannot be reached, and `fail_open` is off.
         """
         is_local = is_loopback(host)
@@ -71,6 +71,11 @@ class Access:
         access = cls(keyring, journal, ledger, Database(database_url(settings, home)))
         access._load(fails_open=settings.fail_open)
         if keyring.has_keys or keyring.is_away or is_local or settings.allow_anonymous:
+            return access
+        if (
+            settings.admin_token is not None
+        ):  # whoever has it makes keys over the admin port; until then nobody is let in
+            _log.warning("nobody_has_a_key", extra={"cure": "POST /admin/keys, or `weir keys create NAME`"})
             return access
         access._close()
         raise _nobody(host, home)
@@ -127,7 +132,8 @@ def require_callers(settings: AccessSettings, home: Path, host: str) -> None:
     Raises:
         UsageError: it would not start on `host`, because nobody has a key.
     """
-    if not (settings.allow_anonymous or is_loopback(host) or keys_were_made(settings, home)):
+    is_open = settings.allow_anonymous or settings.admin_token is not None or is_loopback(host)
+    if not (is_open or keys_were_made(settings, home)):
         raise _nobody(host, home)
 
 

@@ -15,8 +15,10 @@ from weir.contracts.errors import DeadlineExceededError, PromptBlockedError, Wei
 from weir.contracts.events import Finished, GenerationEvent
 from weir.gateway.generation import Generation
 from weir.gateway.ledger import Ledger, NoLedger
+from weir.gateway.tracing import begun, ended
 from weir.telemetry.logs import log_event
 from weir.telemetry.metrics import GatewayMetrics
+from weir.telemetry.tracing import Tracing
 
 _log = logging.getLogger(__name__)
 # Before what ended is counted; more at once would hold up streams.
@@ -28,9 +30,10 @@ _NOWHERE = frozenset({"none", "cache"})  # pools without a node
 class Accounts:
     """One for all requests of a gateway."""
 
-    def __init__(self, metrics: GatewayMetrics, ledger: Ledger | None = None) -> None:
+    def __init__(self, metrics: GatewayMetrics, ledger: Ledger | None = None, tracing: Tracing | None = None) -> None:
         self._metrics = metrics
         self._ledger = ledger or NoLedger()
+        self._tracing = tracing
         self._ended: list[Generation] = []
         self.active = 0  # requests between their first and their last step
         self.is_draining = False
@@ -48,6 +51,8 @@ class Accounts:
         """Count a request; `end` must follow."""
         self.active += 1
         self._metrics.in_flight(generation.ask.route).inc()
+        if self._tracing is not None:
+            generation.span = begun(self._tracing, generation)
 
     def failed(self, generation: Generation, error: Exception) -> None:
         """Note why a request ends."""
@@ -55,6 +60,8 @@ class Accounts:
         generation.is_late = isinstance(error, DeadlineExceededError)
         if isinstance(error, PromptBlockedError):
             generation.blocked_by = error.rule
+        if generation.span is not None:
+            generation.span.fail(error.code if isinstance(error, WeirError) else "internal")
 
     def end(self, generation: Generation) -> None:
         """Note that a request has ended."""
@@ -89,22 +96,24 @@ class Accounts:
 
     def _fold(self) -> None:
         """Count those that have ended."""
-        ended = self._ended[:]
-        del self._ended[: len(ended)]
-        if not ended:
+        done = self._ended[:]
+        del self._ended[: len(done)]
+        if not done:
             return
         metrics = self._metrics
         requests: dict[tuple[str, str, str, int], int] = defaultdict(int)
-        for generation in ended:
+        for generation in done:
             model, route, pool = generation.model.name, generation.ask.route, generation.pool
             requests[route, model, pool, generation.status] += 1
             metrics.duration(route, model).observe(generation.ended - generation.began)
             self._count_times(generation, model, pool)
             self._count_end(generation)
             self._log(generation)
+            if generation.span is not None:
+                ended(generation.span, generation)
         for (route, model, pool, status), count in requests.items():
             metrics.requests(route, model, pool, str(status)).inc(count)
-        self._count_tokens(ended)
+        self._count_tokens(done)
 
     def _count_times(self, generation: Generation, model: str, pool: str) -> None:
         if not generation.first_text:
@@ -114,13 +123,15 @@ class Accounts:
         if generation.generated_tokens > 1 and span > 0:
             self._metrics.time_per_token(model, pool).observe(span / (generation.generated_tokens - 1))
 
-    def _count_tokens(self, ended: Iterable[Generation]) -> None:
+    def _count_tokens(self, done: Iterable[Generation]) -> None:
         read: dict[str, int] = defaultdict(int)
         made: dict[str, int] = defaultdict(int)
-        for generation in ended:
+        for generation in done:
             if generation.pool not in _NOWHERE:
                 read[generation.model.name] += generation.prompt_tokens
                 made[generation.model.name] += generation.generated_tokens
+                self._metrics.request_prompt_tokens(generation.model.name).observe(generation.prompt_tokens)
+                self._metrics.request_output_tokens(generation.model.name).observe(generation.generated_tokens)
         for model, tokens in read.items():
             self._metrics.prompt_tokens(model).inc(tokens)
             self._metrics.generated_tokens(model).inc(made[model])
@@ -164,6 +175,7 @@ class Accounts:
                 "generated_tokens": generation.generated_tokens,
                 "blocked_by": generation.blocked_by,
                 "duration_ms": round((generation.ended - generation.began) * 1000, 1),
+                **({} if generation.span is None else generation.span.log_fields),
             },
         )
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from weir.asgi.cycle import Response
 from weir.asgi.types import App, Receive, Scope, Send
@@ -34,15 +35,15 @@ class AdminApp:
         method, path = scope["method"], scope["path"]
         handler = self._routes.get((method, path))
         if method not in {"GET", "HEAD"} and any(name == b"origin" for name, _ in scope["headers"]):
-            await _send(send, answer(403, error="no web page may do this", error_type="forbidden"))
+            await send_response(send, answer(403, error="no web page may do this", error_type="forbidden"))
         elif handler is not None and method not in {"GET", "HEAD"} and not self._may(scope):
-            await _send(send, answer(401, error="this needs the admin token", error_type="forbidden"))
+            await send_response(send, answer(401, error="this needs the admin token", error_type="forbidden"))
         elif handler is not None:
-            await _send(send, await handler())
+            await send_response(send, await handler())
         elif self._rest is not None and path.startswith("/admin/"):
             await self._rest(scope, receive, send)
         else:
-            await _send(send, answer(404, error=f"nothing at {method} on this path", error_type="not_found"))
+            await send_response(send, answer(404, error=f"nothing at {method} on this path", error_type="not_found"))
 
     async def _metrics(self) -> Response:
         return Response(200, [(b"content-type", CONTENT_TYPE.encode())], await self._exposition.rendered())
@@ -52,11 +53,15 @@ def answer(code: int, /, **body: str) -> Response:
     return Response(code, [(b"content-type", b"application/json")], json.dumps(body).encode())
 
 
+def answer_with(body: Any) -> Response:
+    return Response(200, [(b"content-type", b"application/json")], json.dumps(body).encode())
+
+
 async def _live() -> Response:
     return answer(200, status="live")
 
 
-async def _send(send: Send, response: Response) -> None:
+async def send_response(send: Send, response: Response) -> None:
     headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 from weir.contracts.errors import OverloadedError
@@ -14,6 +15,7 @@ from weir.gateway.deadlines import in_time, seconds_left
 from weir.gateway.generation import Generation, Screening
 from weir.gateway.guarding import GuardedAnswer
 from weir.gateway.guards import Guards
+from weir.gateway.provenance import served_headers
 from weir.routing.router import Routed, Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -78,10 +80,16 @@ class Answering:
     async def _first(self, request: GenerateRequest) -> Sequence[GenerationEvent]:
         generation, parts = self.generation, self.parts
         deadline = generation.ask.context.deadline
-        place = self.place = await parts.admission.enter(work_of(generation), deadline)
+        began = monotonic()
+        try:
+            place = self.place = await parts.admission.enter(work_of(generation), deadline)
+        finally:
+            if generation.span is not None:
+                generation.span.part("queue", began, monotonic())
         generation.queue_s = place.queue_s
         routed = self.routed = await self._opened(place, request, deadline)
         generation.pool = routed.pool
+        generation.served = served_headers(generation.model.name, routed.version, routed.node, routed.flavour)
         if generation.screening is not None:
             await cleared(generation.screening, deadline)
         guarded = self.guarded = GuardedAnswer(generation, parts.guards.seal)
@@ -95,14 +103,14 @@ class Answering:
             DeadlineExceededError, SaturatedError: no node had room in time.
             BackendError: no node could do it.
         """
-        router, timeout_s = self.parts.router, self.parts.timeout_s
+        router, timeout_s, tokens = self.parts.router, self.parts.timeout_s, self.generation.prompt_tokens
         while True:
             try:
                 if deadline is None:
-                    routed = await router.open(request, timeout_s=timeout_s)
+                    routed = await router.open(request, timeout_s=timeout_s, prompt_tokens=tokens)
                 else:
                     timed = request.changed(deadline_s=seconds_left(deadline))
-                    routed = await in_time(router.open(timed, timeout_s=timeout_s), deadline)
+                    routed = await in_time(router.open(timed, timeout_s=timeout_s, prompt_tokens=tokens), deadline)
             except OverloadedError as full:
                 await place.again(full.retry_after_s)
             else:

@@ -98,7 +98,7 @@ def _tgi(api: FastAPI, service: GenerationService, max_in_flight: int) -> APIRou
         "/info", summary="The default model, its limits, where it comes from", responses={200: {"model": TgiInfo}}
     )
     async def info() -> Response:
-        return JSONResponse(tgi_info(service.catalog.default, max_in_flight))
+        return JSONResponse(tgi_info(service.catalog.default, max_in_flight, service.router.nodes))
 
     @router.get("/api-doc/openapi.json", summary="This document, where TGI has it")
     async def openapi_document() -> Response:

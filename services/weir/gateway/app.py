@@ -2,48 +2,55 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
-from weir.backends.base import Backend
 from weir.backends.classifier import Classifier, HttpClassifier
-from weir.backends.http_node import HttpNode
-from weir.contracts.errors import UsageError
+from weir.backends.connecting import connect
+from weir.backends.traced import TracedBackend
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
 from weir.gateway.admission.policy import Bounds
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
+from weir.gateway.choices import Choices
 from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
+from weir.gateway.nodes import NodeList
 from weir.gateway.preparation import Preparation
+from weir.gateway.pulse import Pulse
 from weir.gateway.response_cache import ResponseCache
 from weir.gateway.routes import SURFACES, Routes
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.service import GenerationService
-from weir.gateway.settings import GatewaySettings, NodeSettings
+from weir.gateway.settings import GatewaySettings
+from weir.gateway.tracing import traced
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
+from weir.routing.discovery import NodeSpec
 from weir.routing.node import Node
+from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
-
-_FOLD_S: Final = 0.2
+from weir.telemetry.tracing import Tracing, open_tracing
 
 
 class GatewayApp:
     """The ASGI app. POSTs on a surface's path never enter FastAPI, which costs four times the work."""
 
-    def __init__(self, service: GenerationService, settings: GatewaySettings, access: Access) -> None:
+    def __init__(
+        self, service: GenerationService, settings: GatewaySettings, access: Access, tracing: Tracing | None = None
+    ) -> None:
         self.service = service
         self.settings = settings
         self.access = access
+        self.nodes: NodeList | None = None  # none: those that it was made with are all
+        self._tracing = tracing
         attempts = Attempts(service.metrics)
         self._routes = Routes(
             Exchange(surface, service, settings.max_body_bytes, settings.body_timeout_s, attempts, access)
@@ -55,31 +62,35 @@ class GatewayApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
-            await exchange(scope, receive, send)
+            if self._tracing is None:
+                await exchange(scope, receive, send)
+            else:
+                await traced(self._tracing, exchange.surface.path, exchange, scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.access.start()
+        if self.nodes is not None:
+            await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        folding = asyncio.create_task(self._keep_folding())
+        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat())]
+        if self.nodes is not None:
+            tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        folding.cancel()
-        await asyncio.gather(folding, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.service.router.aclose()
         if self.service.second_tier is not None:
             await self.service.second_tier.aclose()
         await self.access.aclose()
         self.service.metrics.fold()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _keep_folding(self) -> None:
-        """Count what no generation brings with it: refusals, for instance. Other processes read the metrics."""
-        while True:
-            await asyncio.sleep(_FOLD_S)
-            self.service.metrics.fold()
 
 
 def create_app(settings: GatewaySettings) -> GatewayApp:
@@ -87,31 +98,30 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
 
     Raises:
         ReleaseError: a release is refused.
-        UsageError: the guard policy is refused, or nobody has a key and the address is public.
+        UsageError: the guard policy or the list of nodes is refused, or nobody has a key and the address is public.
         StoreError: the database cannot be reached.
     """
-    guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
-    catalog = Catalog.from_releases(settings.releases)
-    default = catalog.default.name
-    pools = {node.name: node.pool for node in settings.nodes}
-    backends = [_backend(node, default) for node in settings.nodes]
     metrics = GatewayMetrics(CollectorRegistry())
+    nodes = NodeList(settings.nodes, settings.nodes_file, metrics, interval_s=settings.resolve_interval_s)
+    guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
+    catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
+    tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
+    default = catalog.default.name
+
+    def make(spec: NodeSpec) -> Node:
+        metrics.know_node(spec.name, spec.pool)
+        backend = connect(spec.name, spec.url, default, metrics_port=spec.metrics_port)
+        traced = backend if tracing is None else TracedBackend(backend, tracing)
+        return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
+
     access = Access.open(settings.access, metrics, home=settings.home, host=settings.host)
-    return assemble(settings, catalog, guard, backends, metrics=metrics, pools=pools, access=access)
+    app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access, tracing=tracing)
+    app.nodes = nodes
+    return app
 
 
-def _backend(node: NodeSettings, model: str) -> Backend:
-    if not node.url.startswith("grpc"):
-        return HttpNode(node.name, node.url, model)
-    try:
-        # Here: gRPC and its numpy are large, and few gateways need them.
-        from weir.backends.grpc_node import GrpcNode
-        from weir.backends.tensorrt_llm import SCHEME, TensorRtLlmNode
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    scheme, _, address = node.url.partition("://")
-    kind = TensorRtLlmNode if scheme == SCHEME else GrpcNode
-    return kind(node.name, address.rstrip("/"), model)
+def _offer(catalog: Catalog) -> Offer:
+    return Offer.of(catalog.default.prompts.manifest)
 
 
 def _second_tier(
@@ -127,32 +137,35 @@ def assemble(  # noqa: PLR0913 - a composition root
     settings: GatewaySettings,
     catalog: Catalog,
     guard: CompiledGuard,
-    backends: Sequence[Backend],
+    nodes: Sequence[Node],
     *,
     metrics: GatewayMetrics,
-    pools: dict[str, str] | None = None,
     access: Access | None = None,
     classifier: Classifier | None = None,
+    tracing: Tracing | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
+    metrics.set_config(settings.digest)
+    metrics.set_models(catalog.labels)
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
-    nodes = [Node(backend, metrics, pool=(pools or {}).get(backend.name, "cpu")) for backend in backends]
+    for node in nodes:
+        metrics.know_node(node.name, node.pool)
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
-        accounts=Accounts(metrics, access.ledger),
+        accounts=Accounts(metrics, access.ledger, tracing),
         cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
             Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
-        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s),
+        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=_offer(catalog)),
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
         second_tier=_second_tier(settings, classifier, metrics, guards.seal),
     )
-    return GatewayApp(service, settings, access)
+    return GatewayApp(service, settings, access, tracing)

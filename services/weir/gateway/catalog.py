@@ -6,12 +6,15 @@ from pathlib import Path
 
 from weir.contracts.errors import ReleaseError, UnknownModelError
 from weir.contracts.manifest import ReleaseManifest
+from weir.gateway.choices import Choices
+from weir.release.added import Added, added_adapters
 from weir.release.hashing import sha256_file
 from weir.release.prompts import PromptBuilder, load_prompt_builder
 from weir.release.reader import MANIFEST, newest_version, read_manifest
 
 # What clients send that were given a URL and no model: huggingface_hub, TGI's documentation, habit.
 _NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
+_SHA_DIGITS = 12
 _READ_BY_GATEWAY = ("model/tokenizer.json", "model/tokenizer_config.json", "model/chat_template.jinja")
 
 
@@ -25,31 +28,45 @@ class ServedModel:
     eos_id: int
     prompts: PromptBuilder
     release_sha256: str = ""  # of its manifest, which vouches for all its files
+    added: tuple[Added, ...] = ()  # adapters that were published later
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        return tuple(entry.name for entry in self.prompts.manifest.adapters)
+        named = [entry.name for entry in self.prompts.manifest.adapters] + [added.name for added in self.added]
+        return tuple(dict.fromkeys(named))
+
+    def adapter_stamp(self, name: str | None) -> str:
+        """Return what changes when another adapter takes the name; nothing for those of the release itself."""
+        return next((added.stamp for added in self.added if added.name == name), "")
 
 
 class Catalog:
     """Finds models by name. `replace` swaps all at once; requests under way keep what they have."""
 
-    def __init__(self, models: Sequence[ServedModel], roots: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, models: Sequence[ServedModel], roots: Sequence[Path] = (), choices: Choices | None = None
+    ) -> None:
         self._roots = tuple(roots)
+        self._choices = choices
         self._set(models)
 
     @classmethod
-    def from_releases(cls, roots: Sequence[Path]) -> "Catalog":
-        """Read releases; a folder of versions stands for its newest one.
+    def from_releases(cls, roots: Sequence[Path], choices: Choices | None = None) -> "Catalog":
+        """Read releases; a folder of versions stands for the one that was chosen, or its newest.
 
         Raises:
             ReleaseError: one is missing, altered or of another schema.
         """
-        return cls([_read(root) for root in roots], roots)
+        return cls([_read(root, choices) for root in roots], roots, choices)
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
         return tuple(self._by_name.values())
+
+    @property
+    def labels(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, version and digest of each, as metrics show them."""
+        return tuple((one.name, str(one.version), one.release_sha256[:_SHA_DIGITS]) for one in self.models)
 
     @property
     def default(self) -> ServedModel:
@@ -74,7 +91,7 @@ class Catalog:
         Raises:
             ReleaseError: one is refused.
         """
-        return [_read(root) for root in self._roots]
+        return [_read(root, self._choices) for root in self._roots]
 
     def replace(self, models: Sequence[ServedModel]) -> None:
         self._set(models)
@@ -84,9 +101,9 @@ class Catalog:
         self._default = models[0]
 
 
-def _read(root: Path) -> ServedModel:
+def _read(root: Path, choices: Choices | None) -> ServedModel:
     if not (root / MANIFEST).is_file() and root.is_dir():
-        root = newest_version(root)
+        root = newest_version(root) if choices is None else choices.of(root)
     manifest = read_manifest(root)
     _check_files(root, manifest)
     return ServedModel(
@@ -96,6 +113,7 @@ def _read(root: Path) -> ServedModel:
         eos_id=manifest.eos_ids[0],
         prompts=load_prompt_builder(root),
         release_sha256=sha256_file(root / MANIFEST),
+        added=added_adapters(root),
     )
 
 

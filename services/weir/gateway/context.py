@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Final
 
 from weir.contracts.errors import ValidationError
+from weir.contracts.trace import HEADER, read_traceparent
 from weir.gateway.generation import RequestContext
 from weir.gateway.keyring import Keyring
 from weir.gateway.surfaces.base import new_request_id
@@ -21,6 +22,7 @@ _READ: Final = frozenset(
         b"x-envoy-expected-rq-timeout-ms",
         b"grpc-timeout",
         b"x-priority",
+        HEADER,
     }
 )
 _ID_CHARACTERS: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -70,6 +72,7 @@ class ContextReader:
             deadline=self._deadline(said),
             priority=_priority(said),
             idempotency_key=_idempotency_key(said),
+            traceparent=read_traceparent(said.get(HEADER)),
         )
 
     def _deadline(self, said: Said) -> float | None:

@@ -18,6 +18,7 @@ from weir.gateway.context import picked, request_id_of
 from weir.gateway.denials import headers_of
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.idempotency import AttemptName, Attempts, Recorder
+from weir.gateway.provenance import served_by
 from weir.gateway.service import GenerationService
 from weir.gateway.streams import Pumped, all_collected, all_of
 from weir.gateway.surfaces.base import Direct, Headers, Job, Reply, Surface
@@ -72,8 +73,7 @@ class Exchange:
         return reply._replace(headers=reply.headers + headers_of(error))
 
     async def _send_reply(self, send: Send, reply: Reply, request_id: str, caller: Caller) -> None:
-        length = (b"content-length", b"%d" % len(reply.body))
-        headers = [*reply.headers, *self.access.ledger.headers(caller), length]
+        headers = [*reply.headers, *self.access.ledger.headers(caller), (b"content-length", b"%d" % len(reply.body))]
         await send(_start(reply.status, headers, request_id))
         await send({"type": "http.response.body", "body": reply.body})
 
@@ -107,7 +107,7 @@ class Exchange:
                 return await self._direct(job)
             if len(job.asks) == 1 and not job.is_stream:
                 generation, answer = await self.service.whole(job.asks[0])
-                return _with_cache_header(job.whole((generation,), (answer,)), (generation,))
+                return _with_origin(job.whole((generation,), (answer,)), (generation,))
             if len(job.asks) == 1:
                 generation = await self.service.start(job.asks[0])
                 try:
@@ -141,7 +141,7 @@ class Exchange:
             await self._stream(job, generations, send, request_id)
             return None
         answers = await all_collected([generation.events for generation in generations])
-        return _with_cache_header(job.whole(generations, answers), generations)
+        return _with_origin(job.whole(generations, answers), generations)
 
     async def _all_started(self, asks: Sequence[Ask], stack: AsyncExitStack) -> list[Generation]:
         """Start all; what was started is closed with the stack, also when another one is refused."""
@@ -157,7 +157,7 @@ class Exchange:
     async def _stream(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> None:
         for generation in generations:
             generation.is_streamed = True
-        headers = job.stream_headers(generations) + _cache_header(generations)
+        headers = job.stream_headers(generations) + _origin(generations)
         headers += self.access.ledger.headers(_context_of(job).caller)
         await send(_start(200, headers, request_id))
         try:
@@ -190,18 +190,18 @@ def _context_of(job: Job | Direct) -> RequestContext:
     return job.context if isinstance(job, Direct) else job.asks[0].context
 
 
-def _cache_header(generations: Sequence[Generation]) -> Headers:
-    return [(b"x-weir-cache", b"hit")] if all(generation.is_cached for generation in generations) else []
+def _origin(generations: Sequence[Generation]) -> Headers:
+    """Return the headers that say where the answers come from."""
+    headers = [*served_by(generations)]
+    if all(generation.is_cached for generation in generations):
+        headers.append((b"x-weir-cache", b"hit"))
+    return headers
 
 
-def _with_cache_header(reply: Reply, generations: Sequence[Generation]) -> Reply:
-    header = _cache_header(generations)
-    return reply._replace(headers=reply.headers + header) if header else reply
+def _with_origin(reply: Reply, generations: Sequence[Generation]) -> Reply:
+    return reply._replace(headers=reply.headers + _origin(generations))
 
 
 def _start(status: int, headers: Headers, request_id: str) -> dict[str, Any]:
-    return {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [*headers, (b"x-request-id", request_id.encode())],
-    }
+    headers.append((b"x-request-id", request_id.encode()))
+    return {"type": "http.response.start", "status": status, "headers": headers}

@@ -1,5 +1,6 @@
 """One request on its way through the service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hmac import HMAC
 from time import monotonic
@@ -13,8 +14,10 @@ from weir.gateway.findings import Note
 from weir.gateway.streams import Started
 from weir.guard.compiled import Chosen
 from weir.store.limits import Taken
+from weir.telemetry.tracing import Span
 
 _MOST_PRIORITY = 10  # as in GenerateRequest
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class RequestContext:
         deadline: on `time.monotonic()`; work that cannot be of use any more never reaches a node.
         priority: what the caller asked for, none: the key's own; see `effective_priority`.
         idempotency_key: attempts with equal keys of one caller are one request.
+        traceparent: of the span that this is a part of.
     """
 
     id: str
@@ -34,6 +38,7 @@ class RequestContext:
     deadline: float | None = None
     priority: int | None = None
     idempotency_key: str | None = None
+    traceparent: str | None = None
 
     @property
     def effective_priority(self) -> int:
@@ -103,6 +108,7 @@ class Generation:
     is_counted: bool = False  # `prompt_tokens` is exact; at the end it always is: the node says so
     max_new_tokens: int = 0
     pool: str = "none"
+    served: Headers = ()  # which release, node and flavour answered
     blocked_by: str | None = None
     generated_tokens: int = 0
     sent_tokens: int = 0  # those of them that were given to the surface
@@ -123,6 +129,12 @@ class Generation:
     notes: list[Note] = field(default_factory=list)  # of what they found, for the audit
     answer_hash: HMAC | None = None  # of the text that was sent; none: nobody keeps it
     stream: Started | None = None
+    span: Span | None = None  # none: nothing is traced
+
+    @property
+    def traceparent(self) -> str | None:
+        """What a node is handed: our own span, or else what the caller sent."""
+        return self.ask.context.traceparent if self.span is None else self.span.traceparent
 
     @property
     def model_label(self) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, PromptToken, Token, TokenChunk, Usage
@@ -71,6 +72,8 @@ class GuardedAnswer:
     def report(self, metrics: GatewayMetrics) -> None:
         """Count what was found; once, at the end."""
         metrics.guard_seconds("output").observe(self._seconds)
+        if self._generation.span is not None:
+            self._generation.span.set({"weir.guard.output_s": self._seconds, "weir.guard.most_held": self._most_held})
         metrics.guard_held.observe(self._most_held)
         self._findings.count(metrics)
         self._generation.verdicts += self._findings.found
@@ -83,7 +86,8 @@ class GuardedAnswer:
 
     def _begin(self) -> None:
         """Not when it is made: a failure is to end in a block."""
-        self._begun = _stream_of(self._generation, lambda find, text: self._findings.add(find, text, "answer"))
+        # Not a function of ours: a ring of references would wait for the garbage collector, which holds up everybody.
+        self._begun = _stream_of(self._generation, partial(self._findings.add, where="answer"))
         if self._generation.ask.request.sampling.logprobs:
             self._alternatives = AlternativeScreen(self._matcher)
 

@@ -1,5 +1,6 @@
 """What the gateway says of itself and of its models."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from weir import __version__
@@ -7,10 +8,11 @@ from weir.contracts.errors import UnknownModelError
 from weir.gateway.catalog import Catalog, ServedModel
 from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_BATCH, MAX_STOPS
 from weir.gateway.surfaces.openai_wire import model_and_adapter
+from weir.routing.node import Node
 
 
-def tgi_info(model: ServedModel, max_in_flight: int) -> dict[str, Any]:
-    """Return TGI's keys, and where the model comes from under `release`."""
+def tgi_info(model: ServedModel, max_in_flight: int, nodes: Sequence[Node] = ()) -> dict[str, Any]:
+    """Return TGI's keys; where the model comes from under `release`, what serves it under `nodes`."""
     return {
         "model_id": model.name,
         "model_sha": None,
@@ -28,6 +30,17 @@ def tgi_info(model: ServedModel, max_in_flight: int) -> dict[str, Any]:
         "sha": None,
         "docker_label": None,
         "release": provenance(model),
+        "nodes": [_node(node) for node in nodes],
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "pool": node.pool,
+        "flavour": node.flavour or None,
+        "version": node.version,
+        "ready": node.is_available,
     }
 
 

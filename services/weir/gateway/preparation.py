@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from time import monotonic
 from typing import Any
 
 from weir.contracts.caller import ANYONE
@@ -55,9 +56,12 @@ class Preparation:
 
     def _filtered(self, request: GenerateRequest, generation: Generation) -> GenerateRequest:
         prompt = PromptFilter(generation.guard, self.seal, generation.notes)
+        began = monotonic()
         try:
             return prompt.passed(request, self.metrics)
         finally:
+            if generation.span is not None:
+                generation.span.part("guard input", began, monotonic(), {"weir.guard.rules": prompt.found})
             generation.verdicts += prompt.found
             generation.fallback = prompt.fallback
 
@@ -82,7 +86,7 @@ def _check_served(model: ServedModel, ask: Ask) -> None:
     if request.adapter is not None and request.adapter not in model.adapters:
         raise UnknownAdapterError
     size = model.prompts.manifest.vocab_size
-    if any(token >= size for token, _ in request.sampling.logit_bias):
+    if request.sampling.logit_bias and any(token >= size for token, _ in request.sampling.logit_bias):
         raise ValidationError(f"`logit_bias`: a token id beyond the vocabulary of {size}", "logit_bias")
     uses_tools = request.tool_use is not None or any(message.tool_calls for message in request.messages)
     if uses_tools and model.prompts.tool_format is None:
@@ -141,6 +145,8 @@ def _addressed(
     }
     if context.caller.tenant != ANYONE.tenant:
         changed["cache_salt"] = _salt(context.caller.tenant, request.cache_salt)
+    if (traceparent := generation.traceparent) is not None:
+        changed["traceparent"] = traceparent
     return request.changed(**changed)
 
 

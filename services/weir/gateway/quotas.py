@@ -46,6 +46,8 @@ class StoreLedger:
         self._reserved_tokens: dict[str, int] = {}
         self._mean_tokens = _FIRST_GUESS_TOKENS
         self._is_up: bool | None = None  # as the metric says
+        if self._own is not None:
+            self._found(is_up=True)
 
     async def admit(self, caller: Caller) -> None:
         """Count one request.
@@ -58,7 +60,10 @@ class StoreLedger:
         if caller.monthly_tokens is not None and self._journal.spent(caller.key_id) >= caller.monthly_tokens:
             raise self._broke()
         if caller.requests_per_min is not None:
-            await self._taken(caller, requests=1, tokens=0)
+            if self._own is not None:
+                self._granted(self._own.take_now(caller, requests=1, tokens=0))
+            else:
+                await self._taken(caller, requests=1, tokens=0)
 
     async def reserve(self, generation: Generation) -> None:
         """Take the tokens that a generation may use.
@@ -77,7 +82,12 @@ class StoreLedger:
         longest = generation.max_new_tokens
         if generation.ask.request.sampling.max_new_tokens is None:
             longest = min(longest, round(self._mean_tokens))
-        generation.reservation = await self._reserved(caller, generation.prompt_tokens + longest)
+        tokens = generation.prompt_tokens + longest
+        if self._own is not None and caller.monthly_tokens is None:
+            taken = self._granted(self._own.take_now(caller, requests=0, tokens=tokens))
+            generation.reservation = Reservation(tokens, taken)
+        else:
+            generation.reservation = await self._reserved(caller, tokens)
 
     async def _reserved(self, caller: Caller, tokens: int) -> Reservation:
         reservation = Reservation(tokens)
@@ -127,24 +137,22 @@ class StoreLedger:
 
     async def _taken(self, caller: Caller, *, requests: int, tokens: int) -> tuple[Taken, bool]:
         in_memory = False
-        taken: Taken | Refusal
         try:
-            if self._own is not None:
-                taken = self._own.take_now(caller, requests=requests, tokens=tokens)
-            else:
-                taken = await self._limits.take(caller, requests=requests, tokens=tokens)
-            if not self._is_up:
-                self._found(is_up=True)
+            taken = await self._limits.take(caller, requests=requests, tokens=tokens)
+            self._found(is_up=True)
         except StoreError:
             self._found(is_up=False)
             if not self._fails_open:
                 raise KeysAwayError from None
             taken, in_memory = self._spare.take_now(caller, requests=requests, tokens=tokens), True
+        return self._granted(taken), in_memory
+
+    def _granted(self, taken: Taken | Refusal) -> Taken:
         if isinstance(taken, Refusal):
             self._metrics.limited(taken.limit).inc()
             is_final = taken.retry_after_s is None
             raise LimitReachedError(taken.limit, taken.retry_after_s or 60.0, is_final=is_final)
-        return taken, in_memory
+        return taken
 
     def _found(self, *, is_up: bool) -> None:
         if is_up is not self._is_up:
@@ -172,8 +180,9 @@ def _until_next_month_s(at: float) -> float:
 
 
 def _duration(seconds: float) -> bytes:
-    """Write a duration as OpenAI does: `6m0s`, `1.5s`, `20ms`, `0s`."""
-    return _milliseconds(max(round(seconds * 1000), 0))
+    """Write a duration as OpenAI does: `6m0s`, `1.5s`, `20ms`, `0s`; longer ones in tenths of a second."""
+    milliseconds = max(round(seconds * 1000), 0)
+    return _milliseconds(milliseconds if milliseconds < 1000 else -(-milliseconds // 100) * 100)
 
 
 @lru_cache(maxsize=4096)

@@ -1,17 +1,20 @@
-"""Reading policy and releases again while requests run."""
+"""Reading policy, releases and the list of nodes again while requests run."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from weir.contracts.errors import WeirError
 from weir.gateway.catalog import ServedModel
+from weir.gateway.nodes import NodeList
 from weir.gateway.service import GenerationService
+from weir.gateway.settings import GatewaySettings
 from weir.gateway.watching import Watch, look
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
+from weir.routing.release import Offer
 
 _log = logging.getLogger(__name__)
 _LOOK_S: Final = 1.0
@@ -21,9 +24,18 @@ _AGAIN_S: Final = 30.0  # a policy that was refused may have lacked a file that 
 class Reloader:
     """Replaces what the files say now, all or nothing; a request under way keeps what it began with."""
 
-    def __init__(self, service: GenerationService, guard: Path | None) -> None:
+    def __init__(
+        self,
+        service: GenerationService,
+        guard: Path | None,
+        nodes: NodeList | None = None,
+        again: Callable[[], GatewaySettings] | None = None,
+    ) -> None:
+        """`again` reads the settings anew; of them only the nodes are heeded."""
         self._service = service
         self._guard = guard
+        self._nodes = nodes
+        self._again = again
         self._one_at_a_time = asyncio.Lock()
         self._watch = Watch()
         self._is_refused = False
@@ -62,6 +74,8 @@ class Reloader:
         try:
             models = await asyncio.to_thread(service.catalog.read_again) if with_models else None
             compiled = await asyncio.to_thread(self._compiled)
+            if with_models:  # last: it holds at once
+                await asyncio.to_thread(self._reread_nodes)
         except Exception as error:  # noqa: BLE001 - whatever it is, what holds goes on
             if with_models:
                 metrics.reloads("refused").inc()
@@ -69,12 +83,20 @@ class Reloader:
         self._is_refused = False
         if models is not None:
             service.catalog.replace(models)
+            service.router.offers(Offer.of(service.catalog.default.prompts.manifest))
+            metrics.set_models(service.catalog.labels)
             metrics.reloads("applied").inc()
+            if self._nodes is not None:
+                await self._nodes.settle(service.router)
         metrics.guard_reloads("unchanged" if compiled is None else "applied").inc()
         if compiled is not None:
             service.guards.hold_to(compiled)
         self._tell(models or ())
         return None
+
+    def _reread_nodes(self) -> None:
+        if self._nodes is not None:
+            self._nodes.reread(None if self._again is None else self._again().nodes)
 
     def _refused(self, error: Exception) -> str:
         """Log why; it is an operator's fault, or ours."""

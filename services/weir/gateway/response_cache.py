@@ -84,7 +84,7 @@ class ResponseCache:
             self._drop(next(iter(self._entries)))
         self._entries[key] = _Entry(events, size_bytes, self._clock())
         self._used_bytes += size_bytes
-        self._metrics.cache_bytes.set(self._used_bytes)
+        self._show()
 
     def key(self, generation: Generation, request: GenerateRequest) -> bytes | None:
         """Return what names the answer; none when there may be several, or when nothing is kept."""
@@ -96,15 +96,20 @@ class ResponseCache:
             generation.model.name,
             str(generation.model.version),
             generation.model.release_sha256,
+            generation.model.adapter_stamp(request.adapter),
             generation.ask.context.caller.tenant,
             *_held_to(generation),
             request.model_dump_json(include={"adapter", "return_tokens", "sampling", "prompt"}),
         )
         return sha256("\x00".join(parts).encode()).digest()
 
+    def _show(self) -> None:
+        self._metrics.cache_bytes.set(self._used_bytes)
+        self._metrics.cache_entries.set(len(self._entries))
+
     def _drop(self, key: bytes) -> None:
         self._used_bytes -= self._entries.pop(key).size_bytes
-        self._metrics.cache_bytes.set(self._used_bytes)
+        self._show()
 
 
 def _held_to(generation: Generation) -> tuple[str, ...]:

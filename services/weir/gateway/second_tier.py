@@ -80,6 +80,8 @@ class SecondTier:
         finally:
             self._metrics.second_tier(outcome).inc()
             self._metrics.second_tier_seconds.observe(monotonic() - began)
+            if generation.span is not None:
+                generation.span.part("guard classifier", began, monotonic(), {"weir.outcome": outcome})
         return rule
 
     async def _scored(self, passages: Sequence[Passage], *, is_busy: bool) -> Scored:

@@ -9,7 +9,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -22,14 +23,21 @@ from weir.asgi.cycle import Response
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.listen import listen
 from weir.asgi.types import App
+from weir.backends.base import ManagedNode
+from weir.backends.connecting import connect
 from weir.gateway.access import warn_of_split_limits
-from weir.gateway.admin import AdminApp, Handler, answer
+from weir.gateway.admin import AdminApp, Handler, answer, answer_with
 from weir.gateway.admin_keys import admin_keys
+from weir.gateway.admin_models import AdminModels
+from weir.gateway.admin_nodes import nodes_shown
 from weir.gateway.app import GatewayApp, create_app
+from weir.gateway.choices import Choices
 from weir.gateway.edge import connections, refusal
+from weir.gateway.nodes import nodes_now
 from weir.gateway.reloading import Reloader
 from weir.gateway.settings import GatewaySettings
 from weir.gateway.workers import Roles, supervise
+from weir.release.reader import MANIFEST
 from weir.telemetry.cells import Cells, keep_values_in
 from weir.telemetry.exposition import Exposition
 
@@ -39,8 +47,11 @@ _GC_THRESHOLDS = (10_000, 20, 50)
 _LAST_WORDS_S = 2  # for connections that are idle or stuck once nothing is left to drain
 
 
-def serve(settings: GatewaySettings) -> int:
-    """Serve until SIGINT or SIGTERM, then return the exit code.
+Again = Callable[[], GatewaySettings]
+
+
+def serve(settings: GatewaySettings, again: Again | None = None) -> int:
+    """Serve until SIGINT or SIGTERM, then return the exit code. `again` reads the settings anew, for a reload.
 
     Raises:
         UsageError: a port is taken, or the guard policy is refused.
@@ -55,10 +66,10 @@ def serve(settings: GatewaySettings) -> int:
     _allow_many_files()
     warn_of_split_limits(settings.access, settings.home, workers=settings.edge.workers)
     if settings.edge.workers == 1:
-        _serve_alone(settings, listener, admin)
+        _serve_alone(settings, listener, admin, again)
         return 0
     roles = Roles(
-        worker=lambda cells: _serve_worker(settings, listener, cells),
+        worker=lambda cells: _serve_worker(settings, listener, cells, again),
         admin=None
         if admin is None
         else lambda sources, departed: _serve_admin(settings, admin, Exposition(sources, departed)),
@@ -66,11 +77,13 @@ def serve(settings: GatewaySettings) -> int:
     return supervise(roles, settings.edge.workers, patience_s=settings.drain_delay_s + settings.drain_timeout_s)
 
 
-def _serve_alone(settings: GatewaySettings, listener: socket.socket, admin: socket.socket | None) -> None:
+def _serve_alone(
+    settings: GatewaySettings, listener: socket.socket, admin: socket.socket | None, again: Again | None
+) -> None:
     cells = Cells()
     keep_values_in(cells)
     app = create_app(settings)
-    server = DrainingServer(app, settings)
+    server = DrainingServer(app, settings, again=again)
     if admin is None:
         uvloop.run(server.serve([listener]))
         return
@@ -94,9 +107,9 @@ async def _side_by_side(serving: Coroutine[Any, Any, None], admin: "QuietServer"
         await beside
 
 
-def _serve_worker(settings: GatewaySettings, listener: socket.socket, cells: Cells) -> None:
+def _serve_worker(settings: GatewaySettings, listener: socket.socket, cells: Cells, again: Again | None) -> None:
     keep_values_in(cells)
-    server = DrainingServer(create_app(settings), settings, cells=cells)
+    server = DrainingServer(create_app(settings), settings, cells=cells, again=again)
     uvloop.run(server.serve([listener]))
 
 
@@ -112,9 +125,28 @@ def _serve_admin(settings: GatewaySettings, listener: socket.socket, exposition:
 
 def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handler) -> AdminApp:
     """Compose the admin port; the same for one worker and for many."""
-    routes = {("POST", "/admin/reload"): reload}
+
+    async def nodes() -> Response:
+        return answer_with(nodes_shown((await exposition.rendered()).decode()))
+
+    routes = {("POST", "/admin/reload"): reload, ("GET", "/admin/nodes"): nodes}
     keys = admin_keys(settings.access, settings.home)
-    return AdminApp(exposition, routes, keys, keys.may)
+    models = AdminModels(partial(_managed, settings), partial(_choose, settings), reload, keys, keys.may)
+    return AdminApp(exposition, routes, models, keys.may)
+
+
+def _choose(settings: GatewaySettings, model: str, version: int) -> None:
+    """Have the gateway speak for this version where its settings name the model's folder; a version's own stays it."""
+    for root in settings.releases:
+        if root.name == model and not (root / MANIFEST).is_file():
+            Choices(settings.home).choose(root, version)
+
+
+async def _managed(settings: GatewaySettings) -> list[ManagedNode]:
+    """Connect to the nodes that there are now, to change what they serve."""
+    key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
+    found = await nodes_now(settings.nodes, settings.nodes_file)
+    return [connect(node.name, node.url, "", repository_key=key) for node in found]
 
 
 def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:
@@ -153,7 +185,9 @@ class DrainingServer(uvicorn.Server):
     workers: Ctrl-C reaches it as well, but only its supervisor's SIGTERM counts.
     """
 
-    def __init__(self, app: GatewayApp, settings: GatewaySettings, *, cells: Cells | None = None) -> None:
+    def __init__(
+        self, app: GatewayApp, settings: GatewaySettings, *, cells: Cells | None = None, again: Again | None = None
+    ) -> None:
         limits = ConnectionLimits(body_timeout_s=settings.body_timeout_s)
         refused = app.service.metrics.refused_early
         self._edge = connections(limits, lambda code: refused(code).inc())
@@ -161,6 +195,7 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._settings = settings
         self._cells = cells
+        self._again = again
         self._signals = 0
         self._leaving_since: float | None = None
 
@@ -179,7 +214,7 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.reload = Reloader(self._app.service, self._settings.guard)
+        self.reload = Reloader(self._app.service, self._settings.guard, self._app.nodes, self._again)
         loop = asyncio.get_running_loop()
         self._reloads: set[asyncio.Task[str | None]] = set()
         self._watching = asyncio.create_task(self.reload.watch())

@@ -19,6 +19,7 @@ from weir.gateway.generation import Ask, Generation
 from weir.gateway.guarding import said
 from weir.gateway.guards import Guards
 from weir.gateway.preparation import Preparation
+from weir.gateway.provenance import served_headers
 from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, recorded, replayed
 from weir.gateway.second_tier import SecondTier
@@ -170,6 +171,7 @@ class GenerationService:
 
     def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
         if generation.fallback is not None:
+            generation.served = served_headers(generation.model.name, generation.model.version, "guard", "")
             return said(generation)
         key = self.cache.key(generation, request)
         if key is None:
@@ -178,6 +180,7 @@ class GenerationService:
         if kept is None:
             return recorded(self._generated(generation, request), partial(self.cache.keep, key))
         generation.is_cached, generation.pool = True, "cache"
+        generation.served = served_headers(generation.model.name, generation.model.version, "cache", "")
         return self._replayed(generation, kept)
 
     async def _replayed(self, generation: Generation, kept: tuple[GenerationEvent, ...]) -> Events:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,25 +17,15 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from weir.contracts.errors import UsageError
+from weir.contracts.errors import SettingError, UsageError
+from weir.contracts.repository import RepositoryKey
 from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
+from weir.gateway.settings_nodes import NodeSettings
 from weir.gateway.settings_tier import SecondTierSettings
+from weir.telemetry.tracing import TracingSettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-
-
-class NodeSettings(BaseModel):
-    """One node that the gateway may route to. `pool` is the kind of node in metrics."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
-    url: str = Field(
-        pattern=r"^(https?://[^\s/]+|grpc(\+trtllm)?://[^\s/:]+:[0-9]+)/?$",
-        description="http, https, grpc, or grpc+trtllm for TensorRT-LLM's LLM API model",
-    )
-    pool: str = Field(default="cpu", pattern=r"^[a-z0-9-]{1,32}$")
 
 
 class GatewaySettings(BaseSettings):
@@ -47,7 +38,9 @@ class GatewaySettings(BaseSettings):
     home: Path = Field(default=Path(".weir"), validation_alias=AliasChoices("weir_gateway_home", "weir_home"))
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
-    nodes: tuple[NodeSettings, ...] = Field(min_length=1)
+    nodes: tuple[NodeSettings, ...] = ()
+    nodes_file: Path | None = Field(default=None, description="more nodes (YAML), looked at every second")
+    resolve_interval_s: Seconds = 5.0  # between two look-ups of the names in `dns+` URLs
     releases: tuple[Path, ...] = Field(min_length=1, description="the first one is the default model")
     guard: Path | None = Field(default=None, description="policy file; none: the packaged one")
     # Upper bounds for a machine's memory. What nodes can do in time, and so how much may wait, is learned below them.
@@ -57,14 +50,18 @@ class GatewaySettings(BaseSettings):
     queue_timeout_s: Seconds = 10.0  # nobody is let in who would probably wait longer
     cache_mb: int = Field(default=0, ge=0, le=1 << 20, description="of answers to deterministic requests; 0: none")
     node_timeout_s: Seconds = 120.0  # without a word from the node
-    probe_interval_s: Seconds = 1.0
+    probe_interval_s: Seconds = 0.5
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
     body_timeout_s: Seconds = 10.0
     drain_timeout_s: Seconds = 25.0  # below the pod's terminationGracePeriodSeconds
     drain_delay_s: float = Field(default=0.0, ge=0, le=600, description="seconds to go on accepting after SIGTERM")
+    repository_key: RepositoryKey | None = Field(
+        default=None, description="what nodes want to see before they load or unload a model"
+    )
     access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     second_tier: SecondTierSettings | None = Field(default=None, description="a classifier beside the rules; none: off")
+    tracing: TracingSettings | None = Field(default=None, description="OpenTelemetry; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
@@ -72,7 +69,16 @@ class GatewaySettings(BaseSettings):
         names = [node.name for node in self.nodes]
         if len(set(names)) != len(names):
             raise ValueError(f"node names must differ: {', '.join(names)}")
+        if not names and self.nodes_file is None:
+            raise ValueError(
+                "the gateway needs --node URL (or `nodes` or `nodes_file` in the settings file, or WEIR_GATEWAY_NODES)"
+            )
         return self
+
+    @property
+    def digest(self) -> str:
+        """Tells different settings from equal ones; secrets are not in it."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def admin_port(self) -> int:
@@ -109,7 +115,9 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Gatew
     try:
         return FromFile(**flags)
     except pydantic.ValidationError as error:
-        raise UsageError(_explained(error)) from None
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingError(_explained(error), name, is_missing=first["type"] == "missing") from None
     except (SettingsError, yaml.YAMLError) as error:
         raise UsageError(f"the gateway's settings cannot be read: {error}") from None
 
@@ -117,9 +125,8 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Gatew
 def _explained(error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing" and field in {"nodes", "releases"}:
-        flag = {"nodes": "--node URL", "releases": "--release DIR"}[field]
-        return f"the gateway needs {flag} (or `{field}` in the settings file, or WEIR_GATEWAY_{field.upper()})"
+    if first["type"] == "missing" and field == "releases":
+        return "the gateway needs --release DIR (or `releases` in the settings file, or WEIR_GATEWAY_RELEASES)"
     if first["type"] == "extra_forbidden":
         near = get_close_matches(field, GatewaySettings.model_fields, n=1)
         return f"no setting {field!r}" + (f" (did you mean {near[0]!r}?)" if near else "")

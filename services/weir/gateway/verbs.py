@@ -14,6 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def serve(
     node: Annotated[list[str] | None, typer.Option(help="URL of a node, or NAME=URL; repeat for more")] = None,
+    nodes_file: Annotated[Path | None, typer.Option(help="more nodes (YAML), looked at every second")] = None,
     release: Annotated[list[Path] | None, typer.Option(help="a release, or a model's folder: its newest")] = None,
     guard: Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the packaged one")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on  [default: 127.0.0.1]")] = None,
@@ -33,10 +34,11 @@ def serve(
     """Run the gateway: TGI and OpenAI routes, guard, metrics, over one or more nodes.
 
     Settings come from flags, then WEIR_GATEWAY_* variables, then the settings file. SIGTERM and Ctrl-C drain;
-    SIGHUP reads guard policy and releases again.
+    SIGHUP reads guard policy, releases and the list of nodes again.
     """
     given: dict[str, Any] = {
         "nodes": [_node(number, text) for number, text in enumerate(node)] if node else None,
+        "nodes_file": nodes_file,
         "releases": release or None,
         "guard": guard,
         "host": host,
@@ -50,9 +52,10 @@ def serve(
     given["edge"] = {key: value for key, value in edge.items() if value is not None} or None
     if allow_anonymous:
         given["access"] = {"allow_anonymous": True}
-    settings = load_settings({key: value for key, value in given.items() if value is not None}, config)
+    flags = {key: value for key, value in given.items() if value is not None}
+    settings = load_settings(flags, config)
     _configure_logs(settings.log_level)
-    if code := run_server(settings):
+    if code := run_server(settings, lambda: load_settings(flags, config)):
         raise typer.Exit(code)
 
 

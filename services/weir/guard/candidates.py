@@ -6,62 +6,99 @@ no literal are another set. One set of them all would be as fast on text like th
 for each situation that it meets, and on random characters every one is new.
 """
 
-from collections.abc import Iterable, Sequence
-from re import _constants as ops  # type: ignore[attr-defined]
+from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import lru_cache
 from typing import Any
 
-import ahocorasick_rs
 import re2
 
-_LEAST_ASCII, _LEAST_OTHER = 3, 2  # characters of a literal that is worth looking for
+from weir.guard.literals import literals as compiled_literals
+from weir.guard.openings import LEAST_OTHER, united
+from weir.guard.patterns import Pattern, search_options
+from weir.guard.searched import Encoded
+
+_SHORT = 64  # characters of a text that is looked through for single characters
+_MOST_AT_ONCE = 60_000  # characters of regexes in one set: compiling it holds up all threads
 _LEAST_WORD = 4  # of one that is made of letters
-_REPEATS = frozenset({ops.MAX_REPEAT, ops.MIN_REPEAT})
 
 
 class Candidates:
     """Tells which patterns may match. Immutable."""
 
-    def __init__(self, regexes: Sequence[str], literals: Sequence[frozenset[str]], options: Any) -> None:
-        """Compile. Every match of the regex at the same place holds one of its literals, in small letters."""
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        regexes, literals = [one.search for one in patterns], [one.literals for one in patterns]
+        self._first = united(one.first for one in patterns)
         rare = [number for number, some in enumerate(literals) if some and all(map(_is_rare, some))]
         words = [n for n, some in enumerate(literals) if some and n not in set(rare) and all(map(_is_word, some))]
         named = {*rare, *words}
-        self._words = _Set(words, regexes, options)
-        self._others = _Set([n for n in range(len(regexes)) if n not in named], regexes, options)
+        self._words = _Set(words, regexes)
+        others = [number for number in range(len(regexes)) if number not in named]
+        self._others = _Set(others, regexes)
+        self._needed = united(patterns[number].needed for number in others)
         meant: dict[str, set[int]] = {}
         for number in named:
             for literal in literals[number]:
                 meant.setdefault(literal, set()).add(number)
-        self._meant = [(numbers.intersection(rare), not numbers.isdisjoint(words)) for numbers in meant.values()]
-        self._automaton = ahocorasick_rs.AhoCorasick(list(meant)) if meant else None
+        self._meant = [(numbers.intersection(rare), self._words.parts_with(numbers)) for numbers in meant.values()]
+        self._search = compiled_literals(list(meant), at_word=False) if meant else None
 
-    def among(self, plain: str, raw: bytes) -> list[int]:
-        """Return the places of the patterns that may match the plain view, which is `raw` in UTF-8."""
-        found = self._others.matching(raw)
-        if self._automaton is not None:
-            seen = {match[0] for match in self._automaton.find_matches_as_indexes(plain.lower(), overlapping=True)}
-            has_word = False
-            for rare, is_word in map(self._meant.__getitem__, seen):
+    def may_begin(self, text: str) -> bool:
+        """Whether `text`, if it is short, has a character that a match may begin with."""
+        return self._first is None or len(text) > _SHORT or not self._first.isdisjoint(text)
+
+    def among(self, text: Encoded) -> list[int]:
+        """Return the places of the patterns that may match."""
+        if not self.may_begin(text.plain):
+            return []
+        is_short = len(text.plain) <= _SHORT
+        is_needless = is_short and self._needed is not None and self._needed.isdisjoint(text.plain)
+        found = set() if is_needless else self._others.matching(text.raw)
+        if self._search is not None:
+            parts: set[int] = set()
+            for literal in self._search.which(text.folded):
+                rare, some = self._meant[literal]
                 found |= rare
-                has_word = has_word or is_word
-            if has_word:
-                found |= self._words.matching(raw)
+                parts |= some
+            found |= self._words.matching(text.raw, sorted(parts))
         return sorted(found)
 
 
 class _Set:
-    """Some of the patterns, searched for all at once."""
+    """Some of the patterns, searched for all at once, or in parts."""
 
-    def __init__(self, numbers: Sequence[int], regexes: Sequence[str], options: Any) -> None:
-        self._numbers = numbers
-        self._set = re2.Set.SearchSet(options) if numbers else None
-        if self._set is not None:
-            for number in numbers:
-                self._set.Add(regexes[number])
-            self._set.Compile()
+    def __init__(self, numbers: Sequence[int], regexes: Sequence[str]) -> None:
+        self._parts = [
+            (numbers[first : first + len(some)], _compiled(some))
+            for first, some in _parts([regexes[number] for number in numbers])
+        ]
 
-    def matching(self, raw: bytes) -> set[int]:
-        return {self._numbers[place] for place in self._set.Match(raw) or ()} if self._set is not None else set()
+    def parts_with(self, numbers: Set[int]) -> frozenset[int]:
+        return frozenset(part for part, (some, _) in enumerate(self._parts) if not numbers.isdisjoint(some))
+
+    def matching(self, raw: bytes, parts: Iterable[int] | None = None) -> set[int]:
+        some = self._parts if parts is None else map(self._parts.__getitem__, parts)
+        return {numbers[place] for numbers, one in some for place in one.Match(raw) or ()}
+
+
+def _parts(regexes: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield parts that are compiled in a few milliseconds, and the place of the first of each."""
+    first, size = 0, 0
+    for place, regex in enumerate(regexes):
+        if size + len(regex) > _MOST_AT_ONCE and place > first:
+            yield first, tuple(regexes[first:place])
+            first, size = place, 0
+        size += len(regex)
+    if regexes:
+        yield first, tuple(regexes[first:])
+
+
+@lru_cache(maxsize=32)  # the next policy has most of them too
+def _compiled(regexes: tuple[str, ...]) -> Any:
+    found = re2.Set.SearchSet(search_options())
+    for regex in regexes:
+        found.Add(regex)
+    found.Compile()
+    return found
 
 
 def _is_rare(literal: str) -> bool:
@@ -69,38 +106,4 @@ def _is_rare(literal: str) -> bool:
 
 
 def _is_word(literal: str) -> bool:
-    return len(literal) >= (_LEAST_WORD if literal.isascii() else _LEAST_OTHER)
-
-
-def required_literals(nodes: Iterable[Any]) -> frozenset[str]:
-    """Return literals, in small letters, of which every match of a syntax tree's nodes holds one; none: no such."""
-    choices: list[frozenset[str]] = []
-    run = ""
-    for op, content in nodes:
-        if op is ops.LITERAL and len(small := chr(content).lower()) == 1:
-            run += small
-        elif op is not ops.AT:
-            choices += [_worth(run), _inside(op, content)]
-            run = ""
-    choices.append(_worth(run))
-    return max(choices, key=lambda choice: min(map(_weight, choice), default=0))
-
-
-def _inside(op: Any, content: Any) -> frozenset[str]:
-    if op is ops.SUBPATTERN:
-        return required_literals(content[3])
-    if op in _REPEATS and content[0] > 0:
-        return required_literals(content[2])
-    if op is ops.BRANCH:
-        branches = [required_literals(branch) for branch in content[1]]
-        return frozenset().union(*branches) if all(branches) else frozenset()
-    return frozenset()
-
-
-def _worth(literal: str) -> frozenset[str]:
-    least = _LEAST_ASCII if literal.isascii() else _LEAST_OTHER
-    return frozenset({literal}) if len(literal) >= least else frozenset()
-
-
-def _weight(literal: str) -> int:
-    return len(literal.encode())
+    return len(literal) >= (_LEAST_WORD if literal.isascii() else LEAST_OTHER)

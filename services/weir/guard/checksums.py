@@ -1,17 +1,23 @@
 """Check digits: the sums that tell a real number from digits in a row. Each is linear and knows no country."""
 
 from collections.abc import Sequence
+from operator import mul
 
+_TWICE = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # of a digit, the digits of that added up
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def bare(text: str) -> str:
     """Return the ASCII letters (as capitals) and digits of `text`: separators never count."""
-    return "".join(character for character in text if character.isascii() and character.isalnum()).upper()
+    if not text.isascii():
+        text = text.encode("ascii", "ignore").decode()
+    return (text if text.isalnum() else "".join(filter(str.isalnum, text))).upper()
 
 
 def bare_digits(text: str) -> str:
-    return "".join(character for character in text if character.isascii() and character.isdigit())
+    if not text.isascii():
+        text = text.encode("ascii", "ignore").decode()
+    return text if text.isdigit() else "".join(filter(str.isdigit, text))
 
 
 def from_first_digit(text: str) -> str:
@@ -21,13 +27,13 @@ def from_first_digit(text: str) -> str:
 
 def weighted(digits: str, weights: Sequence[int]) -> int:
     """Return the sum of digits times weights; the shorter of the two decides how many."""
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+    return sum(map(mul, map(int, digits[: len(weights)]), weights))
 
 
 def is_luhn(digits: str) -> bool:
     """ISO/IEC 7812-1, annex B."""
     odd, even = digits[-1::-2], digits[-2::-2]
-    return (sum(map(int, odd)) + sum(sum(divmod(2 * int(digit), 10)) for digit in even)) % 10 == 0
+    return (sum(map(int, odd)) + sum(map(_TWICE.__getitem__, map(int, even)))) % 10 == 0
 
 
 def is_mod_11_10(digits: str) -> bool:

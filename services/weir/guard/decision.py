@@ -30,6 +30,7 @@ class Decision:
     def __init__(self, rules: Sequence[Rule], on_find: OnFind | None = None, *, may_end: bool = True) -> None:
         self.blocked_by: str | None = None
         self.fallback_by: str | None = None
+        self.is_over = False
         self.found: set[str] = set()
         self.seen = 0
         self.sent = 0
@@ -40,10 +41,6 @@ class Decision:
         self._text = ""  # not yet forgotten, and where it starts
         self._text_from = 0
         self._pieces: list[Piece] = []
-
-    @property
-    def is_over(self) -> bool:
-        return self.blocked_by is not None or self.fallback_by is not None
 
     def fork(self, on_find: OnFind | None) -> "Decision":
         """Return a decision that goes on from here by itself."""
@@ -66,9 +63,9 @@ class Decision:
             return
         self.release_to(find.start)
         if rule.action is Action.BLOCK and self._may_end:
-            self.blocked_by = rule.id
+            self.blocked_by, self.is_over = rule.id, True
         elif rule.action is Action.FALLBACK and self._may_end:
-            self.fallback_by = rule.id
+            self.fallback_by, self.is_over = rule.id, True
             self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
         else:
             self.cover_to(find.end, rule.replacement if find.start >= self.covered else "")
@@ -81,9 +78,11 @@ class Decision:
         self.covered = max(self.covered, end)
 
     def release_to(self, position: int) -> None:
-        if position > self.sent:
-            text = self.original(self.sent, position)
-            self._pieces.append(Piece(text, len(text), is_verbatim=True))
+        sent = self.sent
+        if position > sent:
+            begin = self._text_from
+            text = self._text[sent - begin : position - begin]
+            self._pieces.append(Piece(text, position - sent, True))
             self.sent = position
 
     def original(self, start: int, end: int) -> str:
@@ -96,5 +95,6 @@ class Decision:
 
     def forget(self, position: int) -> None:
         """Forget the text before `position`, but for what is not sent yet."""
-        keep_from = min(position, self.sent)
-        self._text, self._text_from = self._text[keep_from - self._text_from :], keep_from
+        keep_from = position if position < self.sent else self.sent
+        self._text = self._text[keep_from - self._text_from :]
+        self._text_from = keep_from

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import re2
 
+from weir.guard.native.library import core, encoded_words, wide
 from weir.guard.rules import MAX_HOLD
 
 _ROUNDS = 2  # base64 of base64
@@ -26,6 +27,7 @@ _LONGEST_ENTITY = 32
 _LONGEST_TAG = 66
 _MAX_HYPHENS = 1_000
 _NEAR_HYPHEN = 48  # characters on either side that a term which goes on in the next line may have
+_MAX_SPACED = 1_000  # words spelled out letter by letter
 _MAX_COMPOSED = 4_000  # words in parts of hangul
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
@@ -37,6 +39,9 @@ _HEX |= {b + a: bytes([int(b + a, 16)]) for a in "abcdef" for b in "ABCDEF"}
 _ENTITIES = {name: said.encode() for name, said in html5.items() if name.endswith(";")}
 _ENTITIES |= {f"#{code};": bytes([code]) for code in range(1, 128)}
 _OCTAL = {f"{byte:03o}": bytes([byte]) for byte in range(256)}
+
+# A letter or Chinese character, and another one behind a single sign or blank.
+_APART = r"(?:\b[A-Za-z]|[\x{4E00}-\x{9FFF}])", r"[ ._*|/~、-](?:[A-Za-z]\b|[\x{4E00}-\x{9FFF}])"
 
 # What a text needs for each of these views to say anything; asked for in one pass over it.
 _TRIGGERS = {
@@ -52,6 +57,7 @@ _TRIGGERS = {
     "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
     "quoted": "(?:=[0-9A-Fa-f]{2}){3}",
     "hyphens": r"[a-zA-Z]-\r?\n[ \t]?[a-zA-Z]",
+    "spaced": f"{_APART[0]}(?:{_APART[1]}){{3}}",
 }
 
 
@@ -137,11 +143,11 @@ class Decoder:
         self._triggers.Compile()
         self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
         self._hyphens: Any = re2.compile(_TRIGGERS["hyphens"], options)
+        self._spaced: Any = re2.compile(f"{_APART[0]}(?:{_APART[1]})+", options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
-    def kinds(self, text: str) -> set[str]:
-        """Return the names of what `text` gives reason to look for."""
-        raw = text.encode("utf-8", "surrogatepass")
+    def kinds(self, raw: bytes) -> set[str]:
+        """Return the names of what a text, given in UTF-8, gives reason to look for."""
         return {self._names[number] for number in self._triggers.Match(raw) or ()}
 
     def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
@@ -149,7 +155,9 @@ class Decoder:
         latest = list(self._further(Reading(text, ()), kinds))
         yield from latest
         for _ in range(1, _ROUNDS):
-            latest = [further for reading in latest for further in self._further(reading, self.kinds(reading.text))]
+            latest = [
+                further for reading in latest for further in self._further(reading, self.kinds(_raw(reading.text)))
+            ]
             yield from latest
 
     def _further(self, reading: Reading, kinds: set[str]) -> Iterator[Reading]:
@@ -161,13 +169,15 @@ class Decoder:
                 undone = undone.then(_undone(undone.text, kind, marker, read))
         if undone is not reading:
             yield undone
-            kinds = self.kinds(undone.text)
+            kinds = self.kinds(_raw(undone.text))
         elif reading.view in _ESCAPES or reading.view == "composed":  # its words were decoded when it was made
             return
         if kinds & _ENCODED:
             yield from self._decoded(undone, "bytes" in kinds)
         if "hyphens" in kinds:
             yield undone.then(self._joined(undone.text))
+        if "spaced" in kinds:
+            yield undone.then(self._unspaced(undone.text))
 
     def _joined(self, text: str) -> Decoded:
         """Put together words that go on in the next line, with what is near them."""
@@ -178,6 +188,16 @@ class Decoder:
             out.add(text[begin:joint], begin, joint, is_verbatim=True)
             before = match.end() - 1
         _add_gap(out, text, before, len(text))
+        return out
+
+    def _unspaced(self, text: str) -> Decoded:
+        """Put together words whose letters stand apart; what is wider stays between them."""
+        out, before = Decoded("spaced"), 0
+        for match in islice(self._spaced.finditer(text), _MAX_SPACED):
+            out.add_context(text, before, match.start())
+            out.add(match.group()[::2], *match.span())
+            before = match.end()
+        out.add_context(text, before, len(text))
         return out
 
     def _decoded(self, reading: Reading, has_bytes: bool) -> Iterator[Reading]:
@@ -207,6 +227,10 @@ class Decoder:
             before = match.end()
         out.add_context(text, before, len(text))
         return out
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:
@@ -296,17 +320,26 @@ def _codepoint(digits: str, base: int) -> bytes | None:
 
 def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where words of base64 or hexadecimal are, and what they say."""
-    words = text.encode("utf-8", "replace").translate(_WORDS).split()
-    left, position = _MAX_ENCODED_CHARS, 0
-    for word in [word for word in words if len(word) >= _LEAST_ENCODED and not (word.isalpha() and word[1:].islower())]:
-        left -= len(word)
+    native, left = core(), _MAX_ENCODED_CHARS
+    words = _words(text) if native is None else encoded_words(native, wide(text), _LEAST_ENCODED)
+    for start, end, may_be_text in words:
+        left -= end - start
         if left < 0:
             return
-        said = _said(word)
+        said = _said(text[start:end].encode()) if may_be_text else None
         if said is not None:
-            start = text.index(word.decode(), position)
-            position = start + len(word)
-            yield start, position, said
+            yield start, end, said
+
+
+def _words(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Yield where words are that may be encoded; any of them may be text."""
+    position = 0
+    words = text.encode("utf-8", "replace").translate(_WORDS).split()
+    for word in [word for word in words if len(word) >= _LEAST_ENCODED]:  # no other word has one of these in it
+        start = text.index(word.decode(), position)
+        position = start + len(word)
+        if not (word.isalpha() and word[1:].islower()):
+            yield start, position, True
 
 
 def _said(word: bytes) -> str | None:

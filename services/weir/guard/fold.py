@@ -22,6 +22,7 @@ _FEW = 24  # so many replacements, one after the other, are faster than looking 
 _SHORT = 48
 _LEAST_JOINED = 3  # letters of each word of a term that is meant without its spaces too
 _LONGEST_FOREIGN_WORD = 4
+_WORD = frozenset("0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class _Table(NamedTuple):
@@ -31,6 +32,7 @@ class _Table(NamedTuple):
     usual: tuple[tuple[str, str], ...]
     unusual: Any  # finds a character that changes and is none of the usual ones
     uneven: Any  # finds one that becomes none or several
+    uneven_characters: frozenset[str]
 
 
 @cache
@@ -43,8 +45,8 @@ def _table() -> _Table:
     by_codepoint = {ord(character): folded for character, folded in by_character.items()}
     usual = tuple((character, by_character[character]) for character in _USUAL)
     unusual = _any_of(by_character.keys() - frozenset(_USUAL))
-    uneven = _any_of({character for character, folded in by_character.items() if len(folded) != 1})
-    return _Table(by_codepoint, by_character, frozenset(by_character), usual, unusual, uneven)
+    uneven = frozenset(character for character, folded in by_character.items() if len(folded) != 1)
+    return _Table(by_codepoint, by_character, frozenset(by_character), usual, unusual, _any_of(uneven), uneven)
 
 
 def _any_of(characters: Iterable[str]) -> Any:
@@ -96,6 +98,8 @@ def plain_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
         uneven = [match.start() for match in islice(table.uneven.finditer(raw.decode()), len(text) // _SHORT + 1)]
         if len(uneven) <= len(text) // _SHORT:
             return plain(text), _around(uneven, text, first)
+    elif table.uneven_characters.isdisjoint(text):
+        return text.translate(table.by_codepoint), range(first, end)
     pieces = [table.by_character.get(character, character) for character in text]
     return "".join(pieces), [index for index, piece in enumerate(pieces, first) for _ in piece]
 
@@ -120,7 +124,7 @@ def fold_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
 
 def is_word_character(character: str) -> bool:
     r"""Whether RE2's `\b` would see a word character: ASCII only, so that 词word词 has its boundaries."""
-    return character.isascii() and (character.isalnum() or character == "_")
+    return character in _WORD
 
 
 def is_foreign_word(written: str) -> bool:
@@ -146,13 +150,17 @@ def spellings(term: str) -> frozenset[str]:
     """
     if term.isascii():
         return frozenset(map(str.lower, _with_words_joined(term)))
+    if term.lower() == term.upper():
+        return frozenset({fold(term)})
     return frozenset(map(fold, (term, term.lower(), term.upper(), term.capitalize())))
 
 
 def _with_words_joined(term: str) -> Iterator[str]:
     yield term
+    if " " not in term:
+        return
     words = term.split(" ")
-    if not all(words[1:-1]) or len(words) == 1:
+    if not all(words[1:-1]):
         return
     yield from (joint.join(words) for joint in ("-", "_", "  "))
     if min(map(len, words)) >= _LEAST_JOINED:

@@ -8,6 +8,7 @@ from weir.guard.fold import is_foreign_word, plain, plain_with_origins
 from weir.guard.matcher import Matcher
 from weir.guard.regexes import Validators
 from weir.guard.rules import STRENGTH, Action, Find, Rule, RuleSet
+from weir.guard.searched import Encoded
 from weir.guard.terms import Span
 from weir.guard.validators import VALIDATORS
 from weir.guard.verdict import ALLOWED, SCORE, Verdict
@@ -43,7 +44,7 @@ class InputFilter:
 
     def check(self, text: str) -> Checked:
         """Look for the rules in `text`, as it stands and in what it may be a disguise of."""
-        view = plain(text)
+        view = Encoded(plain(text))
         spans = [*self._matcher.spans(view), *self._disguises.spans(view)]
         if not spans:
             return Checked(ALLOWED, text)

@@ -10,6 +10,7 @@ MAX_GAP = 3  # separators that may stand between two letters of a term
 
 _LEET = str.maketrans("013457@$!|l", "oieastasiii")  # 1 is i or l, so the two are one letter in this view
 _LEET_BYTES = bytes.maketrans(b"013457@$!|l", b"oieastasiii")
+_CHANGING = frozenset("013457@$!|l")
 _SHORT = 48  # characters; longer texts are worth what finding out about them costs
 _LEAST_SPELLED = 4
 _PLANE = 1 << 16
@@ -27,7 +28,9 @@ _JOINED = (
 
 def leet(text: str) -> str:
     """Return folded text of the same length with digits and signs read as the letters they look like."""
-    if len(text) <= _SHORT or text.isascii():
+    if len(text) <= _SHORT:
+        return text if _CHANGING.isdisjoint(text) else text.translate(_LEET)
+    if text.isascii():
         return text.translate(_LEET)
     return text.encode("utf-8", "surrogatepass").translate(_LEET_BYTES).decode("utf-8", "surrogatepass")
 
@@ -84,7 +87,11 @@ def places(text: str, letters: str) -> list[int]:
 
 def is_joined_script(text: str) -> bool:
     """Whether it has a character of a script that is written without spaces, or in syllables (Han, kana, hangul)."""
-    return not text.isascii() and any(low <= ord(letter) <= high for letter in text for low, high in _JOINED)
+    return not text.isascii() and any("\u4e00" <= letter <= "\u9fff" or _is_joined(ord(letter)) for letter in text)
+
+
+def _is_joined(code: int) -> bool:
+    return code >= _JOINED[0][0] and any(low <= code <= high for low, high in _JOINED)
 
 
 class _Letters(dict[int, int | None]):

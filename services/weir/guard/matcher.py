@@ -5,11 +5,12 @@ from types import MappingProxyType
 
 from weir.contracts.errors import UsageError
 from weir.guard.fold import fold, is_foreign_word, plain, plain_with_origins
-from weir.guard.regexes import Encoded, Regexes, Validators
+from weir.guard.indexes import term_indexes
+from weir.guard.regexes import Regexes, Validators
 from weir.guard.rules import MAX_HOLD, STRENGTH, Action, Find, Rule
-from weir.guard.terms import Span, term_indexes
+from weir.guard.searched import Encoded, Searched
+from weir.guard.terms import Span
 
-_SAMPLE = "a b4 字"
 NO_VALIDATORS: Validators = MappingProxyType({})
 
 
@@ -33,16 +34,12 @@ class Matcher:
         self.allow = frozenset(map(fold, allow)) - {""}
         if any(len(entry) > MAX_HOLD for entry in self.allow):
             raise UsageError(f"allow: an entry has more than {MAX_HOLD} characters")
-        self.terms = term_indexes(self.rules)
+        self.terms = term_indexes(self.rules, is_streamed=is_streamed)
         self.regexes = Regexes(self.rules, self.allow, validators, is_streamed=is_streamed)
-        if is_streamed:
-            for index in self.terms:  # their beginnings are made when they are first asked for
-                index.open_from(_SAMPLE, 0)
 
     def scan(self, text: str) -> list[Find]:
         """Return all finds in a whole text, in the order in which they count (see `rank`)."""
-        view = plain(text)
-        spans = list(self.spans(view))
+        spans = list(self.spans(Encoded(plain(text))))
         if not spans:
             return []
         _, origins = plain_with_origins(text)
@@ -50,7 +47,7 @@ class Matcher:
         finds = {find for find, is_latin in located if not (is_latin and is_foreign_word(text[find.start : find.end]))}
         return sorted(finds, key=self.rank)
 
-    def open_from(self, text: Encoded, folded: str, begin: int, *, closely: bool = False) -> int:
+    def open_from(self, text: Encoded, folded: Searched, begin: int, *, closely: bool = False) -> int:
         """Return where the longest end of the text starts, not before `begin`, that more text may make a find."""
         start = self.regexes.open_from(text, begin, closely=closely)
         for index in self.terms:
@@ -58,12 +55,14 @@ class Matcher:
                 start = min(start, index.open_from(folded, begin))
         return start
 
-    def term_spans(self, folded: str, begin: int, *, is_end: bool) -> Iterator[Span]:
-        """Yield the terms that start at or behind `begin`; `folded[:begin]` is context. `is_end`: nothing follows."""
+    def term_spans(self, folded: Searched, begin: int, *, is_end: bool) -> list[Span]:
+        """Return the terms that start at or behind `begin`; `folded[:begin]` is context. `is_end`: nothing follows."""
+        found: list[Span] = []
         for index in self.terms:
-            for span in index.spans(folded, begin, is_end=is_end):
-                if not self.allow or not self._is_allowed(span, folded):
-                    yield span
+            found += index.spans(folded, begin, is_end=is_end)
+        if found and self.allow:
+            return [span for span in found if not self._is_allowed(span, folded.text)]
+        return found
 
     def action(self, find: Find) -> Action:
         return self.rules[find.order].action
@@ -72,13 +71,12 @@ class Matcher:
         """Sort finds by where they start, then the stronger action first, then the earlier rule."""
         return find.start, -STRENGTH[self.rules[find.order].action], find.order
 
-    def spans(self, view: str) -> Iterator[Span]:
+    def spans(self, text: Encoded) -> Iterator[Span]:
         """Yield the finds in the plain view of a whole text."""
-        yield from self.term_spans(view.lower(), 0, is_end=True)
-        yield from self.regex_spans(view)
+        yield from self.term_spans(text.folded, 0, is_end=True)
+        yield from self.regex_spans(text)
 
-    def regex_spans(self, view: str) -> Iterator[Span]:
-        text = Encoded(view)
+    def regex_spans(self, text: Encoded) -> Iterator[Span]:
         for match in self.regexes.matches(text, self.regexes.hits(text), 0, {}, is_end=True):
             if not match.is_dropped:
                 yield Span(match.start, match.end, match.order, "plain")

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from weir.guard.decision import Decision, OnFind, Piece
 from weir.guard.fold import is_foreign_word, plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
-from weir.guard.regexes import Encoded, Match, Validators
+from weir.guard.regexes import Match, Validators
 from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
+from weir.guard.searched import Encoded, Searched
 from weir.guard.terms import Span
 
 OVERFLOW = "[redacted]"  # what is sent for a hold that grew too long
@@ -92,7 +93,8 @@ class StreamGuard:
     @property
     def held_chars(self) -> int:
         """Characters taken in and neither released nor replaced yet."""
-        return 0 if self.is_over else self._decision.seen - self._decision.sent
+        decision = self._decision
+        return 0 if decision.is_over else decision.seen - decision.sent
 
     def feed(self, text: str) -> list[Piece]:
         """Take in `text`; return what is decided now."""
@@ -124,7 +126,8 @@ class StreamGuard:
 
     def _take(self, text: str) -> None:
         plain, origins = plain_with_origins(text, self._decision.seen)
-        self._is_uneven = self._is_uneven or not isinstance(origins, range)
+        if not isinstance(origins, range):
+            self._is_uneven = True
         self._plain += plain
         self._origins += origins
         self._decision.take(text)
@@ -134,9 +137,11 @@ class StreamGuard:
         decision = self._decision
         if decision.is_over:
             return []
-        text, folded = Encoded(self._plain), self._plain.lower()
-        horizon = len(folded) if is_end else self._matcher.open_from(text, folded, self._decided)
-        if horizon < len(folded) and decision.seen - self._origins[horizon] > MAX_HOLD:
+        text = Encoded(self._plain)
+        folded = text.folded
+        size = len(self._plain)
+        horizon = size if is_end else self._matcher.open_from(text, folded, self._decided)
+        if horizon < size and decision.seen - self._origins[horizon] > MAX_HOLD:
             horizon = self._matcher.open_from(text, folded, self._decided, closely=True)
         if self._open:
             horizon = min(horizon, self._go_on(text, is_end=is_end))
@@ -157,14 +162,17 @@ class StreamGuard:
         self._open = {pattern: (order, self._base + end) for pattern, (order, _) in self._open.items()}
         return end
 
-    def _apply(self, text: Encoded, folded: str, horizon: int, *, is_end: bool) -> int:
+    def _apply(self, text: Encoded, folded: Searched, horizon: int, *, is_end: bool) -> int:
         """Apply the finds that start before `horizon`; return the horizon that they leave."""
         matches = self._matches(text, is_end=is_end)
         for match in matches:
             if match.is_open and match.start < horizon:
                 horizon = min(horizon, match.start if match.is_dropped else match.end)
-        horizon = self._at_character(horizon)
+        if self._is_uneven:
+            horizon = self._at_character(horizon)
         spans = self._matcher.term_spans(folded, self._decided, is_end=is_end)
+        if not spans and not matches:
+            return horizon
         finds = [*self._terms(span for span in spans if span.start < horizon)]
         if matches:
             finds += self._noted(match for match in matches if match.start < horizon)
@@ -231,9 +239,12 @@ class StreamGuard:
 
     def _forget(self, horizon: int) -> None:
         """Keep one decided character, the context that a word boundary looks at."""
-        cut = max(horizon - 1, 0)
-        self._decision.forget(self._origins[cut] if cut < len(self._origins) else self._decision.seen)
-        self._plain, self._origins = self._plain[cut:], self._origins[cut:]
-        self._base += cut
+        cut, size = (horizon - 1 if horizon else 0), len(self._origins)
+        self._decision.forget(self._origins[cut] if cut < size else self._decision.seen)
+        if cut:
+            self._plain = self._plain[cut:]
+            del self._origins[:cut]
+            self._base += cut
         self._decided = horizon - cut
-        self._is_uneven = self._is_uneven and horizon < len(self._origins) + cut
+        if self._is_uneven:
+            self._is_uneven = horizon < size

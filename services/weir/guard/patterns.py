@@ -14,7 +14,7 @@ from typing import Any
 
 import re2
 
-from weir.guard.candidates import required_literals
+from weir.guard.openings import Characters, first_characters, needed_characters, required_literals
 from weir.guard.rules import MAX_HOLD
 
 _SEARCH_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
@@ -65,6 +65,7 @@ class Pattern:
         begun_loosely: the same and more: whatever repeats more than a few times may do so without end. All rules' ones
             together have a fraction of the states that the exact ones have, each of which RE2 builds when it is met.
         literals: of which every match of `search` holds one, in small letters; none: no such.
+        first: what a match of `search` may begin with; needed: of which it has one.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
         until: a find goes on to the end of this one's first match, or of the text.
@@ -75,6 +76,8 @@ class Pattern:
     begun: str
     begun_loosely: str
     literals: frozenset[str]
+    first: Characters
+    needed: Characters
     longest: int
     run: str = ""
     until: "Pattern | None" = None
@@ -186,7 +189,8 @@ class _Tree:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             raise PatternError(f"RE2 cannot take it: {reason}") from error
         begun, loosely = (self._prefix + _begun(some) for some in (nodes, _loosened(nodes)))
-        return Pattern(search, begun, loosely, required_literals(nodes), self._width(nodes)[1], until=until)
+        literals, first, needed = required_literals(nodes), first_characters(nodes), needed_characters(nodes)
+        return Pattern(search, begun, loosely, literals, first, needed, self._width(nodes)[1], until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()

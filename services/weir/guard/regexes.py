@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import re2
-
 from weir.contracts.errors import UsageError
+from weir.guard.beginnings import beginnings, end_of, open_place
 from weir.guard.candidates import Candidates
-from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, search_options
+from weir.guard.patterns import Pattern, PatternError, compiled, read_regex
 from weir.guard.rules import Rule
+from weir.guard.searched import Encoded
 
 Validators = Mapping[str, Callable[[str], bool]]
-_LOOSELY_HELD = 32  # characters; what waits longer is looked at closely
 _WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
     "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
@@ -38,34 +37,6 @@ class Match(NamedTuple):
     is_dropped: bool
 
 
-class Encoded:
-    """The plain view as RE2 sees it: UTF-8, with positions in characters outside and bytes inside."""
-
-    def __init__(self, plain: str) -> None:
-        self.plain = plain
-        self.raw = plain.encode()
-        self._is_ascii = len(self.raw) == len(plain)
-        self._byte, self._character = 0, 0  # the last place asked for
-
-    def byte(self, character: int) -> int:
-        if self._is_ascii:
-            return character
-        if character < self._character:
-            self._byte, self._character = 0, 0
-        self._byte += len(self.plain[self._character : character].encode())
-        self._character = character
-        return self._byte
-
-    def character(self, byte: int) -> int:
-        if self._is_ascii:
-            return byte
-        if byte < self._byte:
-            self._byte, self._character = 0, 0
-        self._character += len(self.raw[self._byte : byte].decode())
-        self._byte = byte
-        return self._character
-
-
 class Regexes:
     """The regexes of one direction's rules."""
 
@@ -77,15 +48,13 @@ class Regexes:
         )
         self._allow = allow
         self._allow_begun = frozenset(entry[:length] for entry in allow for length in range(1, len(entry) + 1))
-        regexes = [search.pattern.search for search in self._searches]
-        self._candidates = Candidates(regexes, [search.pattern.literals for search in self._searches], search_options())
-        self._begun = _end_of([search.pattern.begun for search in self._searches]) if is_streamed else None
-        self._loosely = _end_of([search.pattern.begun_loosely for search in self._searches]) if is_streamed else None
+        self._candidates = Candidates([search.pattern for search in self._searches])
+        self._beginnings = beginnings(search.pattern for search in self._searches) if is_streamed else None
         self._warm()
 
     def hits(self, text: Encoded) -> Sequence[int]:
         """Return the patterns that may be found in `text`."""
-        return self._candidates.among(text.plain, text.raw)
+        return self._candidates.among(text)
 
     def matches(
         self, text: Encoded, hits: Sequence[int], begin: int, resume: Mapping[int, int], *, is_end: bool
@@ -102,11 +71,9 @@ class Regexes:
 
         `closely`: and not a short one that only looks like it.
         """
-        if self._begun is None:
+        if self._beginnings is None:
             return len(text.plain)
-        start = _open_from(self._loosely, text, begin)
-        is_near = not closely and len(text.plain) - start <= _LOOSELY_HELD
-        return start if is_near else _open_from(self._begun, text, start)
+        return self._beginnings.open_from(text, begin, closely=closely)
 
     def go_on(self, number: int, text: Encoded, position: int, *, is_end: bool) -> tuple[int, bool]:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""
@@ -114,26 +81,33 @@ class Regexes:
         if search.run is not None:
             end = text.character(search.run.match(text.raw, text.byte(position)).end())
             return end, end == size and not is_end
-        open_from = size if is_end else _open_from(search.until_begun, text, position)
+        open_from = size if is_end else open_place(search.until_begun, text, position)
         end = search.until.search(text.raw, text.byte(position))
         if end is not None and text.character(end.start()) < open_from:
             return text.character(end.end()), False
         return open_from, not is_end
 
     def _matches(self, number: int, text: Encoded, begin: int, *, is_end: bool) -> Iterator[Match]:
-        search = self._searches[number]
-        while (found := search.regex.search(text.raw, text.byte(begin))) is not None:
-            start, certain = text.character(found.start()), text.character(found.end())
-            begin = start + 1
-            if search.validate is None or search.validate(text.plain[start:certain]):
+        search, last = self._searches[number], -1
+        while begin != last:
+            last = begin
+            for found in search.regex.finditer(text.raw, text.byte(begin)):
+                start, certain = map(text.character, found.span())
+                if search.validate is not None and not search.validate(text.plain[start:certain]):
+                    begin = start + 1
+                    break
                 match = self._extended(number, text, start, certain, is_end=is_end)
                 yield match
                 if match.is_open:
                     return
-                begin = match.end
+                if match.end > certain:
+                    begin = match.end
+                    break
 
     def _extended(self, number: int, text: Encoded, start: int, certain: int, *, is_end: bool) -> Match:
         search = self._searches[number]
+        if search.run is None and search.until is None and not self._allow:
+            return Match(start, certain, search.order, number, certain, False, False)
         end, is_open = certain, False
         if search.run is not None or search.until is not None:
             end, is_open = self.go_on(number, text, certain, is_end=is_end)
@@ -147,7 +121,7 @@ class Regexes:
         """RE2 builds its automata on first use, which takes far longer than any later use."""
         text = Encoded(_WARM_UP * 4)
         list(self.matches(text, self.hits(text), 0, {}, is_end=True))
-        for size in range(len(_WARM_UP) if self._begun is not None else 0):
+        for size in range(len(_WARM_UP) if self._beginnings is not None else 0):
             self.open_from(Encoded(_WARM_UP[:size]), 0)
 
 
@@ -181,18 +155,7 @@ def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool)
                 compiled(pattern.search),
                 compiled(f"(?:{pattern.run})*") if pattern.run else None,
                 compiled(until.search) if until else None,
-                _end_of([until.begun]) if until else None,
+                end_of((until.begun,)) if until else None,
                 validate,
                 rule.is_secret,
             )
-
-
-def _open_from(begun: Any, text: Encoded, begin: int) -> int:
-    found = begun.search(text.raw, text.byte(begin))
-    return len(text.plain) if found is None else text.character(found.start())
-
-
-def _end_of(begun: Sequence[str]) -> Any:
-    if not begun:
-        return None
-    return re2.compile("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z", search_options())

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from string import ascii_lowercase
 
-import ahocorasick_rs
-
 from weir.guard.fold import fold, is_word_character
-from weir.guard.rules import Rule
-from weir.guard.terms import Span
+from weir.guard.literals import literals
+from weir.guard.native.library import core, is_drawn_out
+from weir.guard.searched import Searched
+from weir.guard.terms import Span, Use
 
 LATIN_RUNS = "|".join(f"{letter}{{3}}" for letter in ascii_lowercase)  # what makes it worth a look, in folded text
 _LATIN = ascii_lowercase + " "
@@ -23,37 +23,29 @@ _ASCII = bytes(range(128))
 class Repeats:
     """The terms of some rules with no letter twice in a row. Immutable."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, uses: Sequence[Use]) -> None:
         short: dict[str, set[tuple[int, str]]] = {}
-        for order, rule in enumerate(rules):
-            for term in map(fold, rule.terms):
-                if rule.is_squeezed and (len(term) >= _LEAST_LETTERS or (len(term) > 1 and not term.isascii())):
-                    short.setdefault("".join(letter for letter, _ in groupby(term)), set()).add((order, term))
+        for use in uses:
+            for term in map(fold, use.terms):
+                if use.is_squeezed and (len(term) >= _LEAST_LETTERS or (len(term) > 1 and not term.isascii())):
+                    short.setdefault(_once(term), set()).add((use.order, term))
         self._meant = list(short.values())
-        self._automaton = ahocorasick_rs.AhoCorasick(list(short)) if short else None
+        self._search = literals(list(short), at_word=True) if short else None
 
-    def spans(self, folded: str, *, has_latin_runs: bool) -> Iterator[Span]:
+    def spans(self, folded: Searched, *, has_latin_runs: bool) -> Iterator[Span]:
         drawn_out = (_LATIN if has_latin_runs else "") + "".join(_repeated(folded))
-        if self._automaton is None or not drawn_out:
+        if self._search is None or not drawn_out:
             return
-        short = folded
-        for letter in drawn_out:
-            while letter * 2 in short:
-                short = short.replace(letter * 2, letter)
-        matches = self._automaton.find_matches_as_indexes(short, overlapping=True)
-        if matches and short != folded:
-            yield from self._drawn_out(folded, frozenset(drawn_out), matches)
-
-    def _drawn_out(self, folded: str, letters: frozenset[str], matches: list[tuple[int, int, int]]) -> Iterator[Span]:
-        before = "\0" + folded
-        places = [i for i, letter in enumerate(folded) if letter != before[i] or letter not in letters]
-        places.append(len(folded))
-        for number, first, last in matches:
-            start, end = places[first], places[last]
-            if end - start > last - first and _is_drawn_out(folded, start, end):
+        for number, start, end in self._search.finds_drawn_out(folded, drawn_out):
+            if _is_drawn_out(folded.text, start, end):
                 for order, term in self._meant[number]:
-                    if term != folded[start:end]:
+                    if term != folded.text[start:end]:
                         yield Span(start, end, order, "repeats", term.isascii())
+
+
+def _once(term: str) -> str:
+    """Return a term with no letter twice in a row."""
+    return term if len(set(term)) == len(term) else "".join([letter for letter, _ in groupby(term)])
 
 
 def _is_drawn_out(text: str, start: int, end: int) -> bool:
@@ -66,13 +58,12 @@ def _is_drawn_out(text: str, start: int, end: int) -> bool:
     return max(runs) >= 3 or min(runs) >= 2
 
 
-def _repeated(text: str) -> Iterator[str]:
+def _repeated(folded: Searched) -> Iterator[str]:
     """Yield the characters, but for ASCII, that stand three times in a row, or twice beside another that does."""
-    rest = (
-        ""
-        if text.isascii()
-        else text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "ignore")
-    )
+    text, native = folded.text, core()
+    if text.isascii() or (native is not None and not is_drawn_out(native, folded.wide)):
+        return
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "ignore")
     for _ in range(_MAX_CHARACTERS):
         place = _first_run(rest)
         if place is None:

@@ -11,11 +11,10 @@ from importlib.resources import files
 from itertools import islice, product
 from typing import NamedTuple
 
-import ahocorasick_rs
-
 from weir.guard.fold import fold, is_word_character
-from weir.guard.rules import Rule
-from weir.guard.terms import Span
+from weir.guard.literals import literals
+from weir.guard.searched import Searched
+from weir.guard.terms import Span, Use
 
 _LEAST_LATIN = 5  # letters of a term that is looked for backwards and in rot13
 _LEAST_HAN = 3  # characters of a term that is looked for backwards
@@ -48,23 +47,25 @@ class _Spelling(NamedTuple):
 class Spellings:
     """The other spellings of the terms of some rules. Immutable."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, uses: Sequence[Use]) -> None:
         meant: dict[str, tuple[_Spelling, ...]] = {}
-        for order, rule in enumerate(rules):
-            uses = {view: (_Spelling(order, view),) for view in _VIEWS}  # shared: there are eight spellings of a term
-            for term in map(fold, rule.terms):
-                for spelling, view in _spellings(term) if rule.is_squeezed else ():
+        for use in uses:
+            by_view = {
+                view: (_Spelling(use.order, view),) for view in _VIEWS
+            }  # shared: there are eight spellings of a term
+            for term in map(fold, use.terms):
+                for spelling, view in _spellings(term) if use.is_squeezed else ():
                     if spelling != term:
-                        known, use = meant.get(spelling, ()), uses[view]
-                        meant[spelling] = known + use if known and use[0] not in known else use
+                        known, one = meant.get(spelling, ()), by_view[view]
+                        meant[spelling] = known + one if known and one[0] not in known else one
         self._literals, self._meant = list(meant), list(meant.values())
-        self._automaton = ahocorasick_rs.AhoCorasick(list(meant)) if meant else None
+        self._search = literals(self._literals, at_word=True) if meant else None
 
-    def spans(self, folded: str) -> Iterator[Span]:
-        if self._automaton is None:
+    def spans(self, folded: Searched) -> Iterator[Span]:
+        if self._search is None:
             return
-        for number, start, end in self._automaton.find_matches_as_indexes(folded, overlapping=True):
-            if _stands_free(folded, start, end):
+        for number, start, end in self._search.finds(folded):
+            if _stands_free(folded.text, start, end):
                 is_latin = self._literals[number].isascii()
                 for order, view in self._meant[number]:
                     yield Span(start, end, order, view, is_latin)
@@ -73,22 +74,21 @@ class Spellings:
 class Homophones:
     """Terms of Chinese characters that sound as they should and are others. Immutable."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._sounds = _sounds()
+    def __init__(self, uses: Sequence[Use]) -> None:
+        sounds = _sounds()
         heard: dict[str, set[tuple[int, str]]] = {}
-        for order, rule in enumerate(rules):
-            for term in map(fold, rule.terms):
-                if rule.is_squeezed and len(term) >= _LEAST_HAN + 1 and _is_han(term):
-                    heard.setdefault(term.translate(self._sounds), set()).add((order, term))
+        for use in uses:
+            for term in map(fold, use.terms):
+                if use.is_squeezed and len(term) >= _LEAST_HAN + 1 and _is_han(term):
+                    heard.setdefault(term.translate(sounds), set()).add((use.order, term))
         self._heard = list(heard.values())
-        self._automaton = ahocorasick_rs.AhoCorasick(list(heard)) if heard else None
+        self._search = literals(list(heard), at_word=False, mapping=sounds) if heard else None
 
-    def spans(self, folded: str) -> Iterator[Span]:
-        if self._automaton is None or folded.isascii():
+    def spans(self, folded: Searched) -> Iterator[Span]:
+        if self._search is None or folded.text.isascii():
             return
-        heard = folded.translate(self._sounds)
-        for number, start, end in self._automaton.find_matches_as_indexes(heard, overlapping=True):
-            written = folded[start:end]
+        for number, start, end in self._search.finds(folded):
+            written = folded.text[start:end]
             for order, term in self._heard[number]:
                 if written != term:
                     yield Span(start, end, order, "homophone")

@@ -21,7 +21,12 @@ from weir.guard.policy.schema import policy_json_schema
 from weir.guard.summary import Summary, summary_of
 from weir.guard.validators import VALIDATORS
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check a guard policy, try texts on it, see why.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Check a guard policy, try texts on it, see why.",
+    epilog="And: weir guard bench, which measures the guard beside others (weir guard bench --help).",
+)
 
 DEFAULT = Path("default")
 PolicyPath = Annotated[Path, typer.Argument(metavar="POLICY", help="a policy file; default: the packaged policy")]

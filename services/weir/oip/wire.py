@@ -38,6 +38,7 @@ _THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_n
 _SAMPLING = tuple(_THEIRS.get(name, name) for name in SamplingParams.model_fields if name != "grammar")
 _SCHEDULING = ("priority", "deadline_s", "cache_salt")
 _PROMPT_TOKENS_PER_EVENT = 64
+BEAT_S = 0.1  # between two signs of life, from a node whose server cannot tell whether the model lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class NodeCall:
     give_output_count: bool
 
 
-def parse_call(body: bytes, model: str, *, request_id: str | None = None) -> NodeCall:
+def parse_call(body: bytes, model: str, *, request_id: str | None = None, traceparent: str | None = None) -> NodeCall:
     """Read a generate request; its `id` is the request's, unless `request_id` is given.
 
     Raises:
@@ -65,7 +66,7 @@ def parse_call(body: bytes, model: str, *, request_id: str | None = None) -> Nod
         raise ValidationError("text_input: a non-empty string is needed", "text_input")
     call_id = fields.top.get("id")
     return NodeCall(
-        request=_request(request_id or call_id, model, text, fields),
+        request=_request(request_id or call_id, model, text, fields, traceparent),
         id=call_id if isinstance(call_id, str) else None,
         stream=fields.flag("stream"),
         repeat_input=fields.flag("exclude_input_in_output") is False,
@@ -107,7 +108,7 @@ class _Fields:
         return "sampling_parameters", found
 
 
-def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRequest:
+def _request(call_id: Any, model: str, text: str, fields: _Fields, traceparent: str | None) -> GenerateRequest:
     sampling = _sampling(*fields.sampling())
     try:
         return GenerateRequest(
@@ -118,6 +119,7 @@ def _request(call_id: Any, model: str, text: str, fields: _Fields) -> GenerateRe
             return_tokens=fields.flag("return_tokens") or False,
             adapter=fields.get("lora_name"),
             prompt_ids=fields.get("prompt_token_ids") or (),
+            traceparent=traceparent,
             **{name: value for name in _SCHEDULING if (value := fields.get(name)) is not None},
         )
     except PydanticError as error:

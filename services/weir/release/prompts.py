@@ -40,7 +40,7 @@ class PromptBuilder:
         """Wrap raw text as one user turn when the release says so; text already in the template's form passes."""
         if self.manifest.prompt_mode == "raw" or self.template is None:
             return text
-        if any(token in text for token in self.tokenizer.control_tokens):
+        if any(map(text.__contains__, self.tokenizer.control_tokens)):
             return text
         return self.template.render_user(text)
 

@@ -9,6 +9,7 @@ import typer
 from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import CheckFailedError, ReleaseError, UsageError
 from weir.contracts.manifest import Lineage, ReleaseManifest
+from weir.release.fetching import fetch_release
 from weir.release.reader import COMPLETE, MANIFEST, newest_version, open_classifier, open_release, read_any_manifest
 
 app = typer.Typer(add_completion=False)
@@ -67,6 +68,24 @@ def check(release: Named, home: Home = _DEFAULT_HOME, as_json: AsJson = False) -
         typer.echo(json.dumps({"release": str(root), "files": len(files), "bytes": size_bytes, "ok": True}))
     else:
         typer.echo(f"{root}: {len(files)} files, {size_bytes / 1e6:.2f} MB, all as published")
+
+
+@app.command()
+def fetch(
+    url: Annotated[str, typer.Argument(help="of a tar file that holds one release (https://...)")],
+    sha256: Annotated[str, typer.Option(help="of the tar file")],
+    release: Annotated[str, typer.Option(metavar="MODEL/VERSION", help="what it must be")],
+    into: Annotated[Path, typer.Option(help="the folder that it becomes; nothing is done when it is there")],
+    authorization: Annotated[
+        str | None, typer.Option(envvar="WEIR_FETCH_AUTHORIZATION", help="sent as the header of this name")
+    ] = None,
+) -> None:
+    """Bring a release from a web server: its hashes are checked, then it appears in one step."""
+    model, _, version = release.partition("/")
+    if not model or not version.isdigit():
+        raise UsageError(f"--release {release}: MODEL/VERSION is needed, for instance faq/1")
+    is_new = fetch_release(url, sha256, into, expected=(model, int(version)), authorization=authorization)
+    typer.echo(f"{into}: {release} {'is here, every file as published' if is_new else 'was here already'}")
 
 
 def _roots(home: Path) -> list[Path]:

@@ -1,10 +1,12 @@
-"""Sends a request to the least busy node that is well, and to another one if that fails before its first event."""
+"""Sends a request to the node that will finish it first, and to another one if that fails before its first event."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 
 from weir.contracts.errors import (
     BackendError,
@@ -15,20 +17,32 @@ from weir.contracts.errors import (
 )
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
+from weir.routing.jobs import job_of
 from weir.routing.node import Node, NodeAnswer
-from weir.routing.retries import RetryBudget
+from weir.routing.policy.fleet import Fleet
+from weir.routing.policy.job import Job
+from weir.routing.policy.retries import RetryBudget
+from weir.routing.policy.ticket import Ticket
+from weir.routing.release import Offer
+from weir.routing.watch import Watch
 from weir.telemetry.metrics import GatewayMetrics
 
-_ATTEMPTS = 3
-_FIRST_PAUSE_S = 0.05
+_log = logging.getLogger(__name__)
+_ATTEMPTS: Final = 3
+_FIRST_PAUSE_S: Final = 0.05
 
 
 @dataclass(slots=True)
 class Routed:
-    """A request that a node has begun to answer. `events` goes on after `first` and must be closed."""
+    """A request that a node has begun to answer. `events` goes on after `first` and must be closed.
+
+    `version` and `flavour` are those of the release that answers; the flavour is empty when nobody knows it.
+    """
 
     node: str
     pool: str
+    version: int
+    flavour: str
     first: GenerationEvent
     events: NodeAnswer
 
@@ -47,30 +61,61 @@ class Routed:
 class Router:
     """Watches nodes between `start` and `aclose`."""
 
-    def __init__(self, nodes: Sequence[Node], metrics: GatewayMetrics, *, probe_interval_s: float = 1.0) -> None:
-        self.nodes = tuple(nodes)
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        metrics: GatewayMetrics,
+        *,
+        probe_interval_s: float = 1.0,
+        offer: Offer = Offer(),  # noqa: B008  frozen
+    ) -> None:
+        self.offer = offer
+        self.fleet = Fleet(proven=offer.proven)
+        self._nodes: dict[str, Node] = {}
         self._metrics = metrics
-        self._probe_interval_s = probe_interval_s
-        self._watch: asyncio.Task[None] | None = None
+        self._watch = Watch(self.fleet, metrics, probe_interval_s)
         self._budget = RetryBudget()
+        for node in nodes:
+            self.add(node)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(self._nodes.values())
 
     @property
     def is_ready(self) -> bool:
-        return any(node.is_available for node in self.nodes)
+        return self.fleet.is_ready
+
+    def add(self, node: Node) -> None:
+        """Take a node in; it gets requests once a probe has found it ready."""
+        node.join(self.fleet, self.offer)
+        self._nodes[node.name] = node
+        self._watch.add(node)
+
+    def remove(self, name: str) -> None:
+        """Give a node nothing more; what runs there runs on, then its connections are closed."""
+        node = self._nodes.pop(name)
+        self.fleet.remove(node.member)
+        self._watch.remove(node)
+
+    def offers(self, offer: Offer) -> None:
+        """Another release is meant from now on."""
+        self.offer = offer
+        for node in self.nodes:
+            node.offer = offer
+        self.fleet.prove(offer.proven)
 
     async def start(self) -> None:
         await self._probe_all()
-        self._watch = asyncio.create_task(self._keep_probing())
+        self._watch.start()
 
     async def aclose(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._watch.aclose()
         for node in self.nodes:
             await node.backend.aclose()
 
-    async def open(self, request: GenerateRequest, *, timeout_s: float) -> Routed:
-        """Return once a node has sent its first event.
+    async def open(self, request: GenerateRequest, *, timeout_s: float, prompt_tokens: int = 0) -> Routed:
+        """Return once a node has sent its first event. `prompt_tokens`: as well as they are known; 0: not at all.
 
         A failed attempt is tried again on another node. Only one that could not be reached is tried again itself, when
         no other is left and a probe says that it is back: what timed out once would only time out again. Nothing is
@@ -83,24 +128,38 @@ class Router:
         """
         deadline = None if request.deadline_s is None else monotonic() + request.deadline_s
         self._budget.earn()
+        job = job_of(request, prompt_tokens, has_choice=len(self._nodes) > 1)
         tried: set[str] = set()
         failure: WeirError | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
+                job.without = tried
                 await _pause(attempt, deadline)
-            may_repeat = failure is None or isinstance(failure, BackendUnavailableError)
-            node = self._least_busy(tried, may_repeat=may_repeat)
-            if node is None and not self.is_ready:
-                await self._probe_all()
-                node = self._least_busy(tried, may_repeat=may_repeat)
-            if node is None or (failure is not None and not self._may_retry(node)):
+            ticket = self.fleet.pick(job) or await self._second_look(job, tried, failure)
+            if ticket is None:
+                break
+            node = self._nodes[ticket.member.name]
+            if failure is not None and not self._may_retry(node):
+                ticket.left(monotonic())
                 break
             tried.add(node.name)
+            self._count(node, ticket)
             try:
-                return await _opened(node, _timed(request, deadline), timeout_s)
+                return await _opened(node, ticket, _timed(request, deadline, ticket), timeout_s)
             except (BackendError, OverloadedError) as error:
                 failure = error
         raise failure or BackendUnavailableError("no node is ready")
+
+    async def _second_look(self, job: Job, tried: Collection[str], failure: WeirError | None) -> Ticket | None:
+        """Look for a node where there seemed to be none: one may be back, also one that was tried."""
+        if not self.is_ready:
+            await self._probe_all()
+            if (ticket := self.fleet.pick(job)) is not None:
+                return ticket
+        if tried and isinstance(failure, BackendUnavailableError):
+            job.without = ()
+            return self.fleet.pick(job)
+        return None
 
     def _may_retry(self, node: Node) -> bool:
         if not self._budget.spend():
@@ -109,28 +168,18 @@ class Router:
         self._metrics.upstream_retries(node.pool).inc()
         return True
 
-    def _least_busy(self, tried: Collection[str], *, may_repeat: bool) -> Node | None:
-        """Return the node that is well and has least to do, rather one that was not tried."""
-        best: Node | None = None
-        for node in self.nodes:
-            is_tried = node.name in tried
-            if not node.is_available or (is_tried and not may_repeat):
-                continue
-            if best is None or (is_tried, node.in_flight) < (best.name in tried, best.in_flight):
-                best = node
-        return best
+    def _count(self, node: Node, ticket: Ticket) -> None:
+        pools = self.fleet.pools
+        is_first = len(pools) == 1 or ticket.member.kind.pool is pools[0]
+        self._metrics.routed(node.pool, ("prefix" if ticket.is_held else "fastest") if is_first else "standby").inc()
 
     async def _probe_all(self) -> None:
         await asyncio.gather(*(node.probe() for node in self.nodes))
-
-    async def _keep_probing(self) -> None:
-        while True:
-            await asyncio.sleep(self._probe_interval_s)
-            await self._probe_all()
+        self._watch.tell()
 
 
-async def _opened(node: Node, request: GenerateRequest, timeout_s: float) -> Routed:
-    events = node.ask(request, timeout_s=timeout_s)
+async def _opened(node: Node, ticket: Ticket, request: GenerateRequest, timeout_s: float) -> Routed:
+    events = node.ask(request, ticket, timeout_s=timeout_s)
     try:
         first = await anext(events)
     except StopAsyncIteration:
@@ -138,19 +187,22 @@ async def _opened(node: Node, request: GenerateRequest, timeout_s: float) -> Rou
     except BaseException:
         await events.aclose()
         raise
-    return Routed(node.name, node.pool, first, events)
+    if first.type == "token":
+        ticket.began(monotonic())
+    return Routed(node.name, node.pool, node.version, node.flavour, first, events)
 
 
-def _timed(request: GenerateRequest, deadline: float | None) -> GenerateRequest:
+def _timed(request: GenerateRequest, deadline: float | None, ticket: Ticket) -> GenerateRequest:
     """Return the request with what is left of its time.
 
     Raises:
-        DeadlineExceededError: that is nothing.
+        DeadlineExceededError: that is nothing; the ticket is given back.
     """
     if deadline is None:
         return request
     left_s = deadline - monotonic()
     if left_s <= 0:
+        ticket.left(monotonic())
         raise DeadlineExceededError
     return request.changed(deadline_s=left_s)
 

@@ -83,6 +83,13 @@ class SlidingWindow:
         self.seconds[second] = self.seconds.get(second, 0) + amount
         self.total += amount
 
+    def refusal(self, now: float, amount: int, name: LimitName, limit: int | None) -> Refusal | None:
+        """Say whether `amount` more is too much."""
+        self.forget(now)
+        if limit is None or self.total + amount <= limit:
+            return None
+        return Refusal(name, self.wait_s(now, amount, limit))
+
     def settle(self, now: float, second: int, change: int) -> None:
         """Correct what was taken in `second`. What was used beyond it counts now if that second is over."""
         self.forget(now)
@@ -114,49 +121,60 @@ class SlidingWindow:
         return Level(limit, max(limit - self.total, 0), reset_s)
 
 
+class _Windows(NamedTuple):
+    """Of one key."""
+
+    requests: SlidingWindow
+    tokens: SlidingWindow
+
+
 class MemoryLimits:
     """The limits of one process."""
 
     def __init__(self, clock: Callable[[], float] = monotonic, *, window_s: int = WINDOW_S) -> None:
         self._window_s = window_s
         self._clock = clock
-        self._windows: dict[tuple[str, LimitName], SlidingWindow] = {}
+        self._windows: dict[str, _Windows] = {}
 
     async def take(self, caller: Caller, *, requests: int, tokens: int) -> Taken | Refusal:
         return self.take_now(caller, requests=requests, tokens=tokens)
 
     def take_now(self, caller: Caller, *, requests: int, tokens: int) -> Taken | Refusal:
-        now = self._clock()
-        wanted: list[tuple[SlidingWindow, int]] = []
-        for name, amount, limit in _amounts(caller, requests, tokens):
-            if limit is None or not amount:
-                continue
-            window = self._window(caller, name)
-            window.forget(now)
-            if window.total + amount > limit:
-                return Refusal(name, window.wait_s(now, amount, limit))
-            wanted.append((window, amount))
-        for window, amount in wanted:
-            window.take(now, amount)
+        now, windows = self._clock(), self._of(caller)
+        has_requests = bool(requests) and caller.requests_per_min is not None
+        has_tokens = bool(tokens) and caller.tokens_per_min is not None
+        if has_requests and (refusal := windows.requests.refusal(now, requests, "requests", caller.requests_per_min)):
+            return refusal
+        if has_tokens and (refusal := windows.tokens.refusal(now, tokens, "tokens", caller.tokens_per_min)):
+            return refusal
+        if has_requests:
+            windows.requests.take(now, requests)
+        if has_tokens:
+            windows.tokens.take(now, tokens)
         return Taken(caller.key_id, int(now), tokens)
 
     def settle(self, caller: Caller, taken: Taken, tokens: int) -> None:
         if caller.tokens_per_min is not None and tokens != taken.tokens:
-            self._window(caller, "tokens").settle(self._clock(), taken.second, tokens - taken.tokens)
+            self._of(caller).tokens.settle(self._clock(), taken.second, tokens - taken.tokens)
 
     def levels(self, caller: Caller) -> dict[LimitName, Level]:
-        now = self._clock()
-        limits = limits_of(caller)
-        return {name: self._window(caller, name).level(now, limit) for name, limit in limits.items()}
+        now, windows = self._clock(), self._of(caller)
+        levels: dict[LimitName, Level] = {}
+        if caller.requests_per_min is not None:
+            levels["requests"] = windows.requests.level(now, caller.requests_per_min)
+        if caller.tokens_per_min is not None:
+            levels["tokens"] = windows.tokens.level(now, caller.tokens_per_min)
+        return levels
 
     async def aclose(self) -> None:
         return
 
-    def _window(self, caller: Caller, name: LimitName) -> SlidingWindow:
-        window = self._windows.get((caller.key_id, name))
-        if window is None:
-            window = self._windows[caller.key_id, name] = SlidingWindow(self._window_s)
-        return window
+    def _of(self, caller: Caller) -> _Windows:
+        windows = self._windows.get(caller.key_id)
+        if windows is None:
+            made = SlidingWindow(self._window_s), SlidingWindow(self._window_s)
+            windows = self._windows[caller.key_id] = _Windows(*made)
+        return windows
 
 
 def limits_of(caller: Caller) -> dict[LimitName, int]:
@@ -167,7 +185,3 @@ def limits_of(caller: Caller) -> dict[LimitName, int]:
     if caller.tokens_per_min is not None:
         found["tokens"] = caller.tokens_per_min
     return found
-
-
-def _amounts(caller: Caller, requests: int, tokens: int) -> tuple[tuple[LimitName, int, int | None], ...]:
-    return ("requests", requests, caller.requests_per_min), ("tokens", tokens, caller.tokens_per_min)

@@ -1,73 +1,92 @@
-"""`weir doctor`: what this machine can do, and what is missing."""
+"""`weir doctor`: what is wrong with this installation, and what to do about it."""
 
 import json
-import os
-import platform
-import shutil
-import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from weir.engine.kernels.library import instruction_set
+from weir.contracts.errors import CheckFailedError
+from weir.contracts.finding import Finding, Place, warn
+from weir.supervisor.checks.machine import machine
+from weir.supervisor.checks.packages import packages
+from weir.supervisor.checks.ports import ports
 
 app = typer.Typer(add_completion=False)
-_PARTS = {
-    "gateway": ("fastapi", "uvicorn", "aiohttp", "google-re2", "tokenizers"),
-    "node": ("onnxruntime", "numpy", "tokenizers"),
-    "train": ("torch", "transformers", "peft", "trl", "datasets"),
-    "export": ("onnxruntime-genai", "onnx", "onnx-ir"),
-}
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
+_MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+_HOME: Final = Path(".weir")
+
+Config = Annotated[Path | None, typer.Option(help="settings of the gateway (YAML), as for `weir serve`")]
+NodeConfig = Annotated[Path | None, typer.Option(help="settings of a node (YAML), as for `weir node`")]
+Nodes = Annotated[list[str] | None, typer.Option("--node", help="URL of a node; repeat for more")]
+Releases = Annotated[list[Path] | None, typer.Option("--release", help="a release, or a model's folder")]
+Guard = Annotated[Path | None, typer.Option(help="guard policy (YAML)")]
+Home = Annotated[Path | None, typer.Option(help="where releases, keys and logs live  [default: .weir]")]
+AsJson = Annotated[bool, typer.Option("--json", help="for scripts")]
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False) -> None:
-    """Report Python, processor, memory, disk and the packages of each part."""
-    report = examine()
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
-    for name, value in report.items():
-        typer.echo(f"{name:<10} {_shown(value)}")
+def doctor(  # noqa: PLR0913 - a command line's options are its arguments
+    config: Config = None,
+    node_config: NodeConfig = None,
+    nodes: Nodes = None,
+    releases: Releases = None,
+    guard: Guard = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine, settings, database, policy, ports and nodes, and say what to mend. Changes nothing.
 
-
-def examine() -> dict[str, object]:
-    """Return facts by name; `packages` holds, per part, versions or `missing`."""
-    pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count() or 1,
-        "memory": f"{pages * page_bytes / 2**30:.1f} GiB",
-        "disk free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB",
-        "cpu flags": _cpu_flags(),
-        "operators": instruction_set() or "not built (no C compiler?): packed flavours are not served",
-        "gpu": shutil.which("nvidia-smi") is not None,
-        "weir": str(Path(sys.executable).parent),
-        "packages": {part: {name: _version(name) for name in names} for part, names in _PARTS.items()},
+    Exit code 0: nothing is wrong (there may be warnings); 3: something is.
+    """
+    given = {
+        "nodes": [{"name": f"node-{number}", "url": url} for number, url in enumerate(nodes or ())] or None,
+        "releases": releases or None,
+        "guard": guard,
+        "home": home,
     }
+    findings = list(examined({name: value for name, value in given.items() if value is not None}, config, node_config))
+    typer.echo(_as_json(findings) if as_json else "\n".join(_lines(findings)))
+    wrong = sum(finding.level == "fail" for finding in findings)
+    if wrong:
+        raise CheckFailedError(f"{wrong} of {len(findings)} checks failed")
 
 
-def _cpu_flags() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    words = set(info.read_text(encoding="utf-8").split()) if info.is_file() else set()
-    return [flag for flag in _CPU_FLAGS if flag in words]
-
-
-def _version(package: str) -> str:
+def examined(flags: Mapping[str, Any], config: Path | None, node_config: Path | None) -> Iterator[Finding]:
+    """Yield what each check found; `flags` as the gateway's `load_settings` takes them."""
+    yield from packages()
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
+        from weir.supervisor.checks.gateway import gateway, home_of  # here: a node's machine has no gateway
+    except ModuleNotFoundError as error:
+        yield from machine(flags.get("home", _HOME))
+        yield warn("gateway", f"not installed here ({error.name} is missing)")
+    else:
+        yield from machine(home_of(flags, config))
+        yield from gateway(flags, config)
+    if node_config is not None:
+        yield from _node(flags, node_config)
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        parts = (f"{part}: " + ", ".join(f"{n} {v}" for n, v in found.items()) for part, found in value.items())
-        return ("\n" + " " * 11).join(parts)
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "-"
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+def _node(flags: Mapping[str, Any], config: Path) -> Iterator[Finding]:
+    from weir.cpu_node.settings import load_node_settings  # here: a gateway's machine has no node
+    from weir.supervisor.checks.settings import read
+
+    said = read("node settings", load_node_settings, {"home": flags.get("home")}, config)
+    yield said.finding
+    if said.settings is not None:
+        yield from ports([Place("node", said.settings.host, said.settings.port)])
+
+
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        yield f"{_MARKS[finding.level]}  {finding.check:<{width}}  {finding.says}"
+        if finding.do is not None:
+            yield f"{'':<6}{'':<{width}}  -> {finding.do}"
+
+
+def _as_json(findings: Sequence[Finding]) -> str:
+    counted = {level: sum(finding.level == level for finding in findings) for level in _MARKS}
+    return json.dumps({**counted, "findings": [asdict(finding) for finding in findings]}, ensure_ascii=False)

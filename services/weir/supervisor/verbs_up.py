@@ -16,6 +16,7 @@ from weir.contracts.errors import CheckFailedError, JobError, UsageError
 from weir.gateway.access import keys_were_made, require_callers
 from weir.gateway.settings import load_settings
 from weir.gateway.settings_access import AccessSettings
+from weir.supervisor.scraping import where_to_look
 from weir.supervisor.stack import LOOPBACK, Stack, StackSettings
 
 app = typer.Typer(add_completion=False)
@@ -146,6 +147,7 @@ def _welcome(settings: StackSettings, question: str) -> str:
     logs = settings.home / "logs"
     return (
         f"\nserving {settings.release.parent.name} version {settings.release.name} on {settings.url} (Ctrl-C drains)\n"
-        f"OpenAI clients: {settings.url}/v1   metrics: {settings.admin_url}/metrics   logs: {logs}\n\n"
+        f"OpenAI clients: {settings.url}/v1   logs: {logs}\n"
+        f"{where_to_look(settings)}\n"
         f"  curl {settings.url}/generate {key}-H 'content-type: application/json' -d {shlex.quote(body)}\n"
     )

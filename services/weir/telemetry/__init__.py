@@ -1,1 +1,1 @@
-"""Every metric and log format of Weir is defined here."""
+"""Every metric, log format and span of Weir is defined here."""

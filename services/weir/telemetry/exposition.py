@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan, nan
 from time import perf_counter
 from typing import Final
 
@@ -28,10 +28,12 @@ class _Row:
         if len(self.places) == 1:
             values, number = self.places[0]
             return float(values[number])
-        return self.merge([values[number] for values, number in self.places])
+        found = [values[number] for values, number in self.places]
+        return self.merge([value for value in found if not isnan(value)] or [nan])
 
     def text(self) -> str:
-        return f"{self.prefix} {_number(self.value)}\n"
+        value = self.value
+        return "" if isnan(value) else f"{self.prefix} {_number(value)}\n"  # not a number: of what is no more
 
 
 @dataclass(slots=True)

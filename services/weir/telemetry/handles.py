@@ -5,6 +5,7 @@ Counts and observations wait in memory until they are folded: in a loop over man
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from math import nan
 from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -115,6 +116,13 @@ class Family(Generic[Metric, Handle]):
         if child is None:
             child = self._children[labels] = self._handle(self._metric.labels(*labels), self._waiting)
         return child
+
+    def drop(self, *labels: str) -> None:
+        """Forget a child: what it was about is gone. Only for gauges; a reader leaves out what is not a number."""
+        child = self._children.pop(labels, None)
+        if isinstance(child, Level):
+            child.set(nan)
+            self._metric.remove(*labels)
 
 
 def _taken(items: list[Item]) -> list[Item]:

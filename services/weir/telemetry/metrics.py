@@ -7,6 +7,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 from weir.telemetry.handles import Count, Distribution, Family, Level, Waiting
+from weir.telemetry.label_values import GATEWAY, ROUTED_WHY, UPSTREAM_REASONS
 
 Merged = Literal["sum", "min", "max"]
 
@@ -18,6 +19,8 @@ _GUARD_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
 _TIER_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 _STORE_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_LOOP_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+_TOKENS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 _HELD_CHARS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -42,7 +45,12 @@ class GatewayMetrics:
         self._guard()
         self._access()
         self._edge()
+        self._processes()
         self._build = self._gauge("build_info", "1; version of the running code.", ("version",), merged="max")
+        self._config = self._gauge("config_info", "Processes that run with these settings.", ("sha256",))
+        self._model = self._gauge("model_info", "Processes that serve this release.", ("model", "version", "sha256"))
+        self._models: set[tuple[str, str, str]] = set()
+        self._begin_at_zero()
 
     def fold(self) -> None:
         """Put into the values what was counted since the last time."""
@@ -56,6 +64,27 @@ class GatewayMetrics:
 
     def set_build(self, version: str) -> None:
         self._build(version).set(1)
+
+    def set_config(self, sha256: str) -> None:
+        self._config(sha256).set(1)
+
+    def know_node(self, node: str, pool: str) -> None:
+        """Say that there is such a node, and begin to count what its pool does."""
+        self.node_info(node, pool).set(1)
+        self.upstream_retries(pool)
+        for why in ROUTED_WHY:
+            self.routed(pool, why)
+        for reason in UPSTREAM_REASONS:
+            self.upstream_errors(pool, reason)
+
+    def set_models(self, models: Iterable[tuple[str, str, str]]) -> None:
+        """Say which releases are served from now on: name, version and digest of each."""
+        now = set(models)
+        for labels in self._models - now:
+            self._model(*labels).set(0)
+        for labels in now:
+            self._model(*labels).set(1)
+        self._models = now
 
     def _traffic(self) -> None:
         self.requests = self._counter(
@@ -88,6 +117,12 @@ class GatewayMetrics:
         )
         self.prompt_tokens = self._counter("prompt_tokens_total", "Prompt tokens sent to nodes.", ("model",))
         self.generated_tokens = self._counter("generated_tokens_total", "Tokens that nodes generated.", ("model",))
+        self.request_prompt_tokens = self._histogram(
+            "request_prompt_tokens", "Prompt tokens of one request that a node answered.", ("model",), _TOKENS
+        )
+        self.request_output_tokens = self._histogram(
+            "request_output_tokens", "Tokens generated for one request.", ("model",), _TOKENS
+        )
         self.finish = self._counter("finish_total", "Why generations ended.", ("reason",))
 
     def _queue_and_nodes(self) -> None:
@@ -102,8 +137,38 @@ class GatewayMetrics:
             "Failed requests that were not tried again: more than a tenth of all would have been.",
             registry=self.registry,
         )
+        self.node_info = self._gauge(
+            "node_info", "1 for each configured node; `backend` is its pool.", ("node", "backend"), merged="max"
+        )
         self.node_healthy = self._gauge("node_healthy", "1: its last probe succeeded.", ("node",), merged="min")
         self.circuit_state = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.", ("node",), merged="max")
+        self._routing()
+
+    def _routing(self) -> None:
+        self.node_in_flight = self._gauge("node_in_flight", "Requests at a node, at its last probe.", ("node",))
+        self.node_pace = self._gauge(
+            "node_pace", "How many times as long as nodes of its kind it takes.", ("node",), merged="max"
+        )
+        self.pool_nodes = self._gauge(
+            "pool_nodes",
+            "Nodes that may take requests, by pool; use: first, or standby while a pool before it has such nodes.",
+            ("pool", "use"),
+            merged="max",
+        )
+        self.routed = self._counter(
+            "routed_total",
+            "Requests sent to nodes, by why: fastest, prefix (it read the beginning before), standby (another pool).",
+            ("backend", "why"),
+        )
+        self.discoveries = self._counter(
+            "discoveries_total", "Attempts to find nodes: same, changed, failed (the last list stays).", ("result",)
+        )
+
+    def forget_node(self, node: str, pool: str) -> None:
+        """Drop what there is of a node that is no more."""
+        self.node_info.drop(node, pool)
+        for gauge in (self.node_healthy, self.circuit_state, self.node_in_flight, self.node_pace):
+            gauge.drop(node)
 
     def _admission(self) -> None:
         self.queue_tokens = Gauge(
@@ -131,6 +196,7 @@ class GatewayMetrics:
             "cache_requests_total", "Requests that the response cache could answer: hit, miss.", ("result",)
         )
         self.cache_bytes = Gauge("weir_gateway_cache_bytes", "Size of the response cache.", registry=self.registry)
+        self.cache_entries = Gauge("weir_gateway_cache_entries", "Answers in the cache.", registry=self.registry)
 
     def _guard(self) -> None:
         self.guard_verdicts = self._counter(
@@ -218,6 +284,41 @@ class GatewayMetrics:
         self.reloads = self._counter(
             "config_reloads_total", "Attempts to read policy and releases again: applied or refused.", ("result",)
         )
+
+    def _processes(self) -> None:
+        self.processes = self._level("processes", "Processes that serve requests.")
+        self.resident_memory = self._level("resident_memory_bytes", "Memory of all these processes.")
+        self.open_files = self._level("open_files", "Their open files and connections.")
+        self.cpu_seconds = Counter(
+            "weir_gateway_cpu_seconds_total", "Processor time that they took.", registry=self.registry
+        )
+        self.loop_delay = self._distribution(
+            "loop_delay_seconds", "How late an event loop wakes up: what every token of that process waits.", _LOOP_S
+        )
+
+    def _begin_at_zero(self) -> None:
+        """A counter that appears with its first event hides that event from `rate` and `increase`."""
+        for family, values in (
+            (self.stream_aborted, GATEWAY["stream_aborted_total"]),
+            (self.finish, GATEWAY["finish_total"]),
+            (self.admission_refused, GATEWAY["admission_refused_total"]),
+            (self.wasted_tokens, GATEWAY["wasted_tokens_total"]),
+            (self.attempts, GATEWAY["idempotent_attempts_total"]),
+            (self.cache_requests, GATEWAY["cache_requests_total"]),
+            (self.guard_errors, GATEWAY["guard_errors_total"]),
+            (self.guard_reloads, GATEWAY["guard_reloads_total"]),
+            (self.second_tier, GATEWAY["guard_second_tier_total"]),
+            (self.auth, GATEWAY["auth_total"]),
+            (self.limited, GATEWAY["limited_total"]),
+            (self.refused_early, GATEWAY["refused_early_total"]),
+            (self.discoveries, GATEWAY["discoveries_total"]),
+            (self.reloads, GATEWAY["config_reloads_total"]),
+        ):
+            for value in values:
+                family(value)
+
+    def _level(self, name: str, text: str) -> Gauge:
+        return Gauge(f"weir_gateway_{name}", text, registry=self.registry)
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Family[Counter, Count]:
         return Family(Counter(f"weir_gateway_{name}", text, labels, registry=self.registry), Count, self._waiting)

@@ -9,10 +9,13 @@ from weir import __version__
 from weir.telemetry.step_report import StepReport
 
 _STEP_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _WINDOW_BUCKETS = (1, 2, 4, 8, 16)
 _TEXT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 SCORING_OUTCOMES = ("scored", "overloaded", "rejected", "unavailable", "cancelled", "error")
+LOADS = ("loaded", "refused", "failed")
+GOLDEN_CHECKS = ("passed", "failed")
 OUTCOMES = (
     "eos_token",
     "stop_sequence",
@@ -60,6 +63,12 @@ class NodeMetrics:
             registry=registry,
         )
         self._step_seconds = {stage: step.labels(stage) for stage in ("prefill", "decode", "mixed")}
+        self.first_token = Histogram(
+            "weir_node_time_to_first_token_seconds",
+            "From a request's body read to its first event, waiting included.",
+            buckets=_FIRST_TOKEN_S,
+            registry=registry,
+        )
         self._prompt_tokens = Counter("weir_node_prompt_tokens_total", "Prompt tokens read.", registry=registry)
         self._generated_tokens = Counter("weir_node_generated_tokens_total", "Tokens generated.", registry=registry)
         requests = Counter(
@@ -100,12 +109,16 @@ class NodeMetrics:
         self.loads = Counter(
             "weir_node_loads_total", "Attempts to load a release.", labelnames=("result",), registry=registry
         )
+        for result in LOADS:
+            self.loads.labels(result)
         self.golden_checks = Counter(
             "weir_node_golden_checks_total",
             "Loads whose golden prompts were asked again.",
             labelnames=("result",),
             registry=registry,
         )
+        for result in GOLDEN_CHECKS:
+            self.golden_checks.labels(result)
         self.model_info = Gauge(
             "weir_node_model_info",
             "1 for each model that is served.",

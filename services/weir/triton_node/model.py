@@ -5,8 +5,10 @@ from typing import Any
 
 import orjson
 
+from weir import __version__
 from weir.engine.loading import load_engine
 from weir.telemetry.logs import configure_logs
+from weir.telemetry.tracing import open_tracing
 from weir.triton_node.metrics import TritonMetrics
 from weir.triton_node.node import TritonNode
 from weir.triton_node.settings import read_settings
@@ -30,8 +32,15 @@ class WeirModel:
         settings = read_settings(orjson.loads(args["model_config"]).get("parameters", {}))
         root = Path(args["model_repository"], settings.release or args["model_version"])
         metrics = TritonMetrics(self._pb, args["model_name"], int(args["model_version"]))
+        flavour, engine = settings.flavour, settings.engine()
+        tracing = open_tracing(settings.tracing(), "weir-triton", __version__)
         self._node = TritonNode(
-            self._pb, args["model_name"], lambda: load_engine(root, settings.flavour, settings.engine()), metrics
+            self._pb,
+            args["model_name"],
+            root,
+            lambda: load_engine(root, flavour, engine, observer=metrics.steps),
+            metrics,
+            tracing,
         )
 
     def execute(self, requests: Any) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from weir.contracts.errors import UsageError
 from weir.engine.settings import EngineSettings
+from weir.telemetry.tracing import TracingSettings
 
 
 class TritonSettings(BaseModel):
@@ -22,6 +23,11 @@ class TritonSettings(BaseModel):
     max_waiting: int = Field(default=64, ge=0, le=10_000)
     kv_budget_mib: int = Field(default=2048, ge=1)
     max_context_tokens: int | None = Field(default=None, ge=16)
+    otlp_endpoint: str | None = Field(default=None, description="where spans go, of requests that a gateway samples")
+
+    def tracing(self) -> TracingSettings | None:
+        """Whether a request is traced is for its caller to say."""
+        return None if self.otlp_endpoint is None else TracingSettings(endpoint=self.otlp_endpoint, sample_ratio=0)
 
     def engine(self) -> EngineSettings:
         return EngineSettings(

@@ -3,7 +3,7 @@
 Inputs, outputs and their names are those of Triton's vLLM backend; what Weir adds rides in request parameters.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ import orjson
 
 from weir.contracts.errors import ValidationError
 from weir.contracts.events import Finished, TokenChunk
+from weir.contracts.trace import read_traceparent
 from weir.oip.wire import NodeCall, parse_call
 
 TEXTS: Final = ("text_input", "sampling_parameters")
@@ -24,6 +25,11 @@ FLAGS: Final = (
 _GOING_ON: Final = "None"  # what vLLM's backend gives as the finish reason of an answer that goes on
 
 
+def is_heartbeat(parameters: str) -> bool:
+    """Whether a gateway wants to hear nothing but that this process lives."""
+    return '"heartbeat"' in parameters and orjson.loads(parameters).get("heartbeat") is True
+
+
 def read_call(tensors: Mapping[str, Any], parameters: str, *, model: str, request_id: str) -> NodeCall:
     """Read one request: `tensors` by input name (object arrays of bytes, bool arrays), `parameters` as JSON text.
 
@@ -32,10 +38,11 @@ def read_call(tensors: Mapping[str, Any], parameters: str, *, model: str, reques
     """
     body: dict[str, Any] = {name: _text(tensors[name], name) for name in TEXTS if name in tensors}
     body |= {name: bool(tensors[name].reshape(-1)[0]) for name in FLAGS if name in tensors}
-    body["parameters"] = _parameters(parameters)
+    body["parameters"] = given = _parameters(parameters)
+    traceparent = read_traceparent(str(given.pop("traceparent", "")).encode())
     if "sampling_parameters" in body:
         body["sampling_parameters"] = _sampling(body["sampling_parameters"], body)
-    return parse_call(orjson.dumps(body), model, request_id=request_id or None)
+    return parse_call(orjson.dumps(body), model, request_id=request_id or None, traceparent=traceparent)
 
 
 def _text(tensor: Any, name: str) -> str:
@@ -82,21 +89,19 @@ class OutputWriter:
         self._call = call
         self._prefix = call.request.prompt if call.repeat_input else ""
 
-    def chunk(self, chunk: TokenChunk) -> Outputs:
-        outputs: Outputs = [("text_output", _bytes(self._prefixed(chunk.text)))]
-        if self._call.give_reason:
-            outputs.append(("finish_reason", _bytes(_GOING_ON)))
-        if self._call.give_output_count:
-            outputs.append(("num_output_tokens", _count(chunk.token_count)))
-        return outputs + self._tokens([chunk])
+    def together(self, chunks: Sequence[TokenChunk], finished: Finished | None, *, whole: bool = False) -> Outputs:
+        """Write what came since the last response, and the end if it came; `whole`: it is the only response."""
+        outputs: Outputs = [("text_output", _bytes(self._prefixed("".join(chunk.text for chunk in chunks))))]
+        brought = sum(chunk.token_count for chunk in chunks)
+        if finished is not None:
+            outputs += self._counts(finished, brought=finished.usage.completion_tokens if whole else brought)
+        else:
+            outputs += self._going_on(brought)
+        return outputs + self._tokens(chunks) if chunks else outputs
 
-    def end(self, finished: Finished) -> Outputs:
-        return [("text_output", _bytes(self._prefixed(""))), *self._counts(finished, brought=0)]
-
-    def whole(self, chunks: Sequence[TokenChunk], finished: Finished) -> Outputs:
-        text = self._prefixed("".join(chunk.text for chunk in chunks))
-        counts = self._counts(finished, brought=finished.usage.completion_tokens)
-        return [("text_output", _bytes(text)), *counts, *self._tokens(chunks)]
+    def _going_on(self, brought: int) -> Outputs:
+        outputs: Outputs = [("finish_reason", _bytes(_GOING_ON))] if self._call.give_reason else []
+        return [*outputs, ("num_output_tokens", _count(brought))] if self._call.give_output_count else outputs
 
     def _prefixed(self, text: str) -> str:
         prefix, self._prefix = self._prefix, ""
@@ -112,7 +117,7 @@ class OutputWriter:
             counts.append(("num_output_tokens", _count(brought)))
         return counts
 
-    def _tokens(self, chunks: Iterable[TokenChunk]) -> Outputs:
+    def _tokens(self, chunks: Sequence[TokenChunk]) -> Outputs:
         outputs: Outputs = []
         if prompt := [token for chunk in chunks for token in chunk.prompt]:
             outputs.append(("prompt_tokens", _bytes(orjson.dumps(prompt))))

@@ -2,46 +2,27 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from statistics import quantiles
 
 import pytest
-from tests.support.tiny_release import make_tiny_release
 from tests.support.triton_server import Triton
 
 from weir.backends.grpc_node import GrpcNode
-from weir.contracts.errors import OverloadedError, ReleaseError, ValidationError, WeirError
+from weir.contracts.errors import OverloadedError, ValidationError, WeirError
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
-from weir_training.linking import link_release
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("triton")
-
-
-@pytest.fixture(scope="module")
-def triton(releases: Path) -> Iterator[Triton]:
-    link_release(make_tiny_release(releases / "releases", precisions=("fp32",)), releases / "repository")
-    with (releases / "repository" / "tiny" / "config.pbtxt").open("a") as config:
-        for name, value in (("threads", 1), ("max_running", 2), ("max_waiting", 4)):
-            config.write(f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}\n')
-    server = Triton(releases / "repository", ("tiny",), releases / "triton.log").start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 async def node(triton: Triton) -> AsyncIterator[GrpcNode]:
-    node = GrpcNode("triton", f"127.0.0.1:{triton.grpc_port}", "tiny")
+    node = GrpcNode("triton", f"127.0.0.1:{triton.grpc_port}", "tiny", repository_key=triton.key)
     yield node
     await node.aclose()
 
@@ -109,24 +90,9 @@ async def test_more_than_the_queue_holds_is_overloaded(node: GrpcNode, triton: T
     assert refused >= outcomes.count(OverloadedError.__name__)
 
 
-async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
-    triton: Triton, node: GrpcNode, releases: Path
-) -> None:
-    broken = releases / "repository" / "tiny" / "2"
-    broken.mkdir()
-    (broken / "manifest.json").write_text("{")
-    try:
-        with pytest.raises(ReleaseError, match="2"):
-            await node.load("tiny", 2)
-    finally:
-        shutil.rmtree(broken)
-    assert isinstance((await answered(node, asked()))[-1], Finished)
-
-
 async def test_a_dead_stub_is_seen_by_the_canary_though_triton_calls_it_ready(triton: Triton, node: GrpcNode) -> None:
     assert await node.ready()
-    (stub,) = triton.stubs
-    os.kill(stub, signal.SIGKILL)
+    os.kill(triton.stub("tiny"), signal.SIGKILL)
     await asyncio.sleep(2.1)  # tokens of the last two seconds spare the canary
     assert triton.get(triton.http_port, "/v2/models/tiny/ready") == 200
     began = time.monotonic()
@@ -137,15 +103,17 @@ async def test_a_dead_stub_is_seen_by_the_canary_though_triton_calls_it_ready(tr
     assert await node.ready()
 
 
-async def test_after_requests_and_cancels_it_unloads_and_ends(releases: Path) -> None:
+async def test_after_requests_and_cancels_it_unloads_and_ends(triton: Triton, tmp_path: Path) -> None:
     """Triton waits for requests that it believes to run: one that is not let go of keeps it for half a minute."""
-    server = Triton(releases / "repository", ("tiny",), releases / "ending.log").start()
+    server = Triton(triton.repository, ("tiny",), tmp_path / "ending.log").start()
     node = GrpcNode("triton", f"127.0.0.1:{server.grpc_port}", "tiny")
     await asyncio.gather(*(answered(node, asked(number)) for number in range(6)))
     for number in range(5):
         events = node.generate(asked(number, tokens=400), timeout_s=30)
         await anext(events)
         await events.aclose()
+    with pytest.raises(ValidationError):  # an error is a last response, too
+        await answered(node, asked().model_copy(update={"adapter": "nobody"}))
     await node.aclose()
     began = time.monotonic()
     await asyncio.to_thread(server.stop)

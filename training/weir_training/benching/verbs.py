@@ -19,6 +19,7 @@ from weir_training.benching.closed_loop import Ask, Figures, Plan, Sample, as_di
 from weir_training.benching.gateway.verb import gateway
 from weir_training.benching.gpu import gpu
 from weir_training.benching.guard.verb import guard
+from weir_training.benching.route.verb import route
 from weir_training.benching.target import find_release
 from weir_training.benching.verbs_engine import engine
 from weir_training.options import DEFAULT_HOME, AsJson, Home
@@ -39,6 +40,7 @@ app.command("engine")(engine)
 app.command("gateway")(gateway)
 app.command("gpu")(gpu)
 app.command("guard")(guard)
+app.command("route")(route)
 app.command("shape", hidden=True)(engine)  # its former name
 
 _QUESTIONS: Final = ("怎么退货？", "How do I return an order?", "快递几天能到？", "When will it arrive?")

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from weir.contracts.errors import JobError
 from weir_training.classifier.measure import Figures
 from weir_training.classifier.recipe import load_classifier_recipe
-from weir_training.linking import check_node_url, tell_node
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 from weir_training.progress import bar
 from weir_training.quiet import calm_threads
+from weir_training.telling import check_url, tell
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -35,19 +34,19 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train, measure beside the guard's rules, export, and publish if the gate says yes."""
-    urls = [check_node_url(url) for url in node or ()]
+    urls = [check_url("--node", url) for url in node or ()]
     loaded = load_classifier_recipe(recipe)
     calm_threads()
     from weir_training.classifier.release import train_and_publish  # torch: not before its threads are calm
 
     with bar() as progress:
         made = train_and_publish(loaded, home, repository=repository, progress=progress)
-    answers = [tell_node(url, made.manifest.model, made.manifest.version) for url in urls]
-    refused = [answer.url for answer in answers if answer.error is not None]
+    manifest = made.manifest
+    show = typer.echo if not as_json else lambda _: None
+    told = tell(manifest.model, manifest.version, nodes=urls, gateways=(), show=show)
     if as_json:
         shown = made.manifest.model_dump(mode="json", include={"model", "version", "threshold", "evaluation"})
-        nodes = {answer.url: answer.error for answer in answers}
-        typer.echo(json.dumps({**shown, "release": str(made.root), "is_new": made.is_new, "nodes": nodes}))
+        typer.echo(json.dumps({**shown, "release": str(made.root), "is_new": made.is_new, "nodes": dict(told.nodes)}))
     else:
         state = "published" if made.is_new else "already published, unchanged:"
         chosen = made.manifest.threshold
@@ -58,9 +57,8 @@ def train(
         tables = {"held out": made.measured.heldout, "validation": made.measured.validation}
         tables |= {f"rules ({what})": table for what, table in made.measured.rules.items()}
         typer.echo("\n".join(_line(name, group, f) for name, table in tables.items() for group, f in table.items()))
-        typer.echo("\n".join([f"release  {made.root}", *(f"node     {a.url}: {a.error or 'loaded'}" for a in answers)]))
-    if refused:
-        raise JobError(f"published, but not loaded by {', '.join(refused)}: what they served before goes on")
+        typer.echo(f"release  {made.root}")
+    told.raise_for_refusals()
 
 
 def _line(name: str, group: str, found: Figures) -> str:

@@ -106,7 +106,15 @@ def decoded(model: type[Body], body: bytes) -> Body:
         UnreadableBodyError: it is not JSON that can be represented.
         ValidationError: a field is missing, of the wrong type or out of bounds. Neither message quotes the body.
     """
-    value = parse_json(body)
+    return checked(model, parse_json(body))
+
+
+def checked(model: type[Body], value: Any) -> Body:
+    """Validate a request body that was read.
+
+    Raises:
+        ValidationError: as `decoded`.
+    """
     try:
         return model.model_validate(value)
     except pydantic.ValidationError as error:

@@ -12,7 +12,7 @@ from weir.contracts.events import Finished, FinishReason, Token, TokenChunk
 from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.streams import Collected
-from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
+from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply
 from weir.gateway.surfaces.merit import best_first
 from weir.gateway.surfaces.tgi_answer import (
     compute_headers,
@@ -23,7 +23,7 @@ from weir.gateway.surfaces.tgi_answer import (
     top_json,
 )
 from weir.gateway.surfaces.tgi_errors import error_event, error_reply
-from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, adapter_of, check, new_seed, sampling_of
+from weir.gateway.surfaces.tgi_wire import TgiBody, TgiParameters, adapter_of, check, new_seed, parsed, sampling_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class TgiSurface:
         return "Generate text as server-sent events (TGI)" if self.streams else "Generate text (TGI)"
 
     def parse(self, body: bytes, context: RequestContext) -> "TgiJob":
-        parsed = decoded(TgiBody, body)
-        is_stream = self.streams or bool(parsed.stream)
-        check(parsed, is_stream=is_stream)
-        asks = asks_of(parsed, self.path, context, with_tokens=is_stream)
-        return TgiJob(asks, parsed.parameters or TgiParameters(), is_stream, self.in_array)
+        read = parsed(body)
+        is_stream = self.streams or bool(read.stream)
+        check(read, is_stream=is_stream)
+        asks = asks_of(read, self.path, context, with_tokens=is_stream)
+        return TgiJob(asks, read.given, is_stream, self.in_array)
 
     def error(self, error: WeirError) -> Reply:
         return error_reply(error)
@@ -58,7 +58,7 @@ class TgiSurface:
 
 def asks_of(body: TgiBody, route: str, context: RequestContext, *, with_tokens: bool) -> tuple[Ask, ...]:
     """Return what is to be generated: one answer, or `best_of` with different seeds."""
-    given = body.parameters or TgiParameters()
+    given = body.given
     request = GenerateRequest.trusted(
         id=context.id,
         prompt=body.inputs,

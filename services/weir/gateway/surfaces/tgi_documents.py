@@ -127,6 +127,14 @@ class Provenance(_Answer):
     adapters: list[str]
 
 
+class ServingNode(_Answer):
+    name: str
+    pool: str
+    flavour: str | None
+    version: int
+    ready: bool
+
+
 class TgiInfo(_Answer):
     model_id: str
     model_sha: None
@@ -144,3 +152,4 @@ class TgiInfo(_Answer):
     sha: None
     docker_label: None
     release: Provenance
+    nodes: list[ServingNode]

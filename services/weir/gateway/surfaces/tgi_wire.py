@@ -2,19 +2,25 @@
 
 import re
 import secrets
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
+import orjson
 import pydantic
 from pydantic import Field
 
 from weir.contracts.errors import ValidationError
 from weir.contracts.grammar import Grammar, JsonObject, JsonSchema, Regex
 from weir.contracts.request import MODEL_NAME, SamplingParams
+from weir.gateway.json_body import parse_json
 from weir.gateway.refusals import UnsupportedError
-from weir.gateway.surfaces.base import Wire, sampling
+from weir.gateway.surfaces.base import Wire, checked, sampling
 from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_STOP_CHARS, MAX_STOPS, MAX_TOP_TOKENS
 
 _SEEDS = 1 << 53  # every reader of JSON keeps a whole number below this
+_DRAWN_OR_LARGE = frozenset({"seed", "grammar"})
+_MOST_REMEMBERED = 512  # bytes
 
 
 class TgiGrammar(Wire):
@@ -63,6 +69,11 @@ class TgiParameters(Wire):
     def wants_details(self) -> bool:
         return bool(self.details or self.decoder_input_details)
 
+    @cached_property
+    def sampling(self) -> SamplingParams | None:
+        """The same for all requests that say the same; none: each has a seed of its own."""
+        return None if self.samples and self.seed is None else _sampling_of(self, self.seed)
+
     @property
     def samples(self) -> bool:
         return self.do_sample is True or (self.do_sample is None and self.temperature is not None)
@@ -75,6 +86,13 @@ class TgiBody(Wire):
     parameters: TgiParameters | None = None
     stream: bool | None = None
 
+    @property
+    def given(self) -> TgiParameters:
+        return self.parameters or _NONE_GIVEN
+
+
+_NONE_GIVEN = TgiParameters()
+
 
 def check(body: TgiBody, *, is_stream: bool) -> None:
     """Refuse what would otherwise be ignored without a word.
@@ -85,7 +103,7 @@ def check(body: TgiBody, *, is_stream: bool) -> None:
     """
     if not body.inputs:
         raise ValidationError("`inputs` cannot be empty", "inputs")
-    given = body.parameters or TgiParameters()
+    given = body.given
     if given.watermark:
         raise UnsupportedError("parameters.watermark", "`watermark`: Weir does not watermark its answers")
     _check_stops(given.stop or [])
@@ -118,18 +136,45 @@ def _check_best_of(given: TgiParameters, *, is_stream: bool) -> None:
         raise ValidationError("`seed` must not be set when `best_of` > 1", "parameters.seed")
 
 
+def parsed(body: bytes) -> TgiBody:
+    """As `decoded`; parameters that were read before are not read again.
+
+    Raises:
+        UnreadableBodyError, ValidationError: as `decoded`.
+    """
+    value = parse_json(body)
+    given = value.get("parameters") if isinstance(value, dict) else None
+    if isinstance(given, dict) and _DRAWN_OR_LARGE.isdisjoint(given):
+        text = orjson.dumps(given)
+        if len(text) <= _MOST_REMEMBERED:
+            with suppress(pydantic.ValidationError):  # whoever reads the whole says where it is
+                value["parameters"] = _known(text)
+    return checked(TgiBody, value)
+
+
+@lru_cache(maxsize=256)
+def _known(parameters: bytes) -> TgiParameters:
+    """Most clients ask for the same again and again."""
+    return TgiParameters.model_validate(orjson.loads(parameters))
+
+
 def sampling_of(given: TgiParameters) -> SamplingParams:
     """Translate; see `TgiParameters` for when it samples. What samples has a seed, so that it can be said."""
+    known = given.sampling
+    return _sampling_of(given, new_seed()) if known is None else known
+
+
+def _sampling_of(given: TgiParameters, seed: int | None) -> SamplingParams:
     if given.samples and given.temperature is not None and given.temperature <= 0:
         raise ValidationError("`temperature` must be strictly positive", "parameters.temperature")
-    chosen: dict[str, Any] = {"seed": given.seed}
+    chosen: dict[str, Any] = {"seed": seed}
     if given.samples:
         chosen = {
             "temperature": 1.0 if given.temperature is None else given.temperature,
             "top_k": given.top_k,
             "top_p": given.top_p,
             "typical_p": given.typical_p,
-            "seed": new_seed() if given.seed is None else given.seed,
+            "seed": seed,
         }
     return sampling(
         "parameters.",

@@ -8,11 +8,11 @@ from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from weir.contracts.errors import JobError
+from weir_training.benching.gateway.script import TEXT
 
-_SENT_AT: Final = re.compile(rb'(\d+\.\d{6}) "')  # what a scripted node's token says
+_SENT_AT: Final = re.compile(rb'"(?:id":|content":"[a-z.]+ )(\d+)')  # where a scripted node's token says it
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-_TEXT: Final = "the quick brown fox jumps over the lazy dog and asks when its order will be at home. "
 
 OnData = Callable[[bytes], None]
 
@@ -27,7 +27,7 @@ class Call(NamedTuple):
 
 def text_of(size: int, mark: str) -> str:
     """Return a prompt of `size` bytes."""
-    return mark + (_TEXT * (size // len(_TEXT) + 1))[: size - len(mark)]
+    return mark + (TEXT * (size // len(TEXT) + 1))[: size - len(mark)]
 
 
 def call(url: str, body: dict[str, object], key: str | None = None) -> Call:
@@ -48,9 +48,9 @@ def scrape_call(url: str) -> Call:
     return Call(parts.hostname or "127.0.0.1", parts.port or 80, raw)
 
 
-def sent_at(data: bytes) -> list[float]:
-    """Return when the tokens in `data` left the node."""
-    return [float(text) for text in _SENT_AT.findall(data)]
+def sent_at(data: bytes) -> list[int]:
+    """Return when the tokens in `data` left the node, each a `moment`."""
+    return [int(text) for text in _SENT_AT.findall(data)]
 
 
 class Connection(asyncio.Protocol):

@@ -14,7 +14,7 @@ import orjson
 import uvloop
 from tritonclient.grpc import service_pb2 as pb
 
-from weir_training.benching.gateway.script import TOKEN_ID, order, token_text
+from weir_training.benching.gateway.script import moment, order, word
 
 _SERVICE: Final = "inference.GRPCInferenceService"
 
@@ -26,22 +26,22 @@ async def _infer(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[An
         asked = order(prompt.decode(), orjson.loads(sampling)["max_tokens"])
         with_tokens = message.parameters["return_tokens"].bool_param
         if not asked.interval_s:
-            yield _response([token_text()], with_tokens=with_tokens)
-            yield _response([token_text() for _ in range(asked.tokens - 1)], with_tokens=with_tokens, is_last=True)
+            yield _response([word(0)], with_tokens=with_tokens)
+            yield _response([*map(word, range(1, asked.tokens))], with_tokens=with_tokens, is_last=True)
             return
         clock = asyncio.get_running_loop().time
         tick = clock() + asked.interval_s
         for number in range(asked.tokens):
             await asyncio.sleep(tick - clock())
             tick += asked.interval_s
-            yield _response([token_text()], with_tokens=with_tokens, is_last=number + 1 == asked.tokens)
+            yield _response([word(number)], with_tokens=with_tokens, is_last=number + 1 == asked.tokens)
 
 
 def _response(texts: list[str], *, with_tokens: bool, is_last: bool = False) -> Any:
     response = pb.ModelStreamInferResponse()
     outputs: dict[str, bytes | int] = {"text_output": "".join(texts).encode(), "num_output_tokens": len(texts)}
     if with_tokens:
-        tokens = [{"id": TOKEN_ID, "text": text, "logprob": -0.5, "special": False} for text in texts]
+        tokens = [{"id": moment(), "text": text, "logprob": -0.5, "special": False} for text in texts]
         outputs["tokens"] = orjson.dumps(tokens)
     if is_last:
         outputs |= {"finish_reason": b"length", "num_input_tokens": 5}

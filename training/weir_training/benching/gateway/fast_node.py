@@ -11,7 +11,7 @@ import httptools
 import orjson
 import uvloop
 
-from weir_training.benching.gateway.script import TOKEN_ID, Order, order, token_text
+from weir_training.benching.gateway.script import Order, moment, order, word
 
 _STREAM_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _READY: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -26,11 +26,11 @@ class Oip:
         self.is_stream = True
         self._with_tokens = body.get("return_tokens", False)
 
-    def token(self) -> bytes:
-        text = token_text().encode()
+    def token(self, number: int) -> bytes:
+        text = word(number).encode()
         if not self._with_tokens:
             return b'data: {"text_output":"%b","num_output_tokens":1}\n\n' % text
-        token = b'{"id":%d,"text":"%b","logprob":-0.5,"special":false}' % (TOKEN_ID, text)
+        token = b'{"id":%d,"text":"%b","logprob":-0.5,"special":false}' % (moment(), text)
         return b'data: {"text_output":"%b","num_output_tokens":1,"tokens":[%b]}\n\n' % (text, token)
 
     def end(self) -> bytes:
@@ -45,14 +45,14 @@ class OpenAi:
         self.order = order(body["messages"][-1]["content"], body.get("max_tokens", 16))
         self.is_stream = bool(body.get("stream"))
 
-    def token(self) -> bytes:
-        return self._chunk(b'{"content":"%b"}' % token_text().encode(), b"null")
+    def token(self, number: int) -> bytes:
+        return self._chunk(b'{"content":"%b%d "}' % (word(number).encode(), moment()), b"null")
 
     def end(self) -> bytes:
         return self._chunk(b"{}", b'"length"') + b"data: [DONE]\n\n"
 
     def whole(self) -> bytes:
-        message = {"role": "assistant", "content": "".join(token_text() for _ in range(self.order.tokens))}
+        message = {"role": "assistant", "content": "".join(map(word, range(self.order.tokens)))}
         tokens = self.order.tokens
         usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
         choice = {"index": 0, "message": message, "finish_reason": "length"}
@@ -106,8 +106,8 @@ class FastNode(asyncio.Protocol):
         if frames.order.interval_s:
             self._playing = asyncio.create_task(self._play(frames, frames.order))
         else:
-            self._frame(frames.token())
-            rest = [frames.token() for _ in range(frames.order.tokens - 1)]
+            self._frame(frames.token(0))
+            rest = [frames.token(number) for number in range(1, frames.order.tokens)]
             self._frame(b"".join(rest) + frames.end())
             self._write(b"0\r\n\r\n")
 
@@ -115,10 +115,10 @@ class FastNode(asyncio.Protocol):
         """Send one token per tick; ticks that were missed are not made up for."""
         clock = asyncio.get_running_loop().time
         tick = clock() + asked.interval_s
-        for _ in range(asked.tokens):
+        for number in range(asked.tokens):
             await asyncio.sleep(tick - clock())
             tick += asked.interval_s
-            self._frame(frames.token())
+            self._frame(frames.token(number))
         self._frame(frames.end())
         self._write(b"0\r\n\r\n")
         self._playing = None

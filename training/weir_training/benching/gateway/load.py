@@ -16,7 +16,7 @@ import uvloop
 
 from weir.contracts.errors import WeirError
 from weir_training.benching.gateway.client import Call, Connection, call, scrape_call, sent_at, text_of
-from weir_training.benching.gateway.script import mark
+from weir_training.benching.gateway.script import mark, moment, under_way_s
 from weir_training.benching.trace import quantile
 
 _WARM_UP = 50
@@ -42,7 +42,7 @@ class Target:
             messages = [{"role": "user", "content": text}]
             body = {"model": "bench", "messages": messages, "max_tokens": tokens, "stream": stream}
         else:
-            body = {"text_input": text, "sampling_parameters": {"max_tokens": tokens}}
+            body = {"text_input": text, "sampling_parameters": {"max_tokens": tokens}, "return_tokens": stream}
         return call(self.url, body, self.key)
 
 
@@ -117,8 +117,8 @@ async def paced(
 
         def on_data(data: bytes) -> None:
             nonlocal has_begun
-            now = time.monotonic()
-            late = [now - sent for sent in sent_at(data)]
+            now = moment()
+            late = [under_way_s(sent, now) for sent in sent_at(data)]
             if late and not has_begun:
                 has_begun = True
                 seen.first.append(time.perf_counter() - began - interval_s)

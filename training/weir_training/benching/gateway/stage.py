@@ -26,7 +26,7 @@ from weir_training.benching.gateway.prompt_release import MODEL, make_release
 
 _START_S: Final = 120.0
 _MASTER_KEY: Final = "sk-bench"
-_NO_RULES: Final = "version: 1\nid: none\ninput: []\noutput: []\n"
+_NO_RULES: Final = "version: 1\nid: none\nrules: []\n"
 _PLENTY: Final = ("--requests-per-min", "1000000", "--tokens-per-min", "1000000000")  # what the gateway must count
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 

@@ -1,7 +1,7 @@
 """Interleaved rounds over all guards, on one CPU: every text once per guard and round."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,12 +22,19 @@ _ANSWER_CHARS: Final = 200
 _PEER_STREAM_CHARS: Final = 600
 
 
+Cut = Callable[[Sequence[str]], list[list[str]]]
+
+
 class Plan(NamedTuple):
-    """`cpu`: which all guards share; `policy`: a file that Weir is measured with too."""
+    """`cpu`: which all guards share; `policy`: a file that Weir is measured with too.
+
+    `tokenized`: cuts answers as a real tokenizer does; none: they are only cut about as one does.
+    """
 
     rounds: int
     cpu: int | None
     policy: Path | None = None
+    tokenized: Cut | None = None
 
 
 class Times(NamedTuple):
@@ -72,18 +79,20 @@ def measure(subjects: Sequence[Subject], plan: Plan, progress: Progress) -> Figu
     for subject in subjects:
         _leak(figures, subject, plan.cpu)
         if subject.is_ours:
-            _first(figures, subject)
+            _first(figures, subject, plan.tokenized)
             _stages(figures, subject, material)
     return figures
 
 
 def _load(figures: Figures, subjects: Sequence[Subject], plan: Plan, progress: Progress) -> None:
-    """Twice: the first time also pays for what a process loads once."""
+    """Three times: the first also pays for what a process loads once, the last for what did not change before it."""
     for name, count in ((SMALL, 1000), (LARGE, None)):
         for subject in subjects:
-            for turn in ("first", "again"):
+            for turn in ("first", "other terms", "again"):
                 progress(Tick("load", 0, 1, f"{subject.name}, {name}"))
-                loaded = subject.load(name, terms()[:count], patterns(), plan.cpu)
+                ending = "z" if turn == "other terms" else ""
+                some = [term + ending for term in terms()[:count]]
+                loaded = subject.load(name, some, patterns(), plan.cpu)
                 figures.loads[subject.name, f"{name}, {turn}"] = loaded
     for subject in subjects:
         if subject.is_ours and plan.policy is not None:
@@ -132,9 +141,17 @@ def _leak(figures: Figures, subject: Subject, cpu: int | None) -> None:
         figures.leaks[subject.name, case.name] = leaked(case.secret, released)
 
 
-def _first(figures: Figures, subject: Subject) -> None:
-    for language in LANGUAGES:
-        figures.late[subject.name, language] = subject.first(LARGE, answers(language))
+def _first(figures: Figures, subject: Subject, tokenized: Cut | None) -> None:
+    cuts: dict[str, Cut] = {"words": lambda some: [tokens(text) for text in some]}
+    if tokenized is not None:
+        cuts["cl100k"] = tokenized
+    for terms_name in (LARGE, POLICY):
+        if (subject.name, f"{terms_name}, first") not in figures.loads:
+            continue
+        for language in LANGUAGES:
+            for cut, made in cuts.items():
+                pieces = made(answers(language))
+                figures.late[terms_name, f"{language}, {cut}"] = subject.first(terms_name, pieces)
 
 
 def _stages(figures: Figures, subject: Subject, material: Sequence[Text]) -> None:
@@ -146,14 +163,14 @@ def _stages(figures: Figures, subject: Subject, material: Sequence[Text]) -> Non
                 figures.stages[name, text.name] = subject.stages(name, text.text)
 
 
-def answers(language: str) -> list[list[str]]:
-    """Return answers in pieces of about a token: a word with the space before it, or one or two Chinese characters."""
+def answers(language: str) -> list[str]:
+    """Return beginnings of answers; each begins where a sentence or a word does."""
     rng = Random(7)  # noqa: S311  reproducible, not secret
     found = []
     for _ in range(_ANSWERS):
         source = running(rng.choice(("zh", "en")) if language == "mixed" else language)
         at = _start(source, rng.randrange(len(source) - _ANSWER_CHARS - 100))
-        found.append(tokens(source[at : at + _ANSWER_CHARS]))
+        found.append(source[at : at + _ANSWER_CHARS])
     return found
 
 
@@ -166,7 +183,7 @@ def _start(source: str, at: int) -> int:
 
 
 def tokens(text: str, width: int = 8) -> list[str]:
-    """Cut a text about as a tokenizer does."""
+    """Cut a text about as a tokenizer does: a word with the space before it, or one or two Chinese characters."""
     found: list[str] = []
     for one in text:
         if found and _joins(found[-1], one, width):

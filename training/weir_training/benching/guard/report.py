@@ -107,11 +107,11 @@ def held_table(figures: Figures) -> str:
     for (name, terms, text), held in figures.held.items():
         mean, p50, p99 = statistics.mean(held), quantile(held, 0.5), quantile(held, 0.99)
         rows.append(f"{text:<24}{terms:<11}{name:<11}{mean:>8.2f}{p50:>6.0f}{p99:>6.0f}{max(held):>6}")
-    rows.append(f"\n{'first character':<24}{'at once':>9}{'<= 1 late':>11}{'latest':>8}")
-    for (name, language), pieces in figures.late.items():
+    rows.append(f"\n{'first character':<30}{'at once':>9}{'<= 1 late':>11}{'latest':>8}")
+    for (terms, cut), pieces in figures.late.items():
         at_once = sum(one == 1 for one in pieces) / len(pieces)
         near = sum(one <= 2 for one in pieces) / len(pieces)
-        rows.append(f"{name + ', ' + language:<24}{at_once:>9.0%}{near:>11.0%}{max(pieces) - 1:>8}")
+        rows.append(f"{terms + ', ' + cut:<30}{at_once:>9.0%}{near:>11.0%}{max(pieces) - 1:>8}")
     return "\n".join(rows)
 
 

@@ -80,6 +80,20 @@ def ours(folder: Path) -> Subject:
     return Subject(WEIR, WorkerCommand(THIS_PYTHON, "guard_weir", folder / "weir.log", {}), Budget(0.15, 20, 400))
 
 
+def tokenized(texts: Sequence[str], peers: Path, folder: Path, progress: Progress) -> list[list[str]]:
+    """Return texts in the tokens of a real vocabulary; LiteLLM's environment, which carries one, is made for it."""
+    python = environment(_ENVIRONMENTS["litellm"], peers, progress)
+    carried = next(python.parents[1].glob("lib/python*/site-packages/litellm/litellm_core_utils/tokenizers"), None)
+    if carried is None:
+        raise JobError("litellm: no tokenizers in its package")
+    variables = {**code_path(peers), "TIKTOKEN_CACHE_DIR": str(carried)}
+    child = WorkerCommand(python, "guard_tokens", folder / "tokens.log", variables).start()
+    try:
+        return list(child.ask("cut", timeout_s=_ASK_S, texts=list(texts))["answers"])
+    finally:
+        child.close()
+
+
 def peer(name: str, peers: Path, folder: Path, progress: Progress) -> Subject:
     """Start a peer in its own environment, installed where that was not done."""
     python = environment(_ENVIRONMENTS[name], peers, progress)

@@ -15,8 +15,8 @@ from weir.guard.policy import load_policy
 from weir_training.atomic import write_json
 from weir_training.benching.environments import installed
 from weir_training.benching.guard import report
-from weir_training.benching.guard.measures import Figures, Plan, measure
-from weir_training.benching.guard.subjects import PEERS, Subject, ours, peer
+from weir_training.benching.guard.measures import Cut, Figures, Plan, measure
+from weir_training.benching.guard.subjects import PEERS, Subject, ours, peer, tokenized
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 from weir_training.progress import bar
 
@@ -41,16 +41,17 @@ def guard(
     """Measure the guard with 1,000 and 10,000 terms and 100 patterns; peers get the same rules and texts, in turn.
 
     Times are taken in each guard's own process, around the call alone, all on one CPU. Peers are installed below
-    `<home>/bench/peers` the first time. Figures are also written as JSON and PNG.
+    `<home>/bench/peers` the first time. With litellm, whose package carries a real vocabulary, answers are also cut
+    into its tokens. Figures are also written as JSON and PNG.
     """
     unknown = sorted(set(peers or ()) - set(PEERS))
     if unknown:
         raise UsageError(f"--peer {unknown[0]}: expected one of {', '.join(PEERS)}")
     if policy is not None:
         load_policy(policy)  # what is wrong with it is said here
-    plan = Plan(rounds, _cpu(), policy)
     folder = home / "bench" / "guard"
     with nullcontext(lambda _: None) if as_json else bar() as progress, ExitStack() as stack:
+        plan = Plan(rounds, _cpu(), policy, _tokenizer(home, folder, progress) if "litellm" in (peers or ()) else None)
         subjects: list[Subject] = []
         for start in [
             lambda: ours(folder),
@@ -65,6 +66,10 @@ def guard(
 
 def _starter(name: str, home: Path, folder: Path, progress: Any) -> Any:
     return lambda: peer(name, home / "bench" / "peers", folder, progress)
+
+
+def _tokenizer(home: Path, folder: Path, progress: Any) -> Cut:
+    return lambda texts: tokenized(texts, home / "bench" / "peers", folder, progress)
 
 
 def _cpu() -> int | None:

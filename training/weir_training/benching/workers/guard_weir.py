@@ -14,8 +14,8 @@ from weir.guard.matcher import Matcher
 from weir.guard.output import OutputGuard
 from weir.guard.policy import load_policy
 from weir.guard.policy.resolving import BASE
-from weir.guard.regexes import Encoded
 from weir.guard.rules import Action, Rule, RuleSet
+from weir.guard.searched import Encoded, Searched
 from weir.guard.validators import VALIDATORS
 from weir_training.benching.workers.guard_timing import Guard, serve_guard
 
@@ -48,21 +48,21 @@ class Weir:
         matcher = Matcher(self._rules.input, self._rules.allow, VALIDATORS, is_streamed=False)
         disguises = Disguises(matcher)
         view = plain(text)
-        folded, raw = view.lower(), Encoded(view)
-        hits = matcher.regexes.hits(raw)
+        encoded = Encoded(view)
+        hits = matcher.regexes.hits(encoded)
         stages: dict[str, Callable[[], Any]] = {
             "fold": lambda: plain(text).lower(),
-            **{f"terms, {type(one).__name__.strip('_').lower()}": _spans(one, folded) for one in matcher.terms},
+            **{f"terms, {type(one).__name__.strip('_').lower()}": _spans(one, view.lower()) for one in matcher.terms},
             "regexes: which": lambda: matcher.regexes.hits(Encoded(view)),
             "regexes: where": lambda: list(matcher.regexes.matches(Encoded(view), hits, 0, {}, is_end=True)),
-            "disguises": lambda: list(disguises.spans(view)),
+            "disguises": lambda: list(disguises.spans(Encoded(view))),
             "all of check": lambda: self._filter.check(text),
         }
         return {name: _median(stage) for name, stage in stages.items()}
 
 
 def _spans(index: Any, folded: str) -> Callable[[], Any]:
-    return lambda: list(index.spans(folded, 0, is_end=True))
+    return lambda: list(index.spans(Searched(folded), 0, is_end=True))
 
 
 def _median(stage: Callable[[], Any]) -> float:

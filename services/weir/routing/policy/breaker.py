@@ -14,7 +14,13 @@ class Circuit(IntEnum):
 
 
 class Breaker:
-    """Opens after `threshold` failures in a row, for a time that doubles; then lets one trial request through."""
+    """Says after `threshold` failures in a row that a node should get no more requests.
+
+    Whether it then is opened is for the fleet to say. It stays open for a time that doubles, is half-open after it,
+    and closes when a canary has come through.
+    """
+
+    __slots__ = ("_clock", "_failures", "_longest_s", "_open_s", "_opened_at", "_shortest_s", "_threshold")
 
     def __init__(
         self,
@@ -30,7 +36,6 @@ class Breaker:
         self._failures = 0
         self._open_s = open_s
         self._opened_at: float | None = None
-        self._has_trial = False
 
     @property
     def state(self) -> Circuit:
@@ -38,37 +43,32 @@ class Breaker:
             return Circuit.CLOSED
         return Circuit.HALF_OPEN if self._clock() - self._opened_at >= self._open_s else Circuit.OPEN
 
-    def admits(self) -> bool:
-        """Whether a request may be sent now; asking changes nothing."""
-        match self.state:
-            case Circuit.CLOSED:
-                return True
-            case Circuit.HALF_OPEN:
-                return not self._has_trial
-            case Circuit.OPEN:
-                return False
+    @property
+    def is_closed(self) -> bool:
+        return self._opened_at is None
 
-    def sent(self) -> None:
-        """Note that a request goes out; in the half-open state it is the trial."""
-        self._has_trial = self.state is Circuit.HALF_OPEN
-
-    def succeeded(self) -> None:
-        self._failures, self._opened_at, self._has_trial = 0, None, False
-        self._open_s = self._shortest_s
+    @property
+    def is_tripping(self) -> bool:
+        """Whether it has seen enough to be opened."""
+        return self._failures >= self._threshold
 
     def failed(self) -> None:
         self._failures += 1
+
+    def succeeded(self) -> None:
+        """Note an answer that came to its end; one that ends late does not close an open breaker."""
+        self._failures = 0
+
+    def open(self) -> None:
+        """Let nobody through; for twice as long as the last time when the canary did not help."""
         if self._opened_at is not None:
             self._open_s = min(self._open_s * 2, self._longest_s)
-        if self._opened_at is not None or self._failures >= self._threshold:
-            self._opened_at = self._clock()
-        self._has_trial = False
+        self._opened_at = self._clock()
 
-    def gave_up(self) -> None:
-        """Note that the caller went away before the outcome was known."""
-        self._has_trial = False
+    def close(self) -> None:
+        self._failures, self._opened_at, self._open_s = 0, None, self._shortest_s
 
-    def reappeared(self) -> None:
-        """Note that a node that was gone answers probes again: it gets its trial now."""
+    def hurry(self) -> None:
+        """Let the canary go at once: a node that was gone answers probes again."""
         if self._opened_at is not None:
             self._opened_at = self._clock() - self._open_s

@@ -1,0 +1,85 @@
+"""Where the end of a text may be the beginning of what a regex matches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import re2
+
+from weir.guard.openings import Characters, united
+from weir.guard.patterns import Pattern, search_options
+from weir.guard.searched import Encoded
+
+_LOOSELY_HELD = 32  # characters; what waits longer is looked at closely
+_SHORT = 64  # characters of a text that is looked through for single characters
+_MOST_AT_ONCE = 6_000  # characters of regexes compiled in one: that holds up all threads
+
+
+class _Group(NamedTuple):
+    """Patterns with the same kind of first character: mostly a text has none of those."""
+
+    first: Characters
+    loosely: Any
+    exactly: Sequence[Any]
+
+
+class Beginnings:
+    """The beginnings of some patterns' matches. Immutable."""
+
+    def __init__(self, groups: Sequence[_Group]) -> None:
+        self._groups = groups
+
+    def open_from(self, text: Encoded, begin: int, *, closely: bool) -> int:
+        """Return where the longest end of `text` starts, not before `begin`, that more text may make a find.
+
+        `closely`: and not a short one that only looks like it.
+        """
+        size, part = len(text.plain), text.plain[begin:]
+        start, near = size, []
+        for group in self._groups:
+            if group.first is None or len(part) > _SHORT or not group.first.isdisjoint(part):
+                near.append(group)
+                start = min(start, open_place(group.loosely, text, begin))
+        if not closely and size - start <= _LOOSELY_HELD:
+            return start
+        return min((open_place(one, text, start) for group in near for one in group.exactly), default=size)
+
+
+def beginnings(patterns: Iterable[Pattern]) -> Beginnings:
+    groups: dict[int, list[Pattern]] = {}
+    for pattern in patterns:
+        groups.setdefault(_kind(pattern.first), []).append(pattern)
+    return Beginnings([_group(groups[kind]) for kind in sorted(groups)])
+
+
+def open_place(begun: Any, text: Encoded, begin: int) -> int:
+    found = begun.search(text.raw, text.byte(begin))
+    return len(text.plain) if found is None else text.character(found.start())
+
+
+@lru_cache(maxsize=64)  # the next policy has most of them too
+def end_of(begun: tuple[str, ...]) -> Any:
+    return re2.compile("(?:" + "|".join(f"(?:{one})" for one in begun) + r")\z", search_options())
+
+
+def _kind(first: Characters) -> int:
+    """Whether a match may begin with a small letter (what most texts consist of), with a capital, with neither."""
+    if first is None or any("a" <= one <= "z" for one in first):
+        return 0
+    return 1 if any("A" <= one <= "Z" for one in first) else 2
+
+
+def _group(patterns: Sequence[Pattern]) -> _Group:
+    exactly = [end_of(some) for some in _parts([one.begun for one in patterns])]
+    return _Group(united(one.first for one in patterns), end_of(tuple(one.begun_loosely for one in patterns)), exactly)
+
+
+def _parts(regexes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    part: list[str] = []
+    for regex in regexes:
+        if part and sum(map(len, part)) + len(regex) > _MOST_AT_ONCE:
+            yield tuple(part)
+            part = []
+        part.append(regex)
+    if part:
+        yield tuple(part)

@@ -1,0 +1,58 @@
+"""A text in the forms in which it is searched, each made when it is first asked for."""
+
+from typing import Any
+
+from weir.guard.native.library import wide
+
+
+class Searched:
+    """Folded text. `looked`: what indexes found in it, for those who ask them again."""
+
+    __slots__ = ("_wide", "looked", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.looked: dict[object, Any] = {}
+        self._wide: bytes | None = None
+
+    @property
+    def wide(self) -> bytes:
+        if self._wide is None:
+            self._wide = wide(self.text)
+        return self._wide
+
+
+class Encoded:
+    """The plain view as RE2 sees it: UTF-8, with positions in characters outside and bytes inside."""
+
+    __slots__ = ("_byte", "_character", "_folded", "plain", "raw")
+
+    def __init__(self, plain: str) -> None:
+        self.plain = plain
+        self.raw = plain.encode()
+        self._folded: Searched | None = None
+        self._byte, self._character = 0, 0  # the last place asked for
+
+    @property
+    def folded(self) -> Searched:
+        if self._folded is None:
+            self._folded = Searched(self.plain.lower())
+        return self._folded
+
+    def byte(self, character: int) -> int:
+        if self.plain.isascii():
+            return character
+        if character < self._character:
+            self._byte, self._character = 0, 0
+        self._byte += len(self.plain[self._character : character].encode())
+        self._character = character
+        return self._byte
+
+    def character(self, byte: int) -> int:
+        if self.plain.isascii():
+            return byte
+        if byte < self._byte:
+            self._byte, self._character = 0, 0
+        self._character += len(self.raw[self._byte : byte].decode())
+        self._byte = byte
+        return self._character

@@ -1,0 +1,98 @@
+"""Asks nodes how they are, each on its own: one that is slow to say holds up no other."""
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from weir.routing.node import Node
+from weir.routing.policy.fleet import Fleet
+from weir.telemetry.metrics import GatewayMetrics
+
+_log = logging.getLogger(__name__)
+_MOST_PROBES: Final = 200.0  # per second, of all nodes together
+_DRAIN_LOOK_S: Final = 0.1
+
+
+class Watch:
+    """One task per node between `start` and `aclose`; nodes may come and go meanwhile."""
+
+    def __init__(self, fleet: Fleet, metrics: GatewayMetrics, interval_s: float) -> None:
+        self._fleet = fleet
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._is_running = False
+        self._tasks: dict[Node, asyncio.Task[None] | None] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._told: tuple[tuple[str, str, int], ...] = ()
+
+    def add(self, node: Node) -> None:
+        self._tasks[node] = asyncio.create_task(self._watch(node, at_once=True)) if self._is_running else None
+
+    def remove(self, node: Node) -> None:
+        """Watch a node no more, and close it once it has nothing left to answer."""
+        task = self._tasks.pop(node)
+        if task is not None:
+            task.cancel()
+        self._metrics.forget_node(node.name, node.pool)
+        if self._is_running:
+            leaving = asyncio.create_task(self._closed(node))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    def start(self) -> None:
+        self._is_running = True
+        for node in self._tasks:
+            self._tasks[node] = asyncio.create_task(self._watch(node, at_once=False))
+
+    async def aclose(self) -> None:
+        self._is_running = False
+        tasks = [task for task in self._tasks.values() if task is not None]
+        for task in (*tasks, *self._leaving):
+            task.cancel()
+        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
+
+    async def _watch(self, node: Node, *, at_once: bool) -> None:
+        if at_once:
+            await node.probe()
+            self.tell()
+        while True:
+            interval_s = max(self._interval_s, len(self._tasks) / _MOST_PROBES)
+            await asyncio.sleep(interval_s * random.uniform(0.9, 1.1))  # noqa: S311
+            await node.probe()
+            self._metrics.node_in_flight(node.name).set(node.in_flight)
+            self._metrics.node_pace(node.name).set(node.member.pace)
+            self.tell()
+
+    def tell(self) -> None:
+        """Show which pool is used; say so when there are several: then their flavours are not proven equal."""
+        pools, is_used = [], True
+        for pool in self._fleet.pools:
+            count = sum(kind.open_count for kind in pool.kinds)
+            pools.append((pool.name, "first" if is_used else "standby", count))
+            is_used = is_used and not count
+        now = tuple(pools)
+        if now == self._told:
+            return
+        for name, use, _ in self._told:
+            self._metrics.pool_nodes.drop(name, use)
+        for name, use, count in now:
+            self._metrics.pool_nodes(name, use).set(count)
+        if len(now) > 1 and [one[:2] for one in now] != [one[:2] for one in self._told]:
+            _log.warning(
+                "flavours_kept_apart",
+                extra={
+                    "used": next((name for name, use, count in now if use == "first" and count), "none"),
+                    "standing_by": [name for name, use, _ in now if use == "standby"],
+                    "why": "the release's parity report does not prove that these flavours answer alike",
+                },
+            )
+        self._told = now
+
+    async def _closed(self, node: Node) -> None:
+        try:
+            while node.in_flight:  # noqa: ASYNC110 - rare, and nothing on the hot path has to tell
+                await asyncio.sleep(_DRAIN_LOOK_S)
+        finally:
+            await node.backend.aclose()
+        _log.info("node_left", extra={"node": node.name})

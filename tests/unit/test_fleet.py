@@ -1,0 +1,425 @@
+"""Which node the policy takes, and what always holds of it."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weir.routing.policy.breaker import Circuit
+from weir.routing.policy.fleet import LOAD_BOUND, Fleet
+from weir.routing.policy.job import Job
+from weir.routing.policy.member import KindKey, Member
+from weir.routing.policy.ticket import Ticket
+
+GPU, CPU = KindKey("m/1", "cuda-int4", "gpu"), KindKey("m/1", "cpu-int8", "cpu")
+PROVEN = ("cuda-int4", "cpu-int8")
+
+
+@dataclass
+class Scene:
+    """A fleet, a clock, and what was done with both."""
+
+    proven: tuple[str, ...] = PROVEN
+    now: float = 0.0
+    tickets: list[Ticket] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.fleet = Fleet(lambda: self.now, proven=self.proven)
+
+    def add(self, name: str, key: KindKey = CPU, *, slots: int | None = None) -> Member:
+        member = self.fleet.add(name, key)
+        self.fleet.up(member, is_up=True)
+        self.fleet.told(member, key, slots=slots, foreign=0)
+        return member
+
+    def pick(
+        self, prompt: int = 100, most: int = 64, beginning: int | None = None, without: tuple[str, ...] = ()
+    ) -> str:
+        """Return the name of the node that takes it; empty: none."""
+        known = () if beginning is None else ((beginning, prompt // 2),)
+        ticket = self.fleet.pick(Job("m", prompt, most, known, without))
+        if ticket is None:
+            return ""
+        self.tickets.append(ticket)
+        return ticket.member.name
+
+    def serve(self, name: str, *, first_s: float, step_s: float, times: int = 30, prompt: int = 100) -> None:
+        """Have one node answer alone, again and again, so that its speed is known."""
+        others = tuple(other for other in self.fleet.members if other != name)
+        for _ in range(times):
+            ticket = self.fleet.pick(Job("m", prompt, 64, (), others))
+            assert ticket is not None
+            self.now += first_s
+            ticket.began(self.now)
+            self.now += 63 * step_s
+            ticket.left(self.now, 64)
+            self.fleet.succeeded(ticket.member)
+
+
+def test_the_node_that_finishes_first_is_taken_and_what_it_has_to_do_counts() -> None:
+    scene = Scene()
+    scene.add("gpu", GPU, slots=2)
+    scene.add("cpu", CPU, slots=2)
+    scene.serve("gpu", first_s=0.02, step_s=0.01)
+    scene.serve("cpu", first_s=0.1, step_s=0.04)
+
+    taken = [scene.pick() for _ in range(6)]
+
+    assert taken[:2] == ["gpu", "gpu"]
+    assert "cpu" in taken  # the GPU queues longer than the CPU would take
+    assert taken.count("gpu") > taken.count("cpu")
+
+
+def test_the_cpu_answers_while_the_gpu_loads_and_the_gpu_when_it_is_there() -> None:
+    scene = Scene()
+    gpu = scene.add("gpu", GPU)
+    scene.add("cpu", CPU)
+    scene.serve("gpu", first_s=0.02, step_s=0.01)
+    scene.serve("cpu", first_s=0.1, step_s=0.04)
+
+    scene.fleet.up(gpu, is_up=False)
+    assert scene.pick() == "cpu"
+    scene.fleet.up(gpu, is_up=True)
+    assert scene.pick() == "gpu"
+
+
+def test_a_slow_node_among_its_fellows_gets_less_and_is_not_given_up() -> None:
+    scene = Scene()
+    for name in ("a", "b", "slow"):
+        scene.add(name, slots=4)
+    for _ in range(3):
+        for name in ("a", "b"):
+            scene.serve(name, first_s=0.1, step_s=0.02, times=10)
+        scene.serve("slow", first_s=0.2, step_s=0.04, times=10)
+
+    taken = [scene.pick() for _ in range(30)]
+
+    assert 0 < taken.count("slow") < taken.count("a")
+    assert not scene.fleet.ejected
+
+
+def test_a_node_that_suddenly_takes_many_times_as_long_is_ejected() -> None:
+    scene = Scene()
+    for name in ("a", "b"):
+        scene.add(name)
+        scene.serve(name, first_s=0.1, step_s=0.02)
+    for _ in range(6):
+        scene.serve("a", first_s=0.1, step_s=0.02, times=2)
+        if not scene.fleet.ejected:
+            scene.serve("b", first_s=1.0, step_s=0.2, times=1)
+
+    assert [member.name for member in scene.fleet.ejected] == ["b"]
+
+
+def test_a_node_that_was_ejected_begins_with_one_request_and_then_gets_more_each_second() -> None:
+    scene = Scene()
+    back = scene.add("back")
+    scene.add("other")
+    for _ in range(3):
+        scene.fleet.failed(back)
+    scene.fleet.canary_passed(back)
+
+    assert [scene.pick() for _ in range(6)].count("back") == 1
+    scene.now += 2.5
+    scene.pick()
+    assert back.most == 5
+    assert [scene.pick() for _ in range(20)].count("back") < 5
+    scene.now += 10
+    scene.pick()
+    assert [scene.pick() for _ in range(40)].count("back") > 10
+
+
+def test_the_last_node_that_is_left_takes_all_however_lately_it_recovered() -> None:
+    scene = Scene()
+    back = scene.add("back")
+    scene.fleet.up(back, is_up=False)
+    scene.fleet.up(back, is_up=True)
+    assert [scene.pick() for _ in range(3)] == ["back"] * 3
+
+
+def test_a_prompt_goes_where_its_beginning_was_read_until_that_node_has_more_to_do_than_most() -> None:
+    scene = Scene()
+    for name in "abcd":
+        scene.add(name, slots=8)
+        scene.serve(name, first_s=1.0, step_s=0.001, times=20, prompt=2000)
+
+    taken = []
+    for _ in range(16):
+        taken.append(scene.pick(prompt=2000, beginning=7))
+        scene.now += 0.5
+        scene.tickets[-1].began(scene.now)
+
+    assert taken[:2] == [taken[0]] * 2
+    assert len(set(taken)) >= 3
+    assert max(taken.count(name) for name in "abcd") <= LOAD_BOUND * 16 / 4 + 2
+
+
+def test_flavours_without_proof_are_kept_apart_and_the_second_pool_stands_by() -> None:
+    scene = Scene(proven=())
+    first = scene.add("gpu", GPU)
+    scene.add("cpu", CPU)
+
+    assert [pool.name for pool in scene.fleet.pools] == ["gpu/cuda-int4", "cpu/cpu-int8"]
+    assert [scene.pick() for _ in range(20)] == ["gpu"] * 20
+    scene.fleet.up(first, is_up=False)
+    assert scene.pick() == "cpu"
+
+
+def test_a_node_that_just_recovered_takes_all_of_its_pool_before_another_pool_takes_any() -> None:
+    scene = Scene(proven=("cpu-int8",))
+    back = scene.add("back", CPU)
+    scene.add("standby", KindKey("m/1", "", "gpu"))
+    scene.fleet.up(back, is_up=False)
+    scene.fleet.up(back, is_up=True)
+
+    assert back.most == 1
+    assert [scene.pick() for _ in range(4)] == ["back"] * 4
+
+
+def test_a_fleet_that_slows_down_as_a_whole_loses_nobody() -> None:
+    scene = Scene()
+    for name in "abc":
+        scene.add(name)
+        scene.serve(name, first_s=0.1, step_s=0.02)
+    for _ in range(10):
+        for name in "abc":
+            scene.serve(name, first_s=1.0, step_s=0.2, times=1)
+
+    assert scene.fleet.ejected == []
+
+
+def test_a_node_that_hangs_gets_nothing_more_while_another_one_answers() -> None:
+    scene = Scene()
+    for name in ("hangs", "answers"):
+        scene.add(name)
+        scene.serve(name, first_s=0.1, step_s=0.001)
+    hung = scene.fleet.pick(Job("m", 100, 64, (), ("answers",)))
+    assert hung is not None
+    scene.now += 30.0
+
+    taken = []
+    for _ in range(10):
+        taken.append(scene.pick())
+        scene.now += 0.1
+        scene.tickets[-1].began(scene.now)
+
+    assert taken == ["answers"] * 10
+
+
+def test_proven_flavours_come_first_whatever_was_listed_before_them() -> None:
+    scene = Scene(proven=("cpu-int8",))
+    scene.add("unknown", KindKey("m/1", "", "gpu"))
+    cpu = scene.add("cpu", CPU)
+
+    assert [pool.name for pool in scene.fleet.pools] == ["proven", "gpu/unknown"]
+    assert scene.pick() == "cpu"
+    scene.fleet.told(cpu, KindKey("m/1", "cpu-fp32", "cpu"), slots=None, foreign=0)  # it serves something else now
+    assert scene.pick() == "unknown"
+    scene.fleet.prove(["cpu-fp32"])
+    assert scene.pick() == "cpu"
+
+
+def test_a_new_version_begins_with_what_is_known_of_the_old_one() -> None:
+    scene = Scene()
+    gpu = scene.add("gpu", GPU)
+    scene.add("cpu", CPU)
+    scene.serve("gpu", first_s=0.02, step_s=0.01)
+    scene.serve("cpu", first_s=0.1, step_s=0.04)
+
+    scene.fleet.told(gpu, GPU._replace(release="m/2"), slots=None, foreign=0)
+
+    assert [scene.pick() for _ in range(3)] == ["gpu"] * 3
+
+
+def test_what_others_have_at_a_node_counts_as_its_load() -> None:
+    scene = Scene()
+    busy = scene.add("busy", slots=4)
+    scene.add("free", slots=4)
+    scene.fleet.told(busy, CPU, slots=4, foreign=9)
+
+    assert [scene.pick() for _ in range(4)] == ["free"] * 4
+
+
+def test_a_node_that_is_removed_finishes_what_it_has_and_gets_nothing_new() -> None:
+    scene = Scene()
+    gone = scene.add("gone")
+    scene.pick()
+    scene.add("stays")
+    scene.fleet.remove(gone)
+
+    assert [scene.pick() for _ in range(3)] == ["stays"] * 3
+    assert gone.in_flight == 1
+    for ticket in scene.tickets:
+        ticket.left(scene.now)
+    assert gone.in_flight == 0
+    assert all(kind.in_flight == 0 for pool in scene.fleet.pools for kind in pool.kinds)
+
+
+def test_how_many_a_node_answers_together_is_learned_where_it_does_not_say() -> None:
+    scene = Scene()
+    member = scene.add("a")
+    dice = Random(1)
+    running: list[tuple[float, Ticket]] = []
+    for _ in range(300):  # four at once, 0.5 s each; the fifth waits for the first to end
+        scene.now += dice.uniform(0.0, 0.2)
+        while running and running[0][0] <= scene.now:
+            running.pop(0)[1].left(scene.now, 32)
+        ticket = scene.fleet.pick(Job("m", 100, 32))
+        assert ticket is not None
+        starts = scene.now if len(running) < 4 else running[-4][0]
+        ends = starts + 0.5
+        later = scene.now
+        while running and running[0][0] <= starts:
+            at, done = running.pop(0)
+            scene.now = max(at, scene.now)
+            done.left(scene.now, 32)
+        scene.now = starts + 0.01
+        ticket.began(scene.now)
+        running.append((ends, ticket))
+        scene.now = max(later, scene.now)
+
+    assert 2 <= member.slots <= 6
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["pick"] * 6 + ["began", "ended", "failed", "left", "down", "up", "canary", "add", "remove", "told", "wait"]
+        ),
+        st.integers(0, 1 << 16),
+    ),
+    max_size=120,
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(STEPS, st.integers(1, 14))
+def test_whatever_happens_reservations_add_up_and_half_of_the_nodes_stay(
+    steps: list[tuple[str, int]], count: int
+) -> None:
+    scene = Scene()
+    for number in range(count):
+        scene.add(f"n{number}", (GPU, CPU)[number % 2], slots=(None, 2)[number % 3 == 0])
+    live: list[Ticket] = []
+    for name, choice in steps:
+        _do(scene, live, name, choice)
+        _check(scene, live)
+    members = list(scene.fleet.members.values())
+    for ticket in live:
+        ticket.left(scene.now)
+    assert all((m.in_flight, m.tokens, m.unread_us) == (0, 0, 0) for m in members)
+
+
+def _do(scene: Scene, live: list[Ticket], name: str, choice: int) -> None:
+    members = list(scene.fleet.members.values())
+    if name == "pick":
+        _pick(scene, live, choice)
+    elif name == "wait":
+        scene.now += choice / (1 << 14)
+    elif name in {"began", "ended", "failed", "left"}:
+        if live:
+            _go_on(scene, live, name, choice)
+    elif name == "add":
+        scene.add(f"new{choice}-{len(members)}-{scene.now}", (GPU, CPU)[choice % 2])
+    elif name == "canary":
+        for due in [member for member in members if member.breaker.state is Circuit.HALF_OPEN]:
+            (scene.fleet.canary_passed if choice % 2 else scene.fleet.canary_failed)(due)
+    elif members:
+        _happens_to(scene.fleet, members[choice % len(members)], name, choice)
+
+
+def _go_on(scene: Scene, live: list[Ticket], name: str, choice: int) -> None:
+    ticket = live[choice % len(live)]
+    if name == "began":
+        ticket.began(scene.now)
+        return
+    live.remove(ticket)
+    ticket.left(scene.now, 1 + choice % 90 if name == "ended" else None)
+    if name == "ended":
+        scene.fleet.succeeded(ticket.member)
+    if name == "failed":
+        scene.fleet.failed(ticket.member)
+
+
+def _happens_to(fleet: Fleet, member: Member, name: str, choice: int) -> None:
+    match name:
+        case "down" | "up":
+            fleet.up(member, is_up=name == "up")
+        case "remove":
+            fleet.remove(member)
+        case "told":
+            fleet.told(member, (GPU, CPU)[choice % 2], slots=1 + choice % 5, foreign=choice % 3)
+
+
+def _pick(scene: Scene, live: list[Ticket], choice: int) -> None:
+    fleet = scene.fleet
+    job = Job("m", 1 + choice % 3000, 1 + choice % 500, ((choice % 5, choice % 100),))
+    loads = {m.name: (m.in_flight, m.kind.in_flight, m.kind.open_count) for m in fleet.members.values()}
+    usable = [m for m in fleet.members.values() if m.is_open]
+    ticket = fleet.pick(job)
+    assert (ticket is None) == (not usable)
+    if ticket is None:
+        return
+    live.append(ticket)
+    member = ticket.member
+    assert member in usable
+    assert member.breaker.is_closed
+    own, together, count = loads[member.name]
+    if ticket.is_held:
+        assert own <= LOAD_BOUND * together / count + 1
+    if any(other.in_flight < other.most for other in usable if other is not member):
+        assert own < member.most
+
+
+def _check(scene: Scene, live: list[Ticket]) -> None:
+    members = list(scene.fleet.members.values())
+    assert 2 * len(scene.fleet.ejected) <= len(members)
+    for member in members:
+        assert member.in_flight == sum(ticket.member is member for ticket in live)
+        assert member.tokens >= member.in_flight
+        assert member.is_open == (member.is_up and member.breaker.is_closed)
+    for kind in {member.kind for member in members}:
+        assert kind.in_flight == sum(member.in_flight for member in kind.members)
+        assert kind.open_count == sum(member.is_open for member in kind.members)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 2000), max_size=30), st.integers(1, 4000), st.integers(1, 500), st.integers(2, 8))
+def test_no_other_node_is_predicted_to_be_sooner_so_a_deadline_that_can_be_met_is(
+    before: list[int], prompt: int, most: int, count: int
+) -> None:
+    scene = Scene()
+    for number in range(count):
+        scene.add(f"n{number}", (GPU, CPU)[number % 2], slots=2)
+    scene.serve("n0", first_s=0.02, step_s=0.01)
+    scene.serve("n1", first_s=0.1, step_s=0.05)
+    for tokens in before:
+        scene.pick(prompt=tokens, most=tokens, beginning=tokens % 3)
+    names = list(scene.fleet.members)
+
+    chosen = scene.fleet.choose(Job("m", prompt, most))
+    assert chosen is not None
+    for name in names:
+        alone = scene.fleet.choose(Job("m", prompt, most, (), [other for other in names if other != name]))
+        assert alone is not None
+        assert chosen[1] <= alone[1] + 1e-12
+
+
+@pytest.mark.parametrize("count", [9, 200])
+def test_among_many_nodes_the_one_with_least_to_do_is_found(count: int) -> None:
+    scene = Scene()
+    for number in range(count):
+        scene.add(f"n{number}")
+    dice = Random(count)
+    for turn in range(6 * count):
+        scene.pick()
+        if turn > 3 * count:
+            scene.tickets.pop(dice.randrange(len(scene.tickets))).left(scene.now)
+    loads = [member.in_flight for member in scene.fleet.members.values()]
+    scene.tickets.clear()
+
+    name = scene.pick()
+
+    assert scene.fleet.members[name].in_flight - 1 == min(loads)

@@ -1,0 +1,1 @@
+"""`weir bench route`: the gateway's routing policy, and simpler ones, over simulated nodes and a simulated clock."""

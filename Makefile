@@ -11,7 +11,7 @@ TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_
 # The engine's operators are built by the installation (hatch_build.py).
 KERNELS := $(foreach folder,services/weir/engine/kernels services/weir/guard/native,$(wildcard $(folder)/*.c $(folder)/*.h $(folder)/build.py))
 
-.PHONY: help up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables chart images dashboards
+.PHONY: help gpu up test unit lint fix e2e e2e-clients bench soak soak-full fuzz triton constraints install guard-tables chart images dashboards
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -59,6 +59,9 @@ e2e-clients: install  ## The real clients, each in an environment of its own
 
 triton: install  ## Weir's model under a real Triton server, on the CPU
 	$(BIN)/python -m pytest tests/e2e/triton_server
+
+gpu:  ## On a machine with an NVIDIA GPU: an environment, the GPU's tests, and the table for docs/benchmarks.md
+	tools/gpu_session.sh
 
 chart: install  ## Renew the chart's schema and table of values from the settings classes
 	$(BIN)/python tools/chart.py

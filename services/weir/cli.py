@@ -27,6 +27,9 @@ VERBS = {
     "merge": Verb("weir_training.merge", "train", "Fold an adapter into its base, save, reload, compare"),
     "export": Verb("weir_training.export", "export", "Turn a merged checkpoint into ONNX flavours"),
     "verify": Verb("weir_training.verify", "export", "Prove that every flavour answers as the checkpoint does"),
+    "triton": Verb(
+        "weir_training.triton_verbs", "export", "Write a release as a Triton entry for vLLM or TensorRT-LLM"
+    ),
     "publish": Verb("weir_training.publish", "export", "Make a release, link it, tell running nodes"),
     "adapters": Verb("weir_training.adding", "export", "Add LoRA adapters to a release that is out, or remove them"),
     "classifier": Verb("weir_training.classifier.verbs", "export", "Train a small classifier of texts and publish it"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
 from weir.contracts.manifest import AdapterEntry, is_packed
 from weir_training import gate
+from weir_training.export_source import source_of
 from weir_training.parity import ROWS_AT_ONCE, Tally
 from weir_training.parity_report import ParityReport
 from weir_training.recipe import Recipe
@@ -54,7 +55,7 @@ def prove_adapters(
     graphs = {name: run.onnx(name) for name in flavours}
     entries = []
     for name, folder in adapters.items():
-        references = _reference(run.merged, folder, texts)
+        references = _reference(source_of(recipe, run), folder, texts)
         entries.append(_prove(recipe, name, folder, graphs, (texts, references)))
     return tuple(entries)
 

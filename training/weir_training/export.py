@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,7 @@ from weir.engine.kernels.library import operators
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir_training.atomic import new_folder
 from weir_training.domain import Domain, domain_key, domain_of
+from weir_training.export_source import made_source
 from weir_training.graph_builder import PACKED4, PACKED8, W8A8
 from weir_training.leftovers import remove_leftovers
 from weir_training.options import (
@@ -37,6 +38,7 @@ from weir_training.options import (
     read_recipe,
 )
 from weir_training.progress import Progress, Tick, bar, silent
+from weir_training.quantise import Kind, folder_of, in_a_line, quantise_checkpoint
 from weir_training.recipe import ExportPart, Recipe
 from weir_training.rundir import RunDirectory, open_run
 
@@ -263,6 +265,10 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     heldout: HeldoutFile = None,
     base: Base = None,
     sets: Sets = None,
+    quantize: Annotated[
+        list[Kind] | None,
+        typer.Option("--quantize", help="Also a ModelOpt checkpoint for TensorRT-LLM and vLLM; may be repeated."),
+    ] = None,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
@@ -270,12 +276,15 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     loaded = read_recipe(recipe, data, heldout, base, sets)
     run = open_run(home, loaded)
     with bar() as progress:
-        metrics = export_flavours(loaded, run.merged, run, progress)
+        metrics = export_flavours(loaded, made_source(loaded, run), run, progress)
+        checkpoints = {kind: quantise_checkpoint(loaded, run, kind, progress) for kind in quantize or ()}
     if as_json:
-        typer.echo(json.dumps({"run": str(run.root), "flavours": metrics}))
+        typer.echo(json.dumps({"run": str(run.root), "flavours": metrics, "quantised": checkpoints}))
         return
     for name, found in metrics.items():
         typer.echo(f"{name}  {found['bytes'] / 1e6:.2f} MB  {found['seconds']:.1f} s  {run.onnx(name)}")
+    for kind, made in checkpoints.items():
+        typer.echo(f"{kind}  {folder_of(run, kind)}  {in_a_line(made)}")
     if cut := next((found for found in metrics.values() if "kept_tokens" in found), None):
         reasons = ", ".join(f"{count:,} for {reason}" for reason, count in cut["kept_for"].items())
         typer.echo(f"output rows of packed flavours: {cut['kept_tokens']:,} of {cut['of_tokens']:,} tokens ({reasons})")

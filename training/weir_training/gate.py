@@ -56,6 +56,9 @@ def bounds(flavour: str, export: ExportPart) -> GatePart:
         "cpu-packed4": export.int4,
         "cuda-fp16": export.fp16,
         "cuda-int4": export.int4,
+        "cuda-int4-paged": export.int4,
+        "modelopt-fp8": export.fp8,
+        "modelopt-int4_awq": export.int4,
     }
     return by_flavour[flavour]
 

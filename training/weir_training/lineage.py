@@ -36,6 +36,7 @@ def lineage_of(recipe: Recipe, run: RunDirectory) -> Lineage:
         data_sha256=_data(recipe),
         run=run.root.name,
         seed=recipe.seed,
+        loaded_as=recipe.export.loaded_as,
         code_version=code_version(),
         libraries=library_versions(_LIBRARIES),
     )

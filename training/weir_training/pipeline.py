@@ -73,10 +73,11 @@ def _learn(recipe: Recipe, home: Path, run: RunDirectory, progress: Progress, sa
 
 def _prove(recipe: Recipe, run: RunDirectory, progress: Progress, say: narration.Say) -> None:
     from weir_training.export import export_flavours
+    from weir_training.export_source import made_source
     from weir_training.verify import verified
 
     with _timed(say) as note:
-        export_flavours(recipe, run.merged, run, progress)
+        export_flavours(recipe, made_source(recipe, run), run, progress)
         note(narration.exported(run))
     with _timed(say) as note:
         report = verified(recipe, run, progress=progress)

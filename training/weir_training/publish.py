@@ -15,6 +15,7 @@ from weir.release.reader import newest_version, open_release
 from weir_training import gate
 from weir_training.adapter_proof import parse_adapters, prove_adapters
 from weir_training.atomic import new_folder
+from weir_training.export_source import source_of
 from weir_training.linking import default_repository, link_release
 from weir_training.options import (
     DEFAULT_HOME,
@@ -143,7 +144,8 @@ def _refuse_changed(contents: Contents) -> None:
     run, report = contents.run, contents.report
     wanted = {name: report.flavours[name].sha256 for name in contents.flavours}
     found = {name: sha256_tree(run.onnx(name)) if run.onnx(name).is_dir() else None for name in wanted}
-    if found != wanted or not run.merged.is_dir() or sha256_tree(run.merged) != report.checkpoint_sha256:
+    source = source_of(contents.recipe, run)
+    if found != wanted or not source.is_dir() or sha256_tree(source) != report.checkpoint_sha256:
         raise JobError(f"{run.root}: checkpoint or graphs are not the ones that were verified; run `weir verify` again")
 
 

@@ -157,6 +157,9 @@ class ExportPart(Strict):
         default=False,
         description="also cuda-fp16, cuda-int4 and cuda-int4-paged; building and measuring them needs no GPU",
     )
+    loaded_as: Literal["full", "bnb-int8", "bnb-nf4"] = Field(
+        default="full", description="export the weights that bitsandbytes makes of the merged checkpoint"
+    )
     block_size: Literal[32, 128] = 32
     vocabulary: VocabularyPart = VocabularyPart()
     rounding: Literal["gptq", "nearest"] = Field(default="gptq", description="of cpu-packed4's weights")
@@ -170,6 +173,7 @@ class ExportPart(Strict):
     int8: GatePart = GatePart()
     int4: Int4GatePart = Int4GatePart()
     fp16: Fp16GatePart = Fp16GatePart()
+    fp8: GatePart = GatePart()
 
     @model_validator(mode="after")
     def _fp32_first(self) -> Self:

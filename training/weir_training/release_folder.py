@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from weir.contracts.manifest import AdapterEntry, Format, ReleaseManifest
+from weir.contracts.manifest import AdapterEntry, Format, Parity, QuantisedEntry, ReleaseManifest
 from weir.release.drafts import FILE as DRAFTS
 from weir.release.drafts import write_drafts
 from weir.release.hashing import sha256_file
@@ -16,9 +16,11 @@ from weir_training.adapter_proof import FILES
 from weir_training.atomic import write_json, write_text
 from weir_training.draft_corpus import trained_drafts
 from weir_training.evaluation import evaluation_of, reports_of
+from weir_training.export_source import source_of
 from weir_training.graph_builder import GRAPH_FILES
 from weir_training.lineage import lineage_of
 from weir_training.parity_report import REPORT, ParityReport
+from weir_training.quantise import Kind, folder_of, quantised
 from weir_training.recipe import Recipe
 from weir_training.release_card import model_card
 from weir_training.release_model import TEMPLATE, copy_checkpoint
@@ -50,19 +52,27 @@ class Contents:
     proven: tuple[AdapterEntry, ...] = ()
     serve_flavour: str | None = None
 
+    @property
+    def quantised(self) -> dict[Kind, Parity]:
+        """The checkpoints for GPU servers that were made of this very checkpoint and passed."""
+        return {kind: found for kind, found in quantised(self.recipe, self.run).items() if found.passed}
+
 
 def write_release(contents: Contents, folder: Path, version: int) -> ReleaseManifest:
     """Fill the empty `folder`; everything that the manifest names is on disk when it is written."""
     run = contents.run
-    copy_checkpoint(run.merged, folder / "model")
+    source = source_of(contents.recipe, run)
+    copy_checkpoint(source, folder / "model")
     for name in contents.flavours:
         _copy_graph(run.onnx(name), folder / "onnx" / name)
     if contents.recipe.export.drafts:
-        write_drafts(trained_drafts(contents.recipe, run.merged, contents.report.eos_ids), folder / DRAFTS)
-    for name, source in contents.adapters.items():
+        write_drafts(trained_drafts(contents.recipe, source, contents.report.eos_ids), folder / DRAFTS)
+    for name, adapter in contents.adapters.items():
         (folder / "adapters" / name).mkdir(parents=True)
         for file in FILES:
-            shutil.copyfile(source / file, folder / "adapters" / name / file)
+            shutil.copyfile(adapter / file, folder / "adapters" / name / file)
+    for kind in contents.quantised:
+        copy_checkpoint(folder_of(run, kind), folder / "quantised" / kind.value)
     _write_reports(contents, folder / "reports")
     draft = _manifest(contents, folder, version)
     write_text(folder / "reports" / CARD, model_card(draft, with_answers=contents.recipe.export.drafts))
@@ -140,6 +150,10 @@ def _manifest(contents: Contents, folder: Path, version: int) -> ReleaseManifest
         serve_flavour=contents.serve_flavour or next(name for name in SERVE_ORDER if name in contents.flavours),
         gate_passed=not contents.is_exception,
         adapters=contents.proven,
+        quantised=tuple(
+            QuantisedEntry(format=kind.value, path=f"quantised/{kind}", parity=found)
+            for kind, found in contents.quantised.items()
+        ),
         evaluation=evaluation_of(contents.run),
     )
 

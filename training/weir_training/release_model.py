@@ -19,7 +19,7 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     Raises:
         CheckFailedError: there are no safetensors.
     """
-    target.mkdir()
+    target.mkdir(parents=True)
     for path in sorted(source.iterdir()):
         if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
             shutil.copyfile(path, target / path.name)

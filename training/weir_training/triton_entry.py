@@ -58,3 +58,10 @@ output [
 ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 """
+
+
+def newest_before(folder: Path, version: int, name: str) -> Path | None:
+    """Return the file `name` of a model's newest version below `version`, if one has it."""
+    found = [path for path in folder.glob(f"[0-9]*/{name}") if path.parent.name.isdigit()]
+    older = [path for path in found if int(path.parent.name) < version]
+    return max(older, key=lambda path: int(path.parent.name), default=None)

@@ -17,6 +17,7 @@ from weir_training.checkpoint import sensible_threads
 from weir_training.cut_cost import CutCost, cut_cost
 from weir_training.data import Row, read_data
 from weir_training.export import exported, folder_bytes
+from weir_training.export_source import source_of
 from weir_training.golden import (
     FURTHER_PROMPTS,
     bounded,
@@ -98,7 +99,7 @@ def verified(
 
 def _key(recipe: Recipe, run: RunDirectory, rows: Sequence[Row]) -> str:
     """Hash of the very files that are measured, not of what export once recorded."""
-    folders = [run.merged, *(run.onnx(name) for name in exported(recipe.export, run))]
+    folders = [source_of(recipe, run), *(run.onnx(name) for name in exported(recipe.export, run))]
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing:
         verb = "merge" if missing[0] == run.merged else "export"
@@ -115,19 +116,20 @@ def _measure(
 
     calm_threads()
     progress(Tick(STAGE, 0, 1, "loading the checkpoint"))
-    checkpoint = Checkpoint(run.merged, threads=sensible_threads(run.merged, recipe.optim.threads))
-    sample = task_rows(data, run.merged, eos_ids=checkpoint.eos_ids, context_tokens=checkpoint.context_tokens)
+    source = source_of(recipe, run)
+    checkpoint = Checkpoint(source, threads=sensible_threads(source, recipe.optim.threads))
+    sample = task_rows(data, source, eos_ids=checkpoint.eos_ids, context_tokens=checkpoint.context_tokens)
     models = _models(recipe, run, sample)
     tallies = compare(checkpoint, models, sample, lambda done: progress(Tick(STAGE, done, len(sample), "rows")))
     golden = _golden(recipe, checkpoint, sample)
-    cut = _Cutting(checkpoint, sample, rendered_rows(unseen, run.merged, eos_ids=checkpoint.eos_ids))
+    cut = _Cutting(checkpoint, sample, rendered_rows(unseen, source, eos_ids=checkpoint.eos_ids))
     flavours = {
         name: _flavour_report(recipe, run, name, _Found(tallies[name], model, cut, checkpoint.eos_ids), golden)
         for name, model in models.items()
     }
     _add_paged(run, flavours)
     return ParityReport(
-        checkpoint_sha256=sha256_tree(run.merged),
+        checkpoint_sha256=sha256_tree(source),
         rows=len(sample),
         answer_tokens=sum(len(row.answer_ids) for row in sample),
         further_prompts=max(0, len(golden) - recipe.export.golden_prompts),

@@ -40,7 +40,10 @@ class AnswerReader:
     """Turns one answer's bodies into events.
 
     `failure` is set when a body said that the answer failed: raise it once the events before it are passed on.
+    `is_cut`: the answer is over here, and the node goes on with it until it is told to stop.
     """
+
+    is_cut = False
 
     def __init__(self, node: str) -> None:
         self._node = node

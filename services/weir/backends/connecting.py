@@ -9,7 +9,7 @@ from weir.contracts.errors import UsageError
 if TYPE_CHECKING:
     from weir.backends.grpc_node import GrpcNode
 
-NODE_URL: Final = r"^(https?://[^\s/]+|grpc://[^\s/:]+:[0-9]+)/?$"
+NODE_URL: Final = r"^(https?://[^\s/]+|grpc(\+trtllm)?://[^\s/:]+:[0-9]+)/?$"
 
 
 def connect(
@@ -17,17 +17,22 @@ def connect(
 ) -> "HttpNode | GrpcNode":
     """Return a client of the node at `url` (`NODE_URL`); nothing is opened before the first request.
 
+    grpc+trtllm is a Triton that serves TensorRT-LLM's LLM API model.
     `metrics_port`: where a Triton server publishes the load of Weir's model.
 
     Raises:
         UsageError: gRPC is not installed.
     """
-    if not url.startswith("grpc://"):
+    if not url.startswith("grpc"):
         return HttpNode(name, url, model, repository_key=repository_key)
     try:
-        from weir.backends.grpc_node import GrpcNode  # here: gRPC and its numpy are large, and few gateways need them
+        # Here: gRPC and its numpy are large, and few gateways need them.
+        from weir.backends.grpc_node import GrpcNode
+        from weir.backends.tensorrt_llm import SCHEME, TensorRtLlmNode
     except ModuleNotFoundError as error:
         raise UsageError(f"a grpc:// node needs {error.name}: pip install 'weir[triton-nodes]'") from None
-    address = url.removeprefix("grpc://").rstrip("/")
+    scheme, _, rest = url.partition("://")
+    address = rest.rstrip("/")
     gauges = None if metrics_port is None else Gauges(f"http://{address.rpartition(':')[0]}:{metrics_port}")
-    return GrpcNode(name, address, model, repository_key=repository_key, gauges=gauges)
+    kind = TensorRtLlmNode if scheme == SCHEME else GrpcNode
+    return kind(name, address, model, repository_key=repository_key, gauges=gauges)

@@ -110,9 +110,9 @@ class GrpcNode:
 
     async def _generate(self, request: GenerateRequest, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         stub = await self._connected()
-        reader = AnswerReader(self._name)
+        reader = self._reader(request)
         metadata = () if request.traceparent is None else (("traceparent", request.traceparent),)
-        call = stub.infer(infer_request(request, request.model or self._model), metadata=metadata)
+        call = stub.infer(self._message(request), metadata=metadata)
         self._calls.add(call)
         is_over = False
         try:
@@ -137,10 +137,20 @@ class GrpcNode:
         finally:
             self._calls.discard(call)
             self._given_up.discard(call)
-            if is_over:
+            if is_over and not reader.is_cut:
                 self._close(call)
             else:
                 call.cancel()
+
+    def _message(self, request: GenerateRequest) -> Any:
+        return infer_request(request, self._served(request))
+
+    def _served(self, request: GenerateRequest) -> str:
+        return request.model or self._model
+
+    def _reader(self, request: GenerateRequest) -> AnswerReader:
+        del request  # for dialects whose answers are read differently
+        return AnswerReader(self._name)
 
     def _doubt(self) -> None:
         """Have the next probe ask a canary, whatever came lately."""

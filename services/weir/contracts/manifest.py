@@ -50,6 +50,7 @@ class Lineage(_Frozen):
     data_sha256: dict[str, Sha256] = Field(description="file name → sha256 of its bytes")
     run: str
     seed: int
+    loaded_as: str = Field(default="full", description="bnb-int8, bnb-nf4: the weights bitsandbytes made of the merged")
     code_version: str
     libraries: dict[str, str]
 
@@ -100,6 +101,14 @@ class Format(_Frozen):
     golden_greedy_ids: tuple[tuple[int, ...], ...]
 
 
+class QuantisedEntry(_Frozen):
+    """The checkpoint in another number format, as NVIDIA ModelOpt writes it, for servers on GPUs."""
+
+    format: Literal["fp8", "int4_awq"]
+    path: str = Field(pattern=_PATH)
+    parity: Parity
+
+
 class AdapterEntry(_Frozen):
     """A LoRA adapter in `adapters/<name>`.
 
@@ -133,6 +142,7 @@ class ReleaseManifest(_Frozen):
     serve_flavour: Flavour = Field(description="what a CPU node loads when nobody says otherwise")
     gate_passed: bool
     adapters: tuple[AdapterEntry, ...] = Field(default=(), description="requests choose one by name")
+    quantised: tuple[QuantisedEntry, ...] = ()
     evaluation: dict[str, float] = Field(default_factory=dict, description="e.g. exact_match_trained_before")
 
     def format_of(self, flavour: str) -> Format | None:

@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -52,6 +53,7 @@ class Asked(Protocol):
 
     def take(self, token: int) -> None: ...
     def end(self, reason: FinishReason) -> None: ...
+    def end_of_sequence(self) -> None: ...
     def fail(self, error: WeirError, outcome: str) -> None: ...
 
 
@@ -66,6 +68,7 @@ class GenaiModel(Generic[A]):
         config.overlay(json.dumps({"engine": {batching: {"max_batch_size": max_batch_size}}}))
         written = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
         self.context_tokens, self.vocab_size = int(written["context_length"]), int(written["vocab_size"])
+        self._takes_seeds = batching == "dynamic_batching"
         self._og = og
         self._model = og.Model(config)
         self._engine = og.Engine(self._model)
@@ -79,7 +82,7 @@ class GenaiModel(Generic[A]):
     def begin(self, turn: A) -> None:
         turn.handle = self._engine.create_request()
         options = self._og.TurnOptions(turn.handle)
-        set_options(options, turn.request.sampling, turn.max_new_tokens)
+        set_options(options, turn.request.sampling, turn.max_new_tokens, takes_seeds=self._takes_seeds)
         turn.number = turn.handle.begin_turn(np.array(turn.prompt, np.int32), options)
         self._turns[id(turn.handle)] = turn
 
@@ -108,7 +111,7 @@ class GenaiModel(Generic[A]):
 
     def _let_go(self, turn: A, event: Any) -> None:
         if not turn.is_over and event.finish_reason == self._og.FinishReason.EOS:
-            turn.end(FinishReason.EOS)
+            turn.end_of_sequence()
         elif not turn.is_over:
             turn.end(FinishReason.LENGTH)
         del self._turns[id(turn.handle)]
@@ -122,11 +125,18 @@ def _failure(event: Any, *, retryable: bool) -> WeirError:
 
 
 class GenaiEngine:
-    """Implements `weir.engine.serving.ServingEngine` over a `GenaiModel`."""
+    """Implements `weir.engine.serving.ServingEngine` over the `GenaiModel` that `open_model` returns.
+
+    onnxruntime-genai's engine belongs to the thread that made it, so `open_model` is called on the engine's thread; the
+    constructor waits for it.
+
+    Raises:
+        WeirError: whatever `open_model` raises.
+    """
 
     def __init__(
         self,
-        model: GenaiModel[Turn],
+        open_model: Callable[[], GenaiModel[Turn]],
         tokenizer: ReleaseTokenizer,
         info: EngineInfo,
         *,
@@ -134,14 +144,11 @@ class GenaiEngine:
         observer: EngineObserver | None = None,
     ) -> None:
         self.info = info
-        self.context_tokens = min(model.context_tokens, settings.max_context_tokens or model.context_tokens)
-        self._model = model
         self._tokenizer = tokenizer
         self._settings = settings
         self._observer = observer or SilentObserver()
-        self._vocabulary = Vocabulary(tokenizer, model.vocab_size, frozenset(info.eos_ids))
         self._speed = SpeedMeter()
-        self._thread: threading.Thread | None = None
+        self._is_started = False
         # Shared with callers, under the lock.
         self._news = threading.Condition()
         self._live: set[Turn] = set()
@@ -153,10 +160,17 @@ class GenaiEngine:
         self._running = self._prompt_tokens = self._generated_tokens = 0
         self._last_progress = time.monotonic()
         self._waiting: deque[Turn] = deque()  # the engine's thread's own
+        opened: Future[GenaiModel[Turn]] = Future()
+        self._thread = threading.Thread(target=self._live_on, args=(open_model, opened), name="weir-genai", daemon=True)
+        self._thread.start()
+        self._model = opened.result()
+        most = self._model.context_tokens
+        self.context_tokens = min(most, settings.max_context_tokens or most)
+        self._vocabulary = Vocabulary(tokenizer, self._model.vocab_size, frozenset(info.eos_ids))
 
     @property
     def ready(self) -> bool:
-        return self._thread is not None and self._accepting and self._failure is None
+        return self._is_started and self._accepting and self._failure is None
 
     @property
     def failed(self) -> bool:
@@ -181,8 +195,9 @@ class GenaiEngine:
             )
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._loop, name="weir-genai", daemon=True)
-        self._thread.start()
+        with self._news:
+            self._is_started = True
+            self._news.notify_all()
 
     async def stop(self, *, drain_s: float = 0.0) -> None:
         """Let nobody in, wait up to `drain_s` seconds for those inside, fail the rest, end the thread."""
@@ -195,8 +210,7 @@ class GenaiEngine:
             self._news.wait_for(lambda: not self._live, drain_s)
             self._stopping = True
             self._news.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
         """As `Engine.generate`; chunks carry no tokens. What this engine does not know is a `ValidationError`."""
@@ -245,6 +259,17 @@ class GenaiEngine:
         return wanted or room
 
     # From here on: the engine's thread.
+
+    def _live_on(self, open_model: Callable[[], GenaiModel[Turn]], opened: "Future[GenaiModel[Turn]]") -> None:
+        try:
+            model = open_model()
+        except BaseException as error:  # noqa: BLE001  it is for whoever opens the engine
+            opened.set_exception(error)
+            return
+        opened.set_result(model)
+        with self._news:
+            self._news.wait_for(lambda: self._is_started or self._stopping)
+        self._loop()
 
     def _loop(self) -> None:
         try:

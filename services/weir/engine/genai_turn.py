@@ -35,10 +35,12 @@ def refuse_unsupported(request: GenerateRequest) -> None:
         raise ValidationError("no adapter of this name (this engine serves none)", "adapter")
 
 
-def set_options(options: Any, sampling: SamplingParams, max_new_tokens: int) -> None:
-    """Fill onnxruntime-genai's `TurnOptions`. Stop strings are watched by `Turn`, which knows what text is."""
+def set_options(options: Any, sampling: SamplingParams, max_new_tokens: int, *, takes_seeds: bool) -> None:
+    """Fill onnxruntime-genai's `TurnOptions`. Stop strings are watched by `Turn`, which knows what text is.
+
+    To ignore end-of-sequence tokens is, here, never to choose one. Batches of a fixed size take no seeds.
+    """
     options.set_max_generated_tokens(max_new_tokens)
-    # End tokens are masked until then: with all tokens masked, none is ever chosen.
     options.set_min_generated_tokens(max_new_tokens if sampling.ignore_eos else sampling.min_new_tokens)
     options.set_repetition_penalty(sampling.repetition_penalty)
     options.set_do_sample(not sampling.is_greedy)
@@ -47,7 +49,7 @@ def set_options(options: Any, sampling: SamplingParams, max_new_tokens: int) -> 
     options.set_temperature(sampling.temperature)
     options.set_top_k(sampling.top_k)
     options.set_top_p(sampling.top_p)
-    if sampling.seed is not None:
+    if sampling.seed is not None and takes_seeds:
         options.set_seed(sampling.seed & _SEED_BITS)
 
 
@@ -88,14 +90,18 @@ class Turn:
         sampling = self.request.sampling
         if token in sampling.stop_token_ids:
             return self.end(FinishReason.STOP)
-        if not sampling.ignore_eos and token in self.vocabulary.eos_ids:
-            return self.end(FinishReason.EOS)
         visible, stopped = self._stops.feed(self._detokenizer.add(token))
         if stopped:
             return self._finish(visible, FinishReason.STOP)
         if self.generated >= self.max_new_tokens:
             return self.end(FinishReason.LENGTH, visible)
         return self._put(visible)
+
+    def end_of_sequence(self) -> None:
+        """The model chose to end: onnxruntime-genai says so without giving the token, which counts all the same."""
+        self.generated += 1
+        self._unreported += 1
+        self.end(FinishReason.EOS)
 
     def end(self, reason: FinishReason, visible: str = "") -> None:
         """End it, unless what was held back completes a stop string."""

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from weir.contracts.manifest import Flavour
 from weir.routing.discovery import NodeSpec
 
-_URL = r"^((dns\+)?(http://[^\s/]+|grpc://[^\s/:]+:[0-9]+)|https://[^\s/]+)/?$"
+_URL = r"^((dns\+)?(http://[^\s/]+|grpc(\+trtllm)?://[^\s/:]+:[0-9]+)|https://[^\s/]+)/?$"
 
 
 class NodeSettings(BaseModel):

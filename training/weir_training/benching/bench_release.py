@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from weir import __version__
 from weir.contracts.errors import ReleaseError
-from weir.contracts.manifest import FileEntry, Format, GoldenPrompt, Lineage, Parity, ReleaseManifest
+from weir.contracts.manifest import FileEntry, Format, GoldenPrompt, Lineage, Parity, ReleaseManifest, is_paged
 from weir.release.hashing import sha256_file, sha256_text, sha256_tree
 from weir.release.reader import COMPLETE, MANIFEST, read_manifest
 from weir_training import gate
@@ -23,7 +23,7 @@ from weir_training.atomic import new_folder, write_text
 from weir_training.benching.environments import installed
 from weir_training.benching.prompts import Prompt, WordPrompts, tokenizer_of
 from weir_training.export import export_folders, exporter_digest, folder_bytes
-from weir_training.graph_models import GRAPH, open_graph
+from weir_training.graph_models import GRAPH, TWIN, open_graph
 from weir_training.leftovers import remove_leftovers
 from weir_training.parity import ROWS_AT_ONCE, Tally, TaskRow, compare
 from weir_training.progress import Progress, Tick
@@ -90,7 +90,8 @@ def _measured_formats(checkpoint: Path, graphs: dict[str, Path]) -> dict[str, Fo
     room = _PROMPT_TOKENS + _ANSWER_TOKENS + 1
     made = {}
     for flavour, graph in graphs.items():
-        opened = open_graph(graph, rows=ROWS_AT_ONCE, context_tokens=room, threads=_THREADS)
+        source = graph.parent / TWIN if is_paged(flavour) else graph  # the same weights, and a graph that opens here
+        opened = open_graph(source, rows=ROWS_AT_ONCE, context_tokens=room, threads=_THREADS)
         tally = compare(model, {flavour: opened}, rows, lambda _: None)[flavour].stepped
         made[flavour] = _format(flavour, tally, folder_bytes(graph), len(rows[:1]))
         del opened

@@ -17,6 +17,7 @@ from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.release.reader import read_manifest
 from weir_training.benching.closed_loop import Ask, Figures, Plan, Sample, as_dicts, measure, parse_concurrencies, table
 from weir_training.benching.gateway.verb import gateway
+from weir_training.benching.gpu import gpu
 from weir_training.benching.guard.verb import guard
 from weir_training.benching.route.verb import route
 from weir_training.benching.target import find_release
@@ -37,6 +38,7 @@ _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _TIMEOUT_S: Final = 300.0
 app.command("engine")(engine)
 app.command("gateway")(gateway)
+app.command("gpu")(gpu)
 app.command("guard")(guard)
 app.command("route")(route)
 app.command("shape", hidden=True)(engine)  # its former name

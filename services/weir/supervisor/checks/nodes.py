@@ -26,7 +26,7 @@ class Expected(NamedTuple):
 def nodes(urls: Iterable[tuple[str, str]], expected: Expected | None) -> Iterator[Finding]:
     """Look at the nodes, given as names and URLs."""
     for name, url in urls:
-        yield from _grpc_node(name, url, expected) if url.startswith("grpc://") else _http_node(name, url, expected)
+        yield from _grpc_node(name, url, expected) if url.startswith("grpc") else _http_node(name, url, expected)
 
 
 def _http_node(name: str, url: str, expected: Expected | None) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _grpc_node(name: str, url: str, expected: Expected | None) -> Iterator[Findi
     except ModuleNotFoundError as error:
         yield fail(check, f"{url}: a grpc:// node needs {error.name}", "pip install 'weir[triton-nodes]'")
         return
-    with client.InferenceServerClient(url.removeprefix("grpc://").rstrip("/")) as triton:
+    with client.InferenceServerClient(url.partition("://")[2].rstrip("/")) as triton:
         try:
             said = triton.get_server_metadata(client_timeout=3)
             yield _version(check, url, said.name, said.version, is_ours=False)

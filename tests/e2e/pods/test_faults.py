@@ -29,6 +29,10 @@ def test_a_killed_node_costs_new_requests_nothing_after_a_second(
         cluster.wait(lambda: pod.restarts >= 1 and pod.is_ready, 90)
         ready = time.monotonic()
         cluster.wait(lambda: streams.whole_since(ready) >= 16, 60)
+    last = max((each.began - killed for each in streams.failures), default=0.0)
+    print(
+        f"a killed node: {len(streams.outcomes)} streams, {len(streams.failures)} failed, last begun {last:.2f} s after"
+    )
     assert refused_to_start(streams, killed + 1) == []
     assert all("error_type" in each.error for each in streams.failures), streams.failures
 

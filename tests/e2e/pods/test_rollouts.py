@@ -34,6 +34,9 @@ def test_an_update_of_gateways_and_nodes_cuts_no_stream(
         cluster.wait_settled(240)
         settled = time.monotonic()
         cluster.wait(lambda: streams.whole_since(settled) >= 50, 90)
+    print(
+        f"an update of all pods: {len(streams.outcomes)} streams, {len(streams.failures)} failed"
+    )  # docs/benchmarks.md
     assert streams.failures == []
     assert len(streams.outcomes) > 200
 

@@ -45,6 +45,8 @@ def test_a_queue_makes_nodes_and_its_end_takes_them_away(
             began = time.monotonic()
             cluster.wait(lambda: len(cluster.pods(NODES)) == 4, 60)
             cluster.wait(lambda: all(pod.is_ready for pod in cluster.pods(NODES)), 90)
+            seconds = (scaler.steps[0][0] - began, time.monotonic() - began)
+            print("a queue: first step after {:.1f} s, four nodes ready after {:.1f} s".format(*seconds))
         assert scaler.steps[0][0] - began <= 60
         cluster.wait(lambda: len(cluster.pods(NODES)) == 1, 120)
         cluster.wait_settled(90)
@@ -58,6 +60,7 @@ def test_nodes_that_are_all_gone_are_told_to_somebody_within_a_minute(cluster: C
     began = time.monotonic()
     try:
         cluster.wait(lambda: watcher.fired("WeirNoHealthyNode", began), 60)
+        print(f"no node left: at the webhook after {time.monotonic() - began:.1f} s")
     finally:
         cluster.heal(pod)
     cluster.wait(lambda: pod.is_ready, 60)

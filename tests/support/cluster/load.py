@@ -59,15 +59,18 @@ class Streams:
             self._is_over.wait(self._pause_s)
 
     def _ask(self) -> Outcome:
-        began, status, events = time.monotonic(), 0, []
+        began, status = time.monotonic(), 0
         try:
             with connect(self._space, self._address, 10) as wire:
                 wire.settimeout(_REQUEST_S)
                 answer = self._asked(wire)
-                status, body = answer.status, answer.read().decode()
+                status, body = answer.status, answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             return Outcome(began, time.monotonic(), status, 0, repr(error))
-        events = [json.loads(line[5:]) for line in body.splitlines() if line.startswith("data:")]
+        try:
+            events = [json.loads(line[5:]) for line in body.splitlines() if line.startswith("data:")]
+        except ValueError:
+            return Outcome(began, time.monotonic(), status, body.count("data:"), "cut in the middle of an event")
         return Outcome(began, time.monotonic(), status, len(events), _complaint(status, body, events))
 
     def _asked(self, wire: socket.socket) -> http.client.HTTPResponse:

@@ -68,7 +68,7 @@ class Streams:
         except (OSError, http.client.HTTPException) as error:
             return Outcome(began, time.monotonic(), status, 0, repr(error))
         try:
-            events = [json.loads(line[5:]) for line in body.splitlines() if line.startswith("data:")]
+            events = [json.loads(line[5:]) for line in body.split("\n") if line.startswith("data:")]
         except ValueError:
             return Outcome(began, time.monotonic(), status, body.count("data:"), "cut in the middle of an event")
         return Outcome(began, time.monotonic(), status, len(events), _complaint(status, body, events))

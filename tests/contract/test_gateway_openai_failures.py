@@ -60,7 +60,8 @@ def test_an_unready_gateway_says_503_with_retry_after(client: openai.OpenAI, sta
     assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
-def test_a_full_system_is_asked_again_by_the_openai_package_after_retry_after(stage: Stage, tmp_path: Path) -> None:
+def test_a_full_system_is_asked_again_by_the_openai_package_after_retry_after(tmp_path: Path) -> None:
+    stage = Stage()  # of its own: another gateway's canary would take a turn
     turns: list[Any] = [(errors.OverloadedError(1),), answer("是")]
     stage.script = lambda request: turn(request) if callable(turn := turns.pop(0)) else turn
     began = time.monotonic()

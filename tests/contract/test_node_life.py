@@ -201,7 +201,7 @@ async def test_a_terminated_process_finishes_its_stream_and_ends_with_0(releases
     rest = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == 0
     events = [json.loads(line) for line in rest[1].splitlines()]
-    assert [e["event"] for e in events] == ["draining", "stopped"]
+    assert [e["event"] for e in events] == ["draining", "request_done", "stopped"]
     assert "order" not in rest[1]
 
 

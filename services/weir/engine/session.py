@@ -65,6 +65,8 @@ class Graph:
 
     def __init__(self, path: Path, *, threads: int, device: Device = Device.CPU) -> None:
         options = ort.SessionOptions()
+        # Without VNNI a product of int8 saturates in onnxruntime's quick kernel; this takes the exact one there.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _QUIET

@@ -68,7 +68,7 @@ def test_no_more_than_the_stated_share_of_what_is_fine_reaches_the_threshold(see
     sought = rng.random(200) < 0.5
     sought[:2] = (True, False)
     scores = np.round(np.clip(rng.normal(0.4 + 0.2 * sought, 0.2), 0, 1), 2).astype(np.float32)  # with ties
-    assert figures(scores, sought, threshold_at(scores, sought, rate)).false_positive_rate <= rate
+    assert figures(scores, sought, threshold_at(scores, sought, rate)).false_positive_rate <= rate + 1e-9
 
 
 def test_the_area_under_the_curve_is_how_often_the_sought_one_scores_higher() -> None:

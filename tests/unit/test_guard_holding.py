@@ -100,4 +100,4 @@ def test_a_piece_takes_few_microseconds(kind: str) -> None:
             took.append((time.thread_time_ns() - began) / 1000)
         best.append(share(took, 0.99))
 
-    assert min(best) <= 120  # 50 on an idle core; other processes may fill the caches here
+    assert min(best) <= 250  # 50 on an idle core; other processes may fill the caches here, and machines differ

@@ -169,8 +169,9 @@ EVIL = {
 
 @pytest.mark.parametrize("name", EVIL)
 def test_an_evil_text_takes_time_in_proportion(packaged: Chosen, name: str) -> None:
-    """In CPU time, the best of four; bytes are what a caller sends. 25 ms for 100 KB on an idle core (docs/benchmarks.md);
-    twice that here: suites run beside others, and machines differ.
+    """In CPU time, the best of four; bytes are what a caller sends.
+
+    100 KB take 25 ms on an idle core (docs/benchmarks.md); twice that here: suites run beside others, machines differ.
     """
     text = EVIL[name]
     seconds = []
@@ -189,4 +190,4 @@ def test_a_mebibyte_takes_as_much_longer_as_it_is_longer(packaged: Chosen) -> No
         text = (EVIL[name] * 11)[: (1 << 20) // len(EVIL[name][0].encode())]
         began = thread_time()
         packaged.input.check(text)
-        assert thread_time() - began <= 0.025 * 1.5 * len(text.encode()) / 100_000, name
+        assert thread_time() - began <= 0.05 * 1.5 * len(text.encode()) / 100_000, name

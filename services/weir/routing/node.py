@@ -50,7 +50,6 @@ class Node:
         self._probed_at = float("-inf")
         self._probing: asyncio.Task[bool] | None = None
         self._silences = 0
-        self._is_suspect = False
         self._shown: tuple[bool, Circuit] | None = None
 
     def join(self, fleet: Fleet, offer: Offer) -> None:
@@ -128,11 +127,11 @@ class Node:
 
     async def _is_cleared(self) -> bool:
         """Have a canary decide about a node that failed too often: it is let in again, or not, or is down."""
-        is_ejected = self.member.breaker.state is Circuit.HALF_OPEN
-        if not is_ejected and not self._is_suspect:
+        breaker = self.member.breaker
+        is_ejected = breaker.state is Circuit.HALF_OPEN
+        if not is_ejected and not (breaker.is_tripping and breaker.is_closed):
             return True
         is_well = await self._canary()
-        self._is_suspect = False
         if is_ejected:
             _log.info("canary", extra={"node": self.name, "is_well": is_well})
             if is_well:
@@ -140,8 +139,8 @@ class Node:
             else:
                 self._fleet.canary_failed(self.member)
             return True
-        if is_well:
-            self.member.breaker.close()
+        if is_well:  # else it stays down until a canary comes through
+            breaker.close()
         return is_well
 
     async def _canary(self) -> bool:
@@ -189,7 +188,6 @@ class Node:
                 self._probed_at = float("-inf")
             case _:
                 reason = "protocol"
-        self._is_suspect = member.breaker.is_tripping and member.breaker.is_closed
         self._metrics.upstream_errors(self.pool, reason).inc()
         _log.warning("node_failed", extra={"node": self.name, "reason": reason, "words": str(error)})
 

@@ -70,4 +70,7 @@ def _fetch(packages: Sequence[str], folder: Path) -> None:
 
 def _apt(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = ["apt-get", "-q", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )

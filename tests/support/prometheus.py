@@ -1,6 +1,5 @@
 """A real Prometheus and a real Alertmanager on loopback ports, of the system or of Debian's packages."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -9,8 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.debian import debian_programs
 from tests.support.up import free_port
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "grafana" / "rules"
-_KEPT = ROOT / ".weir" / "prometheus"
 _PACKAGES = ("prometheus", "prometheus-alertmanager")
 _PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager")
 
@@ -41,17 +39,16 @@ def programs() -> Programs:
     prometheus, promtool_, alertmanager = map(shutil.which, _PROGRAMS)
     if prometheus and promtool_ and alertmanager:
         return Programs(prometheus, promtool_, (alertmanager,))
-    with _alone():
-        if not (_KEPT / "COMPLETE").exists():
-            _unpack()
-    binaries = _KEPT / "usr" / "bin"
-    return Programs(str(binaries / "prometheus"), str(binaries / "promtool"), _with_templates(binaries / _PROGRAMS[2]))
+    root = debian_programs(_PACKAGES).root
+    binaries = root / "usr" / "bin"
+    start = _with_templates(root, binaries / _PROGRAMS[2])
+    return Programs(str(binaries / "prometheus"), str(binaries / "promtool"), start)
 
 
-def _with_templates(program: Path) -> tuple[str, ...]:
+def _with_templates(root: Path, program: Path) -> tuple[str, ...]:
     """In a mount namespace of its own the templates lie where they are looked for."""
     namespace = ("unshare", "-m") if os.getuid() == 0 else ("unshare", "-m", "-r")
-    place, templates = "/usr/share/prometheus", _KEPT / "usr" / "share" / "prometheus" / "alertmanager"
+    place, templates = "/usr/share/prometheus", root / "usr" / "share" / "prometheus" / "alertmanager"
     script = f'mount -t tmpfs none /usr/share && mkdir {place} && cp -r "$1" {place}/ && shift && exec "$@"'
     return (*namespace, "sh", "-c", script, "sh", str(templates), str(program))
 
@@ -182,41 +179,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-def _unpack() -> None:
-    """Debian's packages, without installing them; their lists are fetched into a folder of ours if there are none."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.skip("no Prometheus: install prometheus and alertmanager, or run on Debian")
-    shutil.rmtree(_KEPT / "debs", ignore_errors=True)
-    (_KEPT / "debs").mkdir(parents=True)
-    lists, cache = _KEPT / "apt" / "lists", _KEPT / "apt" / "cache"
-    own = ("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}")
-    done = _run("apt-get", "-q", "download", *_PACKAGES)
-    if done.returncode != 0:
-        (lists / "partial").mkdir(parents=True, exist_ok=True)
-        (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-        _run("apt-get", "-q", *own, "update")
-        done = _run("apt-get", "-q", *own, "download", *_PACKAGES)
-    if done.returncode != 0:
-        pytest.skip(f"no Prometheus: Debian's packages cannot be had: {done.stderr.strip()[-300:]}")
-    for package in sorted((_KEPT / "debs").glob("*.deb")):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(_KEPT)], check=True, timeout=120)
-    for folder in ("debs", "apt"):
-        shutil.rmtree(_KEPT / folder, ignore_errors=True)
-    (_KEPT / "COMPLETE").touch()
-
-
-def _run(*command: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "LC_ALL": "C"}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=_KEPT / "debs", env=environment, timeout=300, check=False
-    )
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    _KEPT.mkdir(parents=True, exist_ok=True)
-    with (_KEPT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -312,7 +312,8 @@ def test_the_audit_tells_what_was_found_where_and_equal_texts_apart_but_no_text(
     assert len({find["hmac"] for find in finds}) == 4  # as it was written, full-width or not
     assert all(len(find["hmac"]) == 64 for find in finds)
     assert "bluebird" not in json.dumps(row)
-    assert "138" not in json.dumps(row["finds"])
+    told = [{name: value for name, value in find.items() if name != "hmac"} for find in finds]
+    assert "138" not in json.dumps(told)  # an HMAC may hold any three digits
 
 
 def test_a_long_answer_is_judged_in_a_thread(weir: Gateway, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

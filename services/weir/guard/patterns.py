@@ -6,7 +6,7 @@ Only the tree is Python's (`re._parser`, at load); what searches text is RE2, gi
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -68,6 +68,7 @@ class Pattern:
         first: what a match of `search` may begin with; needed: of which it has one.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
+        nodes, flags: the syntax tree of `search`.
         until: a find goes on to the end of this one's first match, or of the text.
         is_overflow: stands for the finds that are longer than the rule's cap.
     """
@@ -79,6 +80,8 @@ class Pattern:
     first: Characters
     needed: Characters
     longest: int
+    nodes: Sequence[_Node] = field(default=(), compare=False, repr=False)
+    flags: int = 0
     run: str = ""
     until: "Pattern | None" = None
     is_overflow: bool = False
@@ -109,6 +112,7 @@ class _Tree:
         parsed = _parse(regex)
         self._state = parsed.state
         flags = parsed.state.flags | (0 if keeps_case else re.IGNORECASE)
+        self._flags = flags
         self._prefix = "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
         self._prefix = f"(?{self._prefix})" if self._prefix else ""
         self.nodes = _flat(parsed)
@@ -190,7 +194,8 @@ class _Tree:
             raise PatternError(f"RE2 cannot take it: {reason}") from error
         begun, loosely = (self._prefix + _begun(some) for some in (nodes, _loosened(nodes)))
         literals, first, needed = required_literals(nodes), first_characters(nodes), needed_characters(nodes)
-        return Pattern(search, begun, loosely, literals, first, needed, self._width(nodes)[1], until=until)
+        longest, tree = self._width(nodes)[1], tuple(nodes)
+        return Pattern(search, begun, loosely, literals, first, needed, longest, tree, self._flags, until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()

@@ -52,6 +52,10 @@ class Regexes:
         self._beginnings = beginnings(search.pattern for search in self._searches) if is_streamed else None
         self._warm()
 
+    @property
+    def patterns(self) -> Sequence[Pattern]:
+        return [search.pattern for search in self._searches]
+
     def hits(self, text: Encoded) -> Sequence[int]:
         """Return the patterns that may be found in `text`."""
         return self._candidates.among(text)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from weir.guard.native.library import wide
+from weir.guard.native.library import core, wide
 
 
 class Searched:
@@ -10,10 +10,10 @@ class Searched:
 
     __slots__ = ("_wide", "looked", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, as_wide: bytes | None = None) -> None:
         self.text = text
         self.looked: dict[object, Any] = {}
-        self._wide: bytes | None = None
+        self._wide = as_wide
 
     @property
     def wide(self) -> bytes:
@@ -36,7 +36,9 @@ class Encoded:
     @property
     def folded(self) -> Searched:
         if self._folded is None:
-            self._folded = Searched(self.plain.lower())
+            native = core()
+            small = (self.plain.lower(),) if native is None else native.module.small(self.plain)
+            self._folded = Searched(*small)
         return self._folded
 
     def byte(self, character: int) -> int:

@@ -5,8 +5,6 @@
 #include <string.h>
 
 enum { MAX_GAP = 3, LEAST_APART = 4, ON_STACK = 512 };
-enum { WRITTEN, LEET, JOINED, APART, NUM_KINDS };
-enum { NO_OPEN = 1, NO_SPELLED_OPEN = 2 };
 
 /* A list of finds: kind, literal, start, end of each. More than there is room for are only counted. */
 typedef struct {
@@ -138,11 +136,6 @@ static int has_apart(const view_t *view) {
     return longest + 1 >= LEAST_APART;
 }
 
-typedef struct {
-    const set_t *sets[NUM_KINDS];
-    const uint8_t *letters; /* a bit for each character */
-} terms_t;
-
 static int32_t min_place(int32_t place, int32_t open) { return open >= 0 && open < place ? open : place; }
 
 static int32_t look_leet(const set_t *set, view_t *view, memory_t *memory, finds_t *finds) {
@@ -190,7 +183,7 @@ static int32_t look_spelled(const terms_t *terms, view_t *view, memory_t *memory
 
 /* Look for terms from `begin` on. Return the number of finds, which are in `out` behind the place from where on more
  * text may make a find (the size, if it may not, or with NO_OPEN); -1: no memory. */
-EXPORT int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin, int32_t options,
+int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin, int32_t options,
                           int32_t *out, int32_t room) {
     memory_t memory;
     view_t view = {.text = text, .size = size, .begin = begin, .symbols = text + begin, .count = size - begin};
@@ -215,15 +208,8 @@ EXPORT int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t si
     return finds.count;
 }
 
-/* The same without the finds: how many there are above 32 bits of where the text is open from. */
-EXPORT int64_t weir_terms_brief(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin,
-                                int32_t options) {
-    int32_t open = size, count = weir_terms(terms, text, size, begin, options, &open, 0);
-    return (int64_t)count << 32 | (uint32_t)open;
-}
-
 /* Look for a set as it stands or, with `map`, after each character below 65,536 has become what stands there. */
-EXPORT int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *map, int32_t *out,
+int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *map, int32_t *out,
                          int32_t room) {
     view_t view = {.text = text, .size = size, .symbols = text, .count = size};
     finds_t finds = {.finds = out, .room = room};
@@ -245,7 +231,7 @@ static int is_among(const uint32_t *letters, int32_t count, uint32_t c) {
 }
 
 /* Look for a set in the text in which each of `letters` follows itself nowhere; what stood there as it is counts not. */
-EXPORT int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *letters,
+int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *letters,
                                    int32_t num_letters, int32_t *out, int32_t room) {
     memory_t memory;
     finds_t finds = {.finds = out, .room = room};
@@ -273,7 +259,7 @@ EXPORT int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32
 }
 
 /* Whether, ASCII and lone surrogates left out, a character stands three times in a row, or twice before another that does. */
-EXPORT int32_t weir_is_drawn_out(const uint32_t *text, int32_t size) {
+int32_t weir_is_drawn_out(const uint32_t *text, int32_t size) {
     uint32_t a = 0, b = 0, c = 0;
     for (int32_t i = 0; i < size; i++) {
         uint32_t d = text[i];
@@ -317,7 +303,7 @@ static int says_text(const uint32_t *word, int32_t count) {
 
 /* Find the words that say something in base64 or hexadecimal digits: of `least` characters, not those of letters that
  * are small but for the first. `out` tells of each whether it may be text. */
-EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room) {
+int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room) {
     finds_t finds = {.finds = out, .room = room};
     for (int32_t i = 0; i < size; i++) {
         if (!is_encoding(text[i])) continue;
@@ -334,7 +320,7 @@ EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t le
 }
 
 /* Write to `out` which literals of a set stand in a text, each once; return how many do. */
-EXPORT int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room) {
+int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room) {
     view_t view = {.text = text, .size = size, .symbols = text, .count = size};
     int32_t count = 0;
     uint32_t state = 0;

@@ -147,7 +147,8 @@ def test_no_match_of_the_packaged_rules_is_let_through_where_streams_are_watched
             random.choice(("", "so ", "给", "x", "1", "-")),
             random.choice(("", " on", "，", "x", "1", ".")),
         )
-        whole, found = f"{before}{sample}{behind}", []
+        whole = f"{before}{sample}{behind}"
+        found: list[Find] = []
         stream = guards[0].stream(_note(found))
         pieces = [one for piece in cut(random, whole) for one in stream.feed(piece)] + stream.flush()
         expected = guards[1].whole(whole)

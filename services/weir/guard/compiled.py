@@ -12,7 +12,7 @@ from weir.guard.policy.resolving import BASE
 from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
 from weir.guard.rules import RuleSet
-from weir.guard.validators import VALIDATORS
+from weir.guard.validators import validators_with
 
 _MAX_REMEMBERED = 10_000  # callers and routes; a gateway has few of both, but callers can make up routes
 _STEP = 4  # characters at a time: about what a token holds
@@ -59,9 +59,9 @@ class CompiledGuard:
             asked = replace(rules, name=BASE, output=(), answer=())
             answered = replace(rules, name=BASE, input=(), answer=(), score_block=0)
             if asked not in inputs:
-                inputs[asked] = InputFilter(asked)
+                inputs[asked] = InputFilter(asked, validators_with(rules.own_hosts))
             if answered not in outputs:
-                outputs[answered] = OutputGuard(answered, VALIDATORS)
+                outputs[answered] = OutputGuard(answered, validators_with(rules.own_hosts))
             answers = _answer_checks(policy, rules)
             profiles[name] = Chosen(name, rules, inputs[asked], outputs[answered], answers, policy.id, policy.sha256)
         _warm(inputs.values(), outputs.values())

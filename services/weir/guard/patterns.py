@@ -5,7 +5,7 @@ Only the tree is Python's (`re._parser`, at load); what searches text is RE2, gi
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
@@ -48,6 +48,8 @@ _MISSING = {
     ops.ATOMIC_GROUP: "atomic group (?>…): write (?:…), it never backtracks",
     ops.POSSESSIVE_REPEAT: "possessive repeat such as a++: drop the second +, it never backtracks",
 }
+_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001 - the wrapper has no name for it
+_ANCHORED = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
 
 
@@ -206,6 +208,25 @@ class _Tree:
 def compiled(regex: str) -> Any:
     """Return what searches for a regex. Directions, profiles and a policy's next version share it, warm as it is."""
     return re2.compile(regex, search_options())
+
+
+def spans(regex: Any, raw: bytes, begin: int) -> Iterator[tuple[int, int]]:
+    """Yield where matches of a regex, which is never empty, stand in UTF-8.
+
+    RE2's wrapper in Python makes four objects of each; what it wraps is asked here.
+    """
+    match, size = regex._regexp.Match, len(raw)  # noqa: SLF001 - see above
+    while True:
+        start, end = match(_UNANCHORED, raw, begin, size)[0]
+        if end <= start:
+            return
+        yield start, end
+        begin = end
+
+
+def run_end(regex: Any, raw: bytes, begin: int) -> int:
+    """Return where the match of a regex that may match nothing ends, which begins just there."""
+    return int(regex._regexp.Match(_ANCHORED, raw, begin, len(raw))[0][1])  # noqa: SLF001 - see above
 
 
 def search_options() -> Any:

@@ -25,11 +25,12 @@ class Searched:
 class Encoded:
     """The plain view as RE2 sees it: UTF-8, with positions in characters outside and bytes inside."""
 
-    __slots__ = ("_byte", "_character", "_folded", "plain", "raw")
+    __slots__ = ("_byte", "_character", "_folded", "is_ascii", "plain", "raw")
 
     def __init__(self, plain: str) -> None:
         self.plain = plain
         self.raw = plain.encode()
+        self.is_ascii = plain.isascii()
         self._folded: Searched | None = None
         self._byte, self._character = 0, 0  # the last place asked for
 
@@ -42,7 +43,7 @@ class Encoded:
         return self._folded
 
     def byte(self, character: int) -> int:
-        if self.plain.isascii():
+        if self.is_ascii:
             return character
         if character < self._character:
             self._byte, self._character = 0, 0
@@ -51,7 +52,7 @@ class Encoded:
         return self._byte
 
     def character(self, byte: int) -> int:
-        if self.plain.isascii():
+        if self.is_ascii:
             return byte
         if byte < self._byte:
             self._byte, self._character = 0, 0

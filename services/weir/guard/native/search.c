@@ -281,24 +281,40 @@ static uint32_t six_bits(uint32_t c) {
     return c >= '0' ? c - '0' + 52 : 62;
 }
 
-/* Whether what a word of base64 says may be text: UTF-8 without most control characters, or UTF-16 of ASCII. */
-static int says_text(const uint32_t *word, int32_t count) {
-    uint32_t bits = 0, num_bits = 0, expected = 0;
-    int32_t size = count * 6 / 8, place = 0, num_zeros = 0, is_utf8 = 1;
-    for (int32_t i = 0; i < count && place < size; i++) {
-        bits = bits << 6 | six_bits(word[i]);
-        if ((num_bits += 6) < 8) continue;
-        uint32_t byte = bits >> (num_bits -= 8) & 0xFF;
-        num_zeros += place++ % 2 && !byte;
-        if (expected) {
-            is_utf8 &= byte >> 6 == 2;
-            expected--;
-        } else {
-            is_utf8 &= byte >> 6 != 2 && byte < 0xF8 && (byte >= 32 || (byte >= 9 && byte <= 13));
-            expected = byte < 0xC0 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
-        }
+/* Whether bytes may be text: UTF-8 without most control characters, or UTF-16 of ASCII. */
+typedef struct {
+    uint32_t expected, place, num_zeros, is_bad;
+} judge_t;
+
+static inline void judge(judge_t *j, uint32_t byte) {
+    j->num_zeros += j->place++ % 2 && !byte;
+    if (j->expected) {
+        j->is_bad |= byte >> 6 != 2;
+        j->expected--;
+    } else {
+        j->is_bad |= byte >> 6 == 2 || byte >= 0xF8 || !(byte >= 32 || (byte >= 9 && byte <= 13));
+        j->expected = byte < 0xC0 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
     }
-    return (is_utf8 && !expected) || 2 * num_zeros == size;
+}
+
+static int is_text(const judge_t *j) { return (!j->is_bad && !j->expected) || 2 * j->num_zeros == j->place; }
+
+static int base64_says_text(const uint32_t *word, int32_t count) {
+    uint32_t bits = 0, num_bits = 0, size = (uint32_t)count * 6 / 8;
+    judge_t j = {0};
+    for (int32_t i = 0; i < count && j.place < size; i++) {
+        bits = bits << 6 | six_bits(word[i]);
+        if ((num_bits += 6) >= 8) judge(&j, bits >> (num_bits -= 8) & 0xFF);
+    }
+    return is_text(&j);
+}
+
+static uint32_t hex_value(uint32_t c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
+
+static int hex_says_text(const uint32_t *word, int32_t count) {
+    judge_t j = {0};
+    for (int32_t i = 0; i + 1 < count; i += 2) judge(&j, hex_value(word[i]) << 4 | hex_value(word[i + 1]));
+    return count % 2 == 0 && is_text(&j);
 }
 
 /* Find the words that say something in base64 or hexadecimal digits: of `least` characters, not those of letters that
@@ -314,7 +330,8 @@ int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, in
             has_only_hex &= is_hex(text[i]);
         }
         if (i - start < least || is_ordinary) continue;
-        note(&finds, (has_only_hex && (i - start) % 2 == 0) || says_text(text + start, i - start), start, i);
+        int says_text = (has_only_hex && hex_says_text(text + start, i - start)) || base64_says_text(text + start, i - start);
+        note(&finds, says_text, start, i);
     }
     return finds.count;
 }

@@ -11,6 +11,7 @@ from weir.guard.policy import PolicyError, PolicySet
 from weir.guard.policy.resolving import BASE
 from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
+from weir.guard.regexes import WARM_UP
 from weir.guard.rules import RuleSet
 from weir.guard.validators import validators_with
 
@@ -102,7 +103,7 @@ def _warm(inputs: Iterable[InputFilter], outputs: Iterable[OutputGuard]) -> None
     for one in inputs:
         one.check(_SAMPLE)
     for guard in outputs:
-        stream = guard.stream()
-        for start in range(0, len(_SAMPLE), _STEP):
-            stream.feed(_SAMPLE[start : start + _STEP])
+        stream, text = guard.stream(), f"{_SAMPLE}{WARM_UP}"
+        for start in range(0, len(text), _STEP):
+            stream.feed(text[start : start + _STEP])
         stream.flush()

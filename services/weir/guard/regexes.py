@@ -11,7 +11,7 @@ from weir.guard.rules import Rule
 from weir.guard.searched import Encoded
 
 Validators = Mapping[str, Callable[[str], bool]]
-_WARM_UP = (
+WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
     "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
     "not happy with what you get, please return it to us; we will refund $49.99 (or more). Here is how: 1) open “My "
@@ -126,10 +126,10 @@ class Regexes:
 
     def _warm(self) -> None:
         """RE2 builds its automata on first use, which takes far longer than any later use."""
-        text = Encoded(_WARM_UP * 4)
+        text = Encoded(WARM_UP * 4)
         list(self.matches(text, self.hits(text), 0, {}, is_end=True))
-        for size in range(len(_WARM_UP) if self._beginnings is not None else 0):
-            self.open_from(Encoded(_WARM_UP[:size]), 0)
+        for size in range(len(WARM_UP) if self._beginnings is not None else 0):
+            self.open_from(Encoded(WARM_UP[:size]), 0)
 
 
 class _Search(NamedTuple):

@@ -9,9 +9,23 @@ import orjson
 
 from weir.backends.answer import AnswerReader, failure
 from weir.backends.base import NodeReport
-from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
+from weir.backends.http_wire import (
+    Connection,
+    GoneError,
+    NoConnectionError,
+    Pool,
+    SilenceError,
+    WireError,
+    whole_body,
+)
 from weir.backends.oip import SamplingText, extensions
-from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    NodeUnreachableError,
+    ReleaseError,
+)
 from weir.contracts.events import GenerationEvent
 from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.request import GenerateRequest
@@ -55,9 +69,7 @@ class HttpNode:
         reader, events = AnswerReader(self._name), EventSplitter(self._name)
         connection, is_over = None, False
         try:
-            connection = await self._pool.connection()
-            connection.send(raw)
-            await connection.head(timeout_s)
+            connection = await self._pool.begun(raw, timeout_s)
             if connection.status != 200:
                 refused = await self._refused(connection, timeout_s)
                 is_over = True
@@ -228,8 +240,10 @@ def _translated(error: Exception, node: str) -> BackendError:
     match error:
         case SilenceError():
             return BackendTimeoutError(f"{node} did not answer in time")
+        case NoConnectionError():
+            return NodeUnreachableError(f"{node} cannot be reached")
         case GoneError():
-            return BackendUnavailableError(f"{node} cannot be reached, or went away")
+            return BackendUnavailableError(f"{node} went away")
         case _:
             return BackendError(f"{node} did not speak the protocol")
 

@@ -109,7 +109,7 @@ class Fleet:
                 member.breaker.hurry()
                 if member.has_failed and member.breaker.is_closed:
                     self._begin_slowly(member)
-            member.set_open()
+            self._set_open(member)
 
     def failed(self, member: Member) -> None:
         """Note a failure of a node that it is to blame for."""
@@ -144,7 +144,17 @@ class Fleet:
             return
         if member.breaker.is_closed and 2 * (len(self.ejected) + 1) <= len(self.members):
             member.breaker.open()
-            member.set_open()
+            self._set_open(member)
+
+    def _set_open(self, member: Member) -> None:
+        """Take in a change; with the last node gone, a canary is to find out at once whether an ejected one will do."""
+        was_open = member.is_open
+        member.set_open()
+        if was_open and not member.is_open:
+            member.well_at = self._clock()
+            if not self.is_ready:
+                for other in self.ejected:
+                    other.breaker.hurry()
 
     def _readmit(self) -> None:
         ejected = self.ejected

@@ -110,6 +110,7 @@ class Member:
         foreign: requests of others, as far as the node tells.
         slots: requests that it answers together; more than these wait there.
         most: requests of ours that it may have; few just after it recovered.
+        well_at: when it last was open, while it is not.
         has_failed: since it was last well.
         pace: how much longer than its fellows it takes.
         queue_s: the price of what there is to wait for before a new request is read.
@@ -147,6 +148,7 @@ class Member:
         "turn",
         "unbegun",
         "unread_us",
+        "well_at",
     )
 
     def __init__(self, name: str, number: int, kind: Kind, clock: Callable[[], float]) -> None:
@@ -159,6 +161,7 @@ class Member:
         self.is_slots_told = self.is_up = self.is_leaving = self.is_open = self.has_failed = False
         self.most = UNBOUNDED
         self.ramp_from = 0.0
+        self.well_at = -math.inf
         self.pace = 1.0
         self._drift = self._recent = self._usual = 0.0
         self._answers = 0

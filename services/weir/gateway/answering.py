@@ -38,6 +38,8 @@ class Parts(Protocol):
     @property
     def timeout_s(self) -> float: ...
 
+    async def in_step(self) -> None: ...
+
 
 @dataclass(slots=True)
 class Answering:
@@ -92,6 +94,7 @@ class Answering:
         generation.served = served_headers(generation.model.name, routed.version, routed.node, routed.flavour)
         if generation.screening is not None:
             await cleared(generation.screening, deadline)
+        await parts.in_step()
         guarded = self.guarded = GuardedAnswer(generation, parts.guards.seal)
         first = routed.first
         return await asyncio.to_thread(guarded.take, first) if guarded.takes_long(first) else guarded.take(first)

@@ -1,7 +1,8 @@
 """Serving one request, free of HTTP: prepare, reserve, admit, route, guard, count."""
 
+import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
@@ -21,8 +22,9 @@ from weir.gateway.guards import Guards
 from weir.gateway.preparation import Preparation
 from weir.gateway.provenance import served_headers
 from weir.gateway.refusals import DrainingError
-from weir.gateway.response_cache import ResponseCache, recorded, replayed
+from weir.gateway.response_cache import ResponseCache, replayed
 from weir.gateway.second_tier import SecondTier
+from weir.gateway.single_flight import SingleFlight
 from weir.gateway.streams import Collected, Collector, Events, started
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
@@ -43,6 +45,10 @@ class GenerationService:
     timeout_s: float
     second_tier: SecondTier | None = None
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
+    _joined: SingleFlight = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._joined = SingleFlight(self.cache, longest_s=self.timeout_s)
 
     @property
     def is_ready(self) -> bool:
@@ -61,6 +67,15 @@ class GenerationService:
     @is_draining.setter
     def is_draining(self, is_so: bool) -> None:
         self.accounts.is_draining = is_so
+
+    async def in_step(self) -> None:
+        """Let other requests come as far as this one before it goes on.
+
+        What a step needs of code and data is in the processor's cache then for all of them: a request alone reads more
+        than the cache holds (cohort scheduling; Larus and Parkes, USENIX 2002). Tokens of streams go in between, too.
+        """
+        if self.accounts.active > 1:
+            await asyncio.sleep(0)
 
     async def start(self, ask: Ask) -> Generation:
         """Return once the first event that may be sent is there. The caller closes `events` of what it gets.
@@ -163,6 +178,7 @@ class GenerationService:
         if not self.cache.is_on:  # what is kept is given also when nothing else can be
             self.admission.check(work_of(generation), generation.ask.context.deadline)
         request = await self.preparation.prepared(generation)
+        await self.in_step()
         generation.prepared = monotonic()
         await self.accounts.reserve(generation)
         if self.second_tier is not None and generation.fallback is None:
@@ -177,14 +193,16 @@ class GenerationService:
         if key is None:
             return self._generated(generation, request)
         kept = self.cache.found(key)
+        replay = partial(self._replayed, generation)
         if kept is None:
-            return recorded(self._generated(generation, request), partial(self.cache.keep, key))
-        generation.is_cached, generation.pool = True, "cache"
-        generation.served = served_headers(generation.model.name, generation.model.version, "cache", "")
-        return self._replayed(generation, kept)
+            ask = partial(self._generated, generation, request)
+            return self._joined.answer(key, generation, ask=ask, replay=replay)
+        return replay(kept)
 
     async def _replayed(self, generation: Generation, kept: tuple[GenerationEvent, ...]) -> Events:
         """Yield an answer that was kept; whoever asks for it is looked at as everybody is."""
+        generation.is_cached, generation.pool = True, "cache"
+        generation.served = served_headers(generation.model.name, generation.model.version, "cache", "")
         if generation.screening is not None:
             await cleared(generation.screening, generation.ask.context.deadline)
         async for event in replayed(kept):

@@ -101,7 +101,7 @@ class GenerationService:
             if self.cache.is_on or generation.fallback is not None:
                 await self._collect(self._answer(generation, request), generation, collector)
             else:
-                answering = Answering(self, generation)
+                answering = Answering(self, generation, partial(self._forget, generation, collector))
                 try:
                     while not answering.is_over:
                         for event in await answering.next(request):
@@ -115,6 +115,10 @@ class GenerationService:
             raise
         finally:
             accounts.end(generation)
+
+    def _forget(self, generation: Generation, collector: Collector) -> None:
+        self.accounts.forget(generation)
+        collector.clear()
 
     def _asked(self, ask: Ask) -> Generation:
         """Begin to count a request.

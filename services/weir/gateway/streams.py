@@ -93,6 +93,10 @@ class Collector:
     __slots__ = ("_finished", "_prompt", "_texts", "_tokens")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
         self._texts: list[str] = []
         self._tokens: list[Token] = []
         self._prompt: list[PromptToken] = []

@@ -1,8 +1,10 @@
 """All nodes, and which of them takes a request: the one that is predicted to finish it first.
 
-A second before the first token counts as several: a node reads prompts one by one, and others come. A prediction is what has to be waited for at the node, plus the time to read the prompt, plus the time for each token of
+A prediction is what has to be waited for at the node, plus the time to read the prompt, plus the time for each token of
 an answer of the expected length; the times are learned for nodes of one kind (`Profile`), a node that is slower or
-faster than its fellows has a pace of its own. Load is reserved when a node is picked, before it is asked.
+faster than its fellows has a pace of its own. A second before the first token counts as several: a node reads prompts
+one by one, and who waits or is read holds up those that come after. Load is reserved when a node is picked, before it
+is asked.
 """
 
 from collections.abc import Callable, Collection, Sequence

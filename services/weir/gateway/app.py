@@ -14,6 +14,7 @@ from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
 from weir.gateway.admission.policy import Bounds
+from weir.gateway.admission.sizing import Sizing
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.choices import Choices
@@ -69,13 +70,19 @@ class GatewayApp:
         else:
             await self._api(scope, receive, send)
 
+    def _sizing(self) -> Sizing:
+        fleet, interval_s = self.service.router.fleet, self.settings.probe_interval_s
+        return Sizing(lambda: fleet.slots, self.service.admission, interval_s=interval_s)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.access.start()
         if self.nodes is not None:
             await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat())]
+        sizing = self._sizing()
+        sizing.look()
+        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat()), asyncio.create_task(sizing.follow())]
         if self.nodes is not None:
             tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})

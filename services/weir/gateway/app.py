@@ -1,7 +1,7 @@
 """Composition root: a thin ASGI dispatcher in front of a FastAPI app, over one service."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -18,6 +18,7 @@ from weir.gateway.admission.sizing import Sizing
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.choices import Choices
+from weir.gateway.embedding import EmbeddingModel, Embeddings, labels_of, read_embedders
 from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
@@ -91,6 +92,7 @@ class GatewayApp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.service.router.aclose()
+        await self.service.embeddings.aclose()
         if self.service.second_tier is not None:
             await self.service.second_tier.aclose()
         await self.access.aclose()
@@ -150,21 +152,25 @@ def assemble(  # noqa: PLR0913 - a composition root
     access: Access | None = None,
     classifier: Classifier | None = None,
     tracing: Tracing | None = None,
+    embedders: Mapping[str, EmbeddingModel] | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     metrics.set_config(settings.digest)
-    metrics.set_models(catalog.labels)
     for surface in SURFACES:
         metrics.in_flight(surface.path)  # 0 is said, too: an autoscaler takes silence for a fault
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
     for node in nodes:
         metrics.know_node(node.name, node.pool)
+    accounts = Accounts(metrics, access.ledger, tracing)
+    second_tier = _second_tier(settings, classifier, metrics, guards.seal)
+    models = read_embedders(settings.embedders) if embedders is None else dict(embedders)
+    metrics.set_models((*catalog.labels, *labels_of(models)))
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
-        accounts=Accounts(metrics, access.ledger, tracing),
+        accounts=accounts,
         cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
@@ -175,6 +181,7 @@ def assemble(  # noqa: PLR0913 - a composition root
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
-        second_tier=_second_tier(settings, classifier, metrics, guards.seal),
+        embeddings=Embeddings(models, accounts, guards, metrics, second_tier),
+        second_tier=second_tier,
     )
     return GatewayApp(service, settings, access, tracing)

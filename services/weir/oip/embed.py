@@ -121,10 +121,8 @@ def read_embedded(body: bytes, count: int) -> Embedded:
         (rows, dimensions), data = output["shape"], tuple(output["data"])
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise ValueError("no vectors in it") from error
-    size = -(-4 * dimensions // 3) if isinstance(dimensions, int) else 0
-    is_whole = rows == len(data) == count and all(
-        isinstance(row, str) and len(row) == -(-size // 4) * 4 for row in data
-    )
+    chars = -(-4 * dimensions // 3) * 4 if type(dimensions) is int else 0
+    is_whole = rows == len(data) == count and all(isinstance(row, str) and len(row) == chars for row in data)
     if not is_whole:
         raise ValueError("not one vector for each row")
     return Embedded(data, dimensions)

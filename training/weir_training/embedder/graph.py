@@ -50,7 +50,10 @@ def load_model(source: Source) -> Any:
         JobError: transformers does not load it.
     """
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # what must be told is raised
+    logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(
             source.folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"

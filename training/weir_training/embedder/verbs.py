@@ -13,6 +13,8 @@ from weir.contracts.request import MODEL_NAME
 from weir_training.options import DEFAULT_HOME, AsJson, Home
 from weir_training.progress import bar
 from weir_training.quiet import calm_threads
+from weir_training.recipe import ModelPart
+from weir_training.resolve import resolve_base
 from weir_training.telling import check_url, tell
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -25,7 +27,7 @@ def embedder() -> None:
 
 @app.command()
 def export(  # noqa: PLR0913 - options of a command line
-    checkpoint: Annotated[Path, typer.Argument(help="A folder: config.json, tokenizer.json, *.safetensors.")],
+    checkpoint: Annotated[str, typer.Argument(help="A folder of safetensors, a hub id, or builtin:NAME.")],
     name: Annotated[str, typer.Option("--name", help="Of the model that is published.")],
     pooling: Annotated[
         Pooling | None, typer.Option(help="How hidden states become one vector; default: what the folder says.")
@@ -46,10 +48,9 @@ def export(  # noqa: PLR0913 - options of a command line
     calm_threads()
     from weir_training.embedder.release import export_and_publish  # torch: not before its threads are calm
 
+    folder = resolve_base(ModelPart(base=checkpoint)).resolve()
     with bar() as progress:
-        made = export_and_publish(
-            checkpoint.expanduser().resolve(), name, home, pooling=pooling, repository=repository, progress=progress
-        )
+        made = export_and_publish(folder, name, home, pooling=pooling, repository=repository, progress=progress)
     manifest, parity = made.manifest, made.manifest.formats[0].parity
     show = typer.echo if not as_json else lambda _: None
     told = tell(manifest.model, manifest.version, nodes=urls, gateways=(), show=show)

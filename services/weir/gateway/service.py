@@ -15,6 +15,7 @@ from weir.gateway.admission.door import Admission
 from weir.gateway.answering import Answering, cleared, work_of
 from weir.gateway.catalog import Catalog
 from weir.gateway.denials import ModelNotAllowedError
+from weir.gateway.embedding import Embeddings
 from weir.gateway.filtering import PromptFilter
 from weir.gateway.generation import Ask, Generation
 from weir.gateway.guarding import said
@@ -43,6 +44,7 @@ class GenerationService:
     guards: Guards
     metrics: GatewayMetrics
     timeout_s: float
+    embeddings: Embeddings
     second_tier: SecondTier | None = None
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
     _joined: SingleFlight = field(init=False)

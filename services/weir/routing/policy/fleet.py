@@ -2,7 +2,9 @@
 
 A prediction is what has to be waited for at the node, plus the time to read the prompt, plus the time for each token of
 an answer of the expected length; the times are learned for nodes of one kind (`Profile`), a node that is slower or
-faster than its fellows has a pace of its own. Load is reserved when a node is picked, before it is asked.
+faster than its fellows has a pace of its own. A second before the first token counts as several: a node reads prompts
+one by one, and who waits or is read holds up those that come after. Load is reserved when a node is picked, before it
+is asked.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,7 +15,7 @@ from typing import Final
 
 from weir.routing.policy.holders import Holders
 from weir.routing.policy.job import Job
-from weir.routing.policy.member import UNBOUNDED, Kind, KindKey, Member
+from weir.routing.policy.member import FIRST_PRICE, UNBOUNDED, Kind, KindKey, Member
 from weir.routing.policy.pools import Pool, arranged
 from weir.routing.policy.profile import Lengths
 from weir.routing.policy.ticket import Ticket
@@ -235,7 +237,7 @@ class Fleet:
                 if not member.is_open or member.in_flight >= member.most or (without and member.name in without):
                     continue
                 level = member.level
-                seconds = member.queue_s + member.pace * (first[level] + tokens * step[level])
+                seconds = member.queue_s + member.pace * (FIRST_PRICE * first[level] + tokens * step[level])
                 if seconds < least_s or (seconds == least_s and best is not None and member.turn < best.turn):
                     best, least_s = member, seconds
         if best is None:
@@ -261,7 +263,7 @@ class Fleet:
                 ):
                     continue
                 is_known, level, profile = True, member.level, kind.profile
-                read_s = profile.first.rows[first_size][level]
+                read_s = FIRST_PRICE * profile.first.rows[first_size][level]
                 seconds = member.queue_s + member.pace * (read_s + tokens * profile.step.rows[step_size][level])
                 if seconds < least_s or (seconds == least_s and not matched):
                     best, least_s, matched = member, seconds, length

@@ -109,12 +109,58 @@ def test_a_prompt_that_does_not_fit_has_openais_code(client: openai.OpenAI) -> N
     assert caught.value.code == "context_length_exceeded"
 
 
-@pytest.mark.parametrize("raw", [b"{", b'{"messages":[{"role":"user","content":"\\udc00"}]}', b'{"temperature":NaN}'])
-def test_a_body_that_cannot_be_read_is_422(weir: Gateway, raw: bytes) -> None:
-    reply = weir.post("/v1/chat/completions", raw)
+OPENAI_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 
-    assert reply.status in {400, 422}
-    assert reply.json["error"]["type"] == "invalid_request_error"
+
+@pytest.mark.parametrize("path", OPENAI_ROUTES)
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"no JSON", b'{"temperature":NaN}', b'{"input":"\xff"}', b"[" * 40 + b"]" * 40]
+)
+def test_a_body_that_is_no_json_is_400_as_openai_says_it(weir: Gateway, path: str, raw: bytes) -> None:
+    labels = {"route": path, "model": "none", "backend": "none", "code": "400"}
+    before = weir.metric("requests_total", **labels)
+    reply = weir.post(path, raw)
+
+    assert reply.status == 400
+    assert reply.json["error"].keys() == {"message", "type", "param", "code"}
+    assert reply.json["error"] | {"message": ""} == {
+        "message": "",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "unreadable_body",
+    }
+    assert weir.metric("requests_total", **labels) == before + 1
+
+
+def test_the_openai_client_takes_a_body_that_is_no_json_for_a_bad_request(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/chat/completions", cast_to=object, content=b"{")
+
+    assert caught.value.code == "unreadable_body"
+
+
+@pytest.mark.parametrize("path", OPENAI_ROUTES)
+def test_half_a_character_is_422_although_it_is_json(weir: Gateway, path: str) -> None:
+    reply = weir.post(path, b'{"messages":[{"role":"user","content":"\\udc00"}],"input":"\\ud800x"}')
+
+    assert reply.status == 422
+    assert reply.json["error"]["code"] == "unreadable_body"
+
+
+@pytest.mark.parametrize("path", ["/", "/generate", "/generate_stream", "/tokenize", "/invocations", "/vertex"])
+def test_a_body_that_is_no_json_stays_422_for_clients_of_tgi(weir: Gateway, path: str) -> None:
+    reply = weir.post(path, b"{")
+
+    assert reply.status == 422
+    assert reply.json["error_type"] == "validation"
+
+
+@pytest.mark.parametrize("path", ["/v2/models/faq/generate", "/v2/models/faq/generate_stream"])
+def test_a_body_that_is_no_json_is_422_for_clients_of_triton(weir: Gateway, path: str) -> None:
+    reply = weir.post(path, b"{")
+
+    assert reply.status == 422
+    assert reply.json.keys() == {"error"}
 
 
 def test_a_blocked_prompt_is_422_with_the_code_content_filter(client: openai.OpenAI, stage: Stage) -> None:

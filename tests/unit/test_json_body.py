@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weir.gateway.json_body import MAX_DEPTH, parse_json
-from weir.gateway.refusals import UnreadableBodyError
+from weir.gateway.refusals import LoneSurrogateError, UnreadableBodyError
 
 SECRET = "canary-7f3a"
 
@@ -54,6 +54,12 @@ def test_what_is_no_json_is_refused_with_its_place_and_without_its_text(body: by
         parse_json(body)
     assert refused.value.status == 422
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "\\udc00", "\\ud800\\ud800", "\\ud800x", "\\ud800\\n"])
+def test_half_a_character_is_told_from_what_is_no_json(text: str) -> None:
+    with pytest.raises(LoneSurrogateError):
+        parse_json(f'{{"a": "{text}"}}'.encode())
 
 
 def test_integers_stay_within_64_bits() -> None:

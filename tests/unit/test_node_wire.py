@@ -142,6 +142,76 @@ def test_priority_deadline_and_salt_stand_beside_the_text_or_in_the_parameters()
         assert caught.value.field == name
 
 
+def read(**fields: object) -> SamplingParams:
+    return parse_call(orjson.dumps({"text_input": "?"} | fields), "tiny").request.sampling
+
+
+SAMPLED = {"max_tokens": 9, "temperature": 0.5, "stop": "。", "structured_outputs": {"regex": "a+"}, "top_k": -1}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        SAMPLED,
+        {"parameters": SAMPLED},
+        {"sampling_parameters": SAMPLED},
+        {"parameters": {"sampling_parameters": json.dumps(SAMPLED)}},
+        SAMPLED | {"parameters": SAMPLED, "sampling_parameters": SAMPLED},
+        {"max_tokens": 9, "parameters": SAMPLED | {"max_tokens": None}, "sampling_parameters": None},
+        {
+            "top_k": -1,
+            "structured_outputs": {"regex": "a+"},
+            "parameters": {"stop": "。", "temperature": 0.5, "max_tokens": 9},
+        },
+        {"temperature": 0.5, "sampling_parameters": {k: v for k, v in SAMPLED.items() if k != "temperature"}},
+    ],
+)
+def test_sampling_parameters_may_stand_in_three_places(fields: dict) -> None:
+    assert read(**fields) == read(sampling_parameters=SAMPLED)
+    assert read(**fields).grammar == Regex(pattern="a+")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "other"),
+    [
+        ({"max_tokens": 1, "parameters": {"max_tokens": 2}}, "max_tokens", "parameters.max_tokens"),
+        ({"max_tokens": 1, "sampling_parameters": {"max_tokens": 2}}, "max_tokens", "sampling_parameters.max_tokens"),
+        (
+            {"parameters": {"stop": "a"}, "sampling_parameters": {"stop": "b"}},
+            "parameters.stop",
+            "sampling_parameters.stop",
+        ),
+        ({"stream": True, "parameters": {"stream": False}}, "parameters.stream", "stream"),
+        ({"lora_name": "a", "parameters": {"lora_name": "b"}}, "parameters.lora_name", "lora_name"),
+    ],
+)
+def test_two_values_for_one_key_are_refused_and_both_places_named(fields: dict, field: str, other: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(**fields)
+    assert caught.value.field == field
+    assert str(caught.value) == f"{field}: another value than that of {other}; give one of them"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"temperature": -1}, "temperature"),
+        ({"parameters": {"temperature": -1}}, "parameters.temperature"),
+        ({"top_p": 0.5, "parameters": {"temperature": -1}}, "parameters.temperature"),
+        ({"top_p": 0.5, "sampling_parameters": {"temperature": -1}}, "sampling_parameters.temperature"),
+        ({"top_p": 0.5, "sampling_parameters": {"logit_bias": {"x": 1}}}, "sampling_parameters.logit_bias.0.0"),
+        ({"guided_regex": "a", "parameters": {"guided_choice": ["a"]}}, "parameters.guided_choice"),
+        ({"guided_regex": 4}, "guided_regex"),
+        ({"structured_outputs": {"regex": 4}}, "structured_outputs.regex"),
+    ],
+)
+def test_what_is_wrong_is_named_where_it_stands(fields: dict, field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(**fields)
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: ")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -151,11 +221,14 @@ NAMES = "max_tokens min_tokens logit_bias logprobs stop_token_ids structured_out
 names = st.sampled_from(NAMES.split())
 
 
-@given(sampling=st.dictionaries(names, json_values, max_size=4), fields=st.dictionaries(names, json_values, max_size=2))
+few = st.dictionaries(names, json_values, max_size=2)
+
+
+@given(sampling=st.dictionaries(names, json_values, max_size=4), fields=few, beside=few)
 @settings(max_examples=300, deadline=None)
-def test_any_json_is_read_or_refused(sampling: dict, fields: dict) -> None:
+def test_any_json_is_read_or_refused(sampling: dict, fields: dict, beside: dict) -> None:
     with suppress(ValidationError):
-        assert parse(sampling, parameters=fields).prompt == "?"
+        assert parse(sampling, parameters=fields, **beside).prompt == "?"
 
 
 def test_the_prompts_tokens_come_first_in_events_of_a_bounded_size() -> None:

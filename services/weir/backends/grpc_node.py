@@ -25,6 +25,7 @@ from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
+    NodeUnreachableError,
     OverloadedError,
     ReleaseError,
     ValidationError,
@@ -102,7 +103,7 @@ class GrpcNode:
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
-            raise BackendUnavailableError(f"{self._name} has stopped giving signs of life")
+            raise NodeUnreachableError(f"{self._name} has stopped giving signs of life")
         self._pulse.start()
         async with aclosing(self._generate(request, timeout_s)) as events:
             async for event in events:
@@ -193,8 +194,8 @@ class GrpcNode:
         Triton calls a model ready whose process died.
         """
         self._pulse.start()
-        if self._pulse.is_silent:
-            return await self._pulse.heard_within(_DOUBT_S)
+        if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
+            return False
         if self._gauges is not None:
             self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
@@ -328,10 +329,10 @@ class GrpcNode:
             async with asyncio.timeout(self._connect_timeout_s):
                 while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
                     if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                        raise BackendUnavailableError(f"{self._name} cannot be reached")
+                        raise NodeUnreachableError(f"{self._name} cannot be reached")
                     await channel.wait_for_state_change(state)
         except TimeoutError:
-            raise BackendUnavailableError(f"{self._name} did not take the connection in time") from None
+            raise NodeUnreachableError(f"{self._name} did not take the connection in time") from None
         return stub
 
     def _failure(self, code: grpc.StatusCode | None, words: str) -> Exception:

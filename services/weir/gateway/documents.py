@@ -25,7 +25,10 @@ _TRY_AGAIN: Final = {
 _TGI_STATUSES: Final = _MUST_CHANGE | {424: "a node failed"} | _TRY_AGAIN
 _LOCAL_STATUSES: Final = _MUST_CHANGE | {429: "a limit of the key; see Retry-After", 500: "a fault of the gateway"}
 _OTHER_STATUSES: Final = _MUST_CHANGE | {404: "there is no such model", 502: "a node failed"} | _TRY_AGAIN
-_OPENAI_STATUSES: Final = _OTHER_STATUSES | {400: "a field is wrong"}
+_OPENAI_STATUSES: Final = _OTHER_STATUSES | {
+    400: "the body is no JSON, or a field is wrong",
+    422: "a rule blocked the prompt, or a string holds half a character",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,11 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         "OpenAI", openai.Response, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseStreamEvent
     ),
     "/v1/embeddings": Documented(
-        "OpenAI", None, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
+        "OpenAI",
+        openai.EmbeddingList,
+        openai.OpenAIError,
+        _OPENAI_STATUSES,
+        {"input": "How do I return an order?"},
     ),
     "/v2/models/{model}/generate": _TRITON,
     "/v2/models/{model}/generate_stream": _TRITON,

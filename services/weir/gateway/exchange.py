@@ -47,6 +47,7 @@ class Exchange:
             await self.access.admit(caller)  # before the body: a caller above his limits costs nothing
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
             job = self.surface.parse(body, context)
+            await self.service.in_step()
         except CallerGoneError:
             self._count(499)
         except WeirError as error:
@@ -134,7 +135,8 @@ class Exchange:
         else:
             return reply
         finally:
-            self._count(status)
+            if not job.counts_itself:
+                self._count(status)
 
     async def _given(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> Reply | None:
         if job.is_stream:

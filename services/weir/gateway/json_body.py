@@ -5,9 +5,10 @@ from typing import Any
 
 import orjson
 
-from weir.gateway.refusals import UnreadableBodyError
+from weir.gateway.refusals import LoneSurrogateError, UnreadableBodyError
 
 MAX_DEPTH = 32
+_HALF_A_CHARACTER = "surrogate in string"  # how orjson's words about a lone one end
 _BOM = b"\xef\xbb\xbf"
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive, and an open end matches too: linear time
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -29,7 +30,8 @@ def parse_json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise UnreadableBodyError(f"the body is not valid JSON text: {error.msg} at {where}") from None
+        kind = LoneSurrogateError if error.msg.endswith(_HALF_A_CHARACTER) else UnreadableBodyError
+        raise kind(f"the body is not valid JSON text: {error.msg} at {where}") from None
 
 
 def _is_deeper_than(body: bytes, levels: int) -> bool:

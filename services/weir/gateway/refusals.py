@@ -18,6 +18,10 @@ class UnreadableBodyError(ValidationError):
     code = "unreadable_body"
 
 
+class LoneSurrogateError(UnreadableBodyError):
+    """The body is JSON, but a string in it escapes half a character: there is no such text."""
+
+
 class UnsupportedError(RequestRejectedError):
     """The request is well-formed, but asks for something that Weir does not do."""
 

@@ -70,8 +70,12 @@ class ResponseCache:
             entry = None
         if entry is not None:
             self._entries.move_to_end(key)
-        self._metrics.cache_requests("miss" if entry is None else "hit").inc()
+            self.count("hit")
         return None if entry is None else entry.events
+
+    def count(self, result: str) -> None:
+        """Count a request that the cache could answer: `hit`, `joined` or `miss`."""
+        self._metrics.cache_requests(result).inc()
 
     def keep(self, key: bytes, events: tuple[GenerationEvent, ...]) -> None:
         """Remember an answer; the oldest ones make room."""

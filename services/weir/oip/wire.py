@@ -1,11 +1,11 @@
 """The wire form: Open Inference Protocol v2 as Triton's vLLM backend speaks it over HTTP.
 
 Request: `{"text_input": str, "sampling_parameters": object | JSON string, "stream": bool, ...}`. Every key but
-`text_input` may also stand in `parameters`; without `sampling_parameters`, `parameters` itself is read for them.
-Unknown keys are ignored. Defaults differ from vLLM where those surprise: greedy, no token limit but the context,
-the input is not repeated, finish reason and counts are given unless switched off. Weir's own: `return_tokens`,
-`priority` (higher goes first), `deadline_s`, `cache_salt`, `lora_name`, an adapter, and `prompt_token_ids`, which are
-read in place of `text_input`, their text (see `GenerateRequest`).
+`text_input` may also stand in `parameters`; sampling parameters may stand there too, or beside `text_input`. A key with
+different values in two places is refused. Unknown keys are ignored. Defaults differ from vLLM where those surprise:
+greedy, no token limit but the context, the input is not repeated, finish reason and counts are given unless switched
+off. Weir's own: `return_tokens`, `priority` (higher goes first), `deadline_s`, `cache_salt`, `lora_name`, an adapter,
+and `prompt_token_ids`, which are read in place of `text_input`, their text (see `GenerateRequest`).
 
 Sampling parameters have vLLM's names: `SamplingParams` with `max_tokens` for `max_new_tokens`, `min_tokens` for
 `min_new_tokens`, and `structured_outputs` for the grammar: an object with one of `json` (a schema, as an object or its
@@ -20,7 +20,7 @@ events with `prompt_tokens` and nothing new come before the first chunk, each of
 object with all of it. An error is `{"error": words, "code": code, "field": path of the wrong field, if one}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -31,11 +31,10 @@ from pydantic import ValidationError as PydanticError
 from weir.contracts.errors import ValidationError, WeirError
 from weir.contracts.events import Finished, PromptToken, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
+from weir.oip.fields import OURS, SAMPLING, THEIRS, Fields, Sampling, json_object
 from weir.oip.grammar import read_grammar
 
-_OURS = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
-_THEIRS = {ours: theirs for theirs, ours in _OURS.items()} | {"adapter": "lora_name", "prompt_ids": "prompt_token_ids"}
-_SAMPLING = tuple(_THEIRS.get(name, name) for name in SamplingParams.model_fields if name != "grammar")
+_THEIRS = THEIRS | {"adapter": "lora_name", "prompt_ids": "prompt_token_ids"}
 _SCHEDULING = ("priority", "deadline_s", "cache_salt")
 _PROMPT_TOKENS_PER_EVENT = 64
 BEAT_S = 0.1  # between two signs of life, from a node whose server cannot tell whether the model lives
@@ -60,7 +59,7 @@ def parse_call(body: bytes, model: str, *, request_id: str | None = None, tracep
     Raises:
         ValidationError: not JSON, or a field is missing, of the wrong type or out of bounds.
     """
-    fields = _Fields(_json_object(body, "body"))
+    fields = Fields(json_object(body, "body"))
     text = fields.top.get("text_input")
     if not isinstance(text, str) or not text:
         raise ValidationError("text_input: a non-empty string is needed", "text_input")
@@ -76,40 +75,8 @@ def parse_call(body: bytes, model: str, *, request_id: str | None = None, tracep
     )
 
 
-class _Fields:
-    """Looks a key up in the body, then in its `parameters`."""
-
-    def __init__(self, body: dict[str, Any]) -> None:
-        self.top = body
-        parameters = body.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict):
-            raise ValidationError("parameters: an object is needed", "parameters")
-        self.parameters: dict[str, Any] = parameters or {}
-
-    def get(self, name: str) -> Any:
-        value = self.top.get(name)
-        return self.parameters.get(name) if value is None else value
-
-    def flag(self, name: str) -> bool | None:
-        value = self.get(name)
-        if value is not None and not isinstance(value, bool):
-            raise ValidationError(f"{name}: true or false is needed", name)
-        return value
-
-    def sampling(self) -> tuple[str, dict[str, Any]]:
-        """Return where the sampling parameters stand, and them."""
-        found = self.get("sampling_parameters")
-        if found is None:
-            return "parameters", self.parameters
-        if isinstance(found, str):
-            found = _json_object(found.encode(), "sampling_parameters")
-        if not isinstance(found, dict):
-            raise ValidationError("sampling_parameters: an object or its JSON is needed", "sampling_parameters")
-        return "sampling_parameters", found
-
-
-def _request(call_id: Any, model: str, text: str, fields: _Fields, traceparent: str | None) -> GenerateRequest:
-    sampling = _sampling(*fields.sampling())
+def _request(call_id: Any, model: str, text: str, fields: Fields, traceparent: str | None) -> GenerateRequest:
+    sampling = _sampling(fields.sampling())
     try:
         return GenerateRequest(
             id=call_id or uuid4().hex,
@@ -123,41 +90,32 @@ def _request(call_id: Any, model: str, text: str, fields: _Fields, traceparent: 
             **{name: value for name in _SCHEDULING if (value := fields.get(name)) is not None},
         )
     except PydanticError as error:
-        raise _first_error(error, "") from error
+        raise _first_error(error) from error
 
 
-def _sampling(where: str, given: Mapping[str, Any]) -> SamplingParams:
-    wanted = {_OURS.get(name, name): given[name] for name in _SAMPLING if given.get(name) is not None}
+def _sampling(given: Sampling) -> SamplingParams:
+    values = given.values
+    wanted = {OURS.get(name, name): values[name] for name in SAMPLING if values.get(name) is not None}
     if isinstance(wanted.get("stop"), str):
         wanted["stop"] = (wanted["stop"],)
     if wanted.get("top_k") == -1:  # vLLM's "all"
         wanted["top_k"] = 0
-    grammar_field, wanted["grammar"] = read_grammar(given, f"{where}.")
+    grammar_field, wanted["grammar"] = read_grammar(values, given.named)
     try:
         return SamplingParams(**wanted)
     except PydanticError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         if first["loc"][0] == "grammar":
             raise ValidationError(f"{grammar_field}: {first['msg']}", grammar_field) from error
-        raise _first_error(error, f"{where}.") from error
+        raise _first_error(error, given.named) from error
 
 
-def _first_error(error: PydanticError, where: str) -> ValidationError:
+def _first_error(error: PydanticError, named: Callable[[str], str] = str) -> ValidationError:
     """Say in the caller's own field name what was wrong; never what was given."""
     first = error.errors(include_input=False, include_url=False)[0]
     path = [_THEIRS.get(str(part), str(part)) for part in first["loc"]]
-    field = where + ".".join(path)
+    field = named(".".join(path))
     return ValidationError(f"{field}: {first['msg'].removeprefix('Value error, ')}", field)
-
-
-def _json_object(raw: bytes, field: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise ValidationError(f"{field}: not JSON", field) from error
-    if not isinstance(value, dict):
-        raise ValidationError(f"{field}: a JSON object is needed", field)
-    return value
 
 
 def parse_load(body: bytes) -> dict[str, Any]:
@@ -166,7 +124,7 @@ def parse_load(body: bytes) -> dict[str, Any]:
     Raises:
         ValidationError: not a JSON object, or its parameters are not one.
     """
-    return _Fields(_json_object(body, "body") if body.strip() else {}).parameters
+    return Fields(json_object(body, "body") if body.strip() else {}).parameters
 
 
 class AnswerWriter:

@@ -12,7 +12,7 @@ GATEWAY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "admission_refused_total": ("key", "system", "hopeless", "timeout", "deadline"),
         "wasted_tokens_total": ("client", "drain", "deadline", "guard", "error"),
         "idempotent_attempts_total": ("waited", "replayed", "refused"),
-        "cache_requests_total": ("hit", "miss"),
+        "cache_requests_total": ("hit", "joined", "miss"),
         "guard_errors_total": ("choice", "input", "output", "second-tier"),
         "guard_reloads_total": ("applied", "unchanged", "refused"),
         "guard_second_tier_total": ("scored", "timeout", "overloaded", "unavailable", "error", "cancelled"),

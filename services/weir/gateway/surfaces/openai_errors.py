@@ -12,7 +12,7 @@ from weir.contracts.errors import (
     ValidationError,
     WeirError,
 )
-from weir.gateway.refusals import UnreadableBodyError
+from weir.gateway.refusals import LoneSurrogateError, UnreadableBodyError
 from weir.gateway.surfaces.base import JSON_HEADERS, Reply, retry_after
 
 
@@ -30,8 +30,11 @@ def error_object(error: WeirError) -> dict[str, Any]:
 
 
 def status_of(error: WeirError) -> int:
-    """OpenAI says 400 to a wrong field. A blocked prompt and unreadable text are 422 on every surface of Weir."""
-    if isinstance(error, ValidationError) and not isinstance(error, UnreadableBodyError):
+    """OpenAI says 400 to what is no JSON and to a wrong field.
+
+    A blocked prompt and half a character (JSON, but no text) are 422 on every surface of Weir.
+    """
+    if isinstance(error, ValidationError) and not isinstance(error, LoneSurrogateError):
         return 400
     return error.status.value
 

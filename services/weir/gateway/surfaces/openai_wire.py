@@ -125,7 +125,7 @@ def grammar_of(body: Asked, given: ResponseFormat | None = None) -> Grammar | No
     form = _form(given) if given is not None else None
     if body.model_fields_set.isdisjoint(_VLLM):
         return form
-    field, wanted = read_grammar({name: getattr(body, name) for name in _VLLM}, "")
+    field, wanted = read_grammar({name: getattr(body, name) for name in _VLLM})
     if wanted is None:
         return form
     if form is not None:

@@ -23,9 +23,10 @@ _FIELDS = {"grammar": "structured_outputs", "adapter": "lora_name", "`prompt`": 
 
 
 class TritonBody(Wire):
-    """Sampling parameters have vLLM's names; they stand in `sampling_parameters`, or in `parameters`.
+    """Sampling parameters have vLLM's names; they stand in `sampling_parameters`, in `parameters` or here.
 
-    Every other key may stand in `parameters` as well. Without a temperature decoding is greedy.
+    Every other key may stand in `parameters` as well; one with different values in two places is refused. Without a
+    temperature decoding is greedy.
     """
 
     text_input: str = Field(min_length=1)
@@ -42,6 +43,24 @@ class TritonBody(Wire):
     lora_name: str | None = Field(default=None, description="one of the release's adapters")
     deadline_s: float | None = None
     priority: int | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    min_tokens: int | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, le=100)
+    top_k: int | None = Field(default=None, ge=-1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    typical_p: float | None = Field(default=None, gt=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=100)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = Field(default=None, ge=0)
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=20)
+    structured_outputs: dict[str, Any] | None = Field(default=None, description="json, regex, choice or json_object")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ VERBS = {
     "publish": Verb("weir_training.publish", "export", "Make a release, link it, tell running nodes"),
     "adapters": Verb("weir_training.adding", "export", "Add LoRA adapters to a release that is out, or remove them"),
     "classifier": Verb("weir_training.classifier.verbs", "export", "Train a small classifier of texts and publish it"),
+    "embedder": Verb("weir_training.embedder.verbs", "export", "Make a release of a checkpoint that embeds texts"),
     "releases": Verb("weir.release.verbs", "gateway", "List releases, or check one file by file"),
     "releases load": Verb("weir.gateway.verbs_load", "gateway", "Make running nodes serve a published version"),
     "base": Verb("weir_training.base.verbs", "train", "Build or inspect the built-in base model"),

@@ -25,7 +25,7 @@ from typing import Any
 import aiohttp
 import uvicorn
 
-from tests.support.oip_node import OipNode
+from tests.support.oip_node import OipNode, reply
 from tests.support.prompt_release import make_prompt_release
 from weir.contracts.errors import OverloadedError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
@@ -48,10 +48,17 @@ class Seen:
 class SmallNode(OipNode):
     """`slots` answers at once, `queue` wait, the rest is 429."""
 
-    def __init__(self, slots: int, queue: int) -> None:
+    def __init__(self, slots: int, queue: int, *, says_slots: bool) -> None:
         super().__init__()
         self._slots = asyncio.Semaphore(slots)
         self._room = slots + queue
+        self._metadata = json.dumps({"parameters": {"slots": slots}}).encode() if says_slots else b""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            await reply(send, 200, self._metadata)
+        else:
+            await super().__call__(scope, receive, send)
 
     async def _play(self, body: dict[str, Any], send: Any) -> None:
         if not self._room:
@@ -72,23 +79,25 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--load", type=float, default=5.0, help="times the capacity")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--says-slots", action="store_true", help="the node says how many it answers together")
     parser.add_argument("--pin", action="store_true", help="the gateway on core 0, node and clients on core 1")
     parser.add_argument("--node-port", type=int, default=0, help="only run the node")
     given = parser.parse_args()
     if given.node_port:
-        node = SmallNode(given.slots, given.queue)
+        node = SmallNode(given.slots, given.queue, says_slots=given.says_slots)
         uvicorn.run(node, port=given.node_port, log_level="error", access_log=False)
         return
     with tempfile.TemporaryDirectory(prefix="weir-overload-") as folder:
         release = make_prompt_release(Path(folder))
         node_port, port, admin_port = free_port(), free_port(), free_port()
         node = ("tests.bench.overload", "--node-port", str(node_port), "--slots", str(given.slots))
+        node += ("--queue", str(given.queue), *(("--says-slots",) if given.says_slots else ()))
         weir = ("weir.gateway", "--node", f"http://127.0.0.1:{node_port}", "--release", str(release))
         weir += ("--port", str(port), "--admin-port", str(admin_port), "--log-level", "warning")
         if given.pin:
             os.sched_setaffinity(0, {1})
         with (
-            process(*node, "--queue", str(given.queue)),
+            process(*node),
             process(*weir, core=0 if given.pin else None),
         ):
             capacity, seen, metrics = asyncio.run(measured(given, node_port, port, admin_port))

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from weir.gateway.access import Access
 from weir.gateway.app import GatewayApp, assemble
 from weir.gateway.catalog import Catalog
 from weir.gateway.edge import connections
+from weir.gateway.embedding import EmbeddingModel
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicySet, parse_policy
@@ -145,6 +146,7 @@ def build_app(
     *,
     with_store: bool = False,
     classifier: Classifier | None = None,
+    embedding_models: Mapping[str, EmbeddingModel] | None = None,
     **given: Any,
 ) -> GatewayApp:
     settings = GatewaySettings(
@@ -156,7 +158,13 @@ def build_app(
     guard = CompiledGuard.build(policy or parse_policy(POLICY, "test"))
     tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
     nodes = [Node(TracedBackend(each, tracing) if tracing else each, metrics) for each in backends]
-    made = {"metrics": metrics, "access": access, "classifier": classifier, "tracing": tracing}
+    made = {
+        "metrics": metrics,
+        "access": access,
+        "classifier": classifier,
+        "tracing": tracing,
+        "embedders": embedding_models,
+    }
     return assemble(settings, catalog, guard, nodes, **made)
 
 

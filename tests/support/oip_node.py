@@ -31,11 +31,11 @@ class OipNode:
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["method"] == "GET":
-            await _reply(send, 200 if self.is_ready else 503, b"")
+            await reply(send, 200 if self.is_ready else 503, b"")
         elif scope["path"].endswith("/load"):
             self.paths.append(scope["path"])
             is_known = json.loads(await _body(receive))["parameters"]["version"] == 2
-            await _reply(send, 200 if is_known else 404, b'{"error":"there is no release 9","code":"unknown_model"}')
+            await reply(send, 200 if is_known else 404, b'{"error":"there is no release 9","code":"unknown_model"}')
         else:
             self.paths.append(scope["path"])
             self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
@@ -66,7 +66,7 @@ class OipNode:
             if isinstance(step, WeirError) and not is_started:
                 seconds = step.retry_after_s if isinstance(step, OverloadedError) else 1
                 raw = json.dumps({"error": str(step), "code": step.code}).encode()
-                await _reply(send, step.status.value, raw, (b"retry-after", b"%d" % seconds))
+                await reply(send, step.status.value, raw, (b"retry-after", b"%d" % seconds))
                 return
             if not is_started:
                 is_started = True
@@ -121,7 +121,7 @@ async def _disconnected(receive: Any) -> None:
         pass
 
 
-async def _reply(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+async def reply(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

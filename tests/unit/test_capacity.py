@@ -165,6 +165,45 @@ def test_a_node_that_refuses_sets_the_limit_to_what_runs_and_it_may_grow_again()
     assert capacity.limit == 2
 
 
+@pytest.mark.parametrize("slots", [1, 4, 16, 200])
+def test_it_begins_with_what_nodes_say_and_wastes_nothing_of_it(slots: int) -> None:
+    capacity = Capacity(1000)
+    capacity.expect(slots)
+    assert capacity.limit == slots
+
+    node = Node(capacity, slots)
+    node.run(60, 5 * slots, 0.01, 1.0)
+    assert node.done >= 0.9 * 60 * slots
+    assert slots <= node.limit_s / 60 <= 2 * slots + 16
+
+
+def test_what_nodes_say_is_a_beginning_only_and_never_beyond_the_bound() -> None:
+    capacity = Capacity(300)
+    capacity.expect(1000)
+    assert capacity.limit == 300
+
+    node = Node(capacity, 20)  # as if others used the rest of them
+    node.run(300, 300, 0.01, 1.0)
+    assert capacity.limit < 100
+    assert node.done >= 0.9 * 300 * 20
+
+
+def test_what_was_learned_already_is_not_forgotten_when_nodes_begin_to_say_it() -> None:
+    capacity = Capacity(1000)
+    Node(capacity).run(20, 500, 0.01, 0.1)
+    learned = capacity.limit
+    capacity.expect(4)
+    assert capacity.limit == learned
+
+
+def test_nodes_that_come_and_go_move_the_limit_in_proportion() -> None:
+    capacity = Capacity(1000)
+    capacity.expect(40)
+    for slots, limit in ((80, 80), (20, 20), (1, 1), (40, 40), (4000, 1000)):
+        capacity.expect(slots)
+        assert capacity.limit == limit
+
+
 def test_the_speed_is_all_slots_together() -> None:
     capacity = Capacity(8)
     assert capacity.tokens_per_s is None

@@ -460,3 +460,19 @@ def test_among_many_nodes_the_one_with_least_to_do_is_found(count: int) -> None:
     name = scene.pick()
 
     assert scene.fleet.members[name].in_flight - 1 == min(loads)
+
+
+def test_the_slots_of_the_pool_in_use_are_known_when_all_its_open_nodes_say_them() -> None:
+    scene = Scene()
+    assert scene.fleet.slots is None
+    one, two = scene.add("one", slots=4), scene.add("two", slots=12)
+    assert scene.fleet.slots == 16
+    scene.fleet.up(two, is_up=False)
+    assert scene.fleet.slots == 4
+    scene.add("silent")
+    assert scene.fleet.slots is None
+    scene.fleet.remove(scene.fleet.members["silent"])
+    scene.fleet.remove(one)
+    assert scene.fleet.slots is None
+    scene.fleet.up(two, is_up=True)
+    assert scene.fleet.slots == 12

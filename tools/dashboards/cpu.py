@@ -155,11 +155,12 @@ _MACHINE: Final = (
 
 _CLASSIFIERS: Final = (
     Panel(
-        "Texts scored",
+        "Texts scored and embedded",
         "A second; and texts that wait.",
         "short",
         [
             Query(rate("weir_node_scored_texts_total", "instance", where=_NODE), "{{instance}} scored/s"),
+            Query(rate("weir_node_embedded_texts_total", "instance", where=_NODE), "{{instance}} embedded/s"),
             Query(f"sum by (instance) (weir_node_infer_texts_waiting{{{_NODE}}})", "{{instance}} waiting"),
         ],
     ),

@@ -248,6 +248,7 @@ _EDGE: Final = (
         "reqps",
         [
             Query(rate("weir_gateway_incoming_requests_total", "model"), "{{model}}"),
+            Query(rate("weir_gateway_embedded_texts_total"), "texts embedded"),
             Query(mean("weir_gateway_queue_wait_seconds"), "mean wait (s)"),
         ],
     ),

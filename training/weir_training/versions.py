@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from weir.contracts.classifier import ClassifierManifest
+from weir.contracts.embedder import EmbedderManifest
 from weir.contracts.manifest import FileEntry, ReleaseManifest
 from weir.release.hashing import sha256_file
 from weir.release.reader import COMPLETE, MANIFEST
 from weir_training.atomic import write_text
 from weir_training.leftovers import remove_leftovers
 
-_Manifest = TypeVar("_Manifest", ReleaseManifest, ClassifierManifest)
+_Manifest = TypeVar("_Manifest", ReleaseManifest, ClassifierManifest, EmbedderManifest)
 
 
 @contextmanager

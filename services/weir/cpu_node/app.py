@@ -31,11 +31,13 @@ from weir.contracts.errors import (
 from weir.contracts.events import Finished, GenerationEvent, TokenChunk
 from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.trace import HEADER, read_traceparent
+from weir.cpu_node.embedding import embedded_answer, embedding_metadata
 from weir.cpu_node.http import Answer, send_answer, send_part, start_events
 from weir.cpu_node.models import ModelHost, Served
 from weir.cpu_node.scoring import scored_answer, scoring_metadata
 from weir.engine.added import adapters_of
 from weir.engine.classifier import TextClassifier
+from weir.engine.embedder import TextEmbedder
 from weir.engine.serving import ServingEngine
 from weir.oip.metadata import model_metadata
 from weir.oip.wire import AnswerWriter, NodeCall, error_body, error_event, parse_call, parse_load
@@ -92,7 +94,7 @@ _Handler = Callable[[_Exchange], Awaitable[None]]
 
 
 class NodeApp:
-    """Translates; the host decides what is served, engines and classifiers do the work."""
+    """Translates; the host decides what is served, engines, classifiers and embedders do the work."""
 
     def __init__(
         self,
@@ -186,9 +188,12 @@ class NodeApp:
 
     async def _infer(self, exchange: _Exchange) -> None:
         body = await self._body(exchange)
-        classifier = self._host.classifier(exchange.model, exchange.version)
+        model = self._host.text_model(exchange.model, exchange.version)
         async with caller_watched(exchange.receive):
-            answer = await scored_answer(classifier, body, self._metrics)
+            if isinstance(model, TextEmbedder):
+                answer = await embedded_answer(model, body, self._metrics)
+            else:
+                answer = await scored_answer(model, body, self._metrics)
         await send_answer(exchange.send, Answer(200, answer))
 
     async def _opened(self, exchange: _Exchange) -> tuple[ServingEngine, NodeCall]:
@@ -257,8 +262,7 @@ class NodeApp:
 
     async def _model(self, exchange: _Exchange) -> None:
         served = self._host.serving(exchange.model, exchange.version)
-        described = scoring_metadata(served) if isinstance(served, TextClassifier) else _metadata(served)
-        await _send_json(exchange, described)
+        await _send_json(exchange, _described(served))
 
     async def _index(self, exchange: _Exchange) -> None:
         await _send_json(exchange, [_index_entry(served) for served in self._host.served])
@@ -317,6 +321,16 @@ def _refusal(error: WeirError) -> Answer:
     if isinstance(error, OverloadedError):
         headers = ((b"retry-after", str(math.ceil(error.retry_after_s)).encode()),)
     return Answer(error.status, error_body(error), headers=headers)
+
+
+def _described(served: Served) -> dict[str, Any]:
+    match served:
+        case TextClassifier():
+            return scoring_metadata(served)
+        case TextEmbedder():
+            return embedding_metadata(served)
+        case _:
+            return _metadata(served)
 
 
 def _metadata(engine: ServingEngine) -> dict[str, Any]:

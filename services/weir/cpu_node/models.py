@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from weir.contracts.classifier import ClassifierManifest
+from weir.contracts.embedder import EmbedderManifest
 from weir.contracts.errors import BackendUnavailableError, ReleaseError, UnknownModelError, ValidationError
 from weir.contracts.request import MODEL_NAME
 from weir.cpu_node.settings import NodeSettings
 from weir.engine.added import add_all, add_one, remove_one
 from weir.engine.classifier import TextClassifier, load_classifier
+from weir.engine.embedder import TextEmbedder, load_embedder
 from weir.engine.golden import GoldenMismatchError
 from weir.engine.loading import load_engine
 from weir.engine.serving import ServingEngine
@@ -22,12 +24,13 @@ from weir.telemetry.node_metrics import NodeLoad, NodeMetrics
 
 _log = logging.getLogger("weir.node")
 
-Served = ServingEngine | TextClassifier
+TextModel = TextClassifier | TextEmbedder  # texts in, numbers out
+Served = ServingEngine | TextModel
 Loader = Callable[[Path], Served]
 
 
 class ModelHost:
-    """One engine or classifier per model name.
+    """One engine, classifier or embedder per model name.
 
     Loads happen one at a time, in a thread, while the old version goes on serving.
     """
@@ -43,7 +46,7 @@ class ModelHost:
         self._loading = False
         self._draining = False
         metrics.watch(self.load_now)
-        metrics.watch_texts(lambda: sum(c.waiting for c in self.served if isinstance(c, TextClassifier)))
+        metrics.watch_texts(lambda: sum(c.waiting for c in self.served if isinstance(c, TextModel)))
 
     def engine(self, model: str, version: int | None = None) -> ServingEngine:
         """Return the engine that generates with `model`.
@@ -53,14 +56,15 @@ class ModelHost:
             UnknownModelError: this model or this version of it is not served, or it does not generate.
         """
         found = self.serving(model, version)
-        if isinstance(found, TextClassifier):
-            raise UnknownModelError(f"{model} classifies texts: POST its .../infer")
+        if isinstance(found, TextModel):
+            does = "classifies" if isinstance(found, TextClassifier) else "embeds"
+            raise UnknownModelError(f"{model} {does} texts: POST its .../infer")
         return found
 
-    def classifier(self, model: str, version: int | None = None) -> TextClassifier:
-        """As `engine`, of a model that classifies."""
+    def text_model(self, model: str, version: int | None = None) -> TextModel:
+        """As `engine`, of a model that classifies or embeds."""
         found = self.serving(model, version)
-        if not isinstance(found, TextClassifier):
+        if not isinstance(found, TextModel):
             raise UnknownModelError(f"{model} generates text: POST its .../generate")
         return found
 
@@ -83,7 +87,7 @@ class ModelHost:
 
     @property
     def engines(self) -> tuple[ServingEngine, ...]:
-        return tuple(served for served in self.served if not isinstance(served, TextClassifier))
+        return tuple(served for served in self.served if not isinstance(served, TextModel))
 
     @property
     def ready(self) -> bool:
@@ -173,7 +177,7 @@ class ModelHost:
         except Exception as error:
             self._count_failure(error, root)
             raise
-        if not isinstance(served, TextClassifier):
+        if not isinstance(served, TextModel):
             served.start()
             await add_all(served, root)
             self._roots[served.info.model] = root
@@ -187,8 +191,13 @@ class ModelHost:
         return served
 
     def _load_release(self, root: Path) -> Served:
-        if isinstance(read_any_manifest(root), ClassifierManifest):
-            return load_classifier(root, observer=self._metrics)
+        match read_any_manifest(root):
+            case ClassifierManifest():
+                return load_classifier(root, observer=self._metrics)
+            case EmbedderManifest():
+                return load_embedder(root, threads=self._settings.threads or 1, observer=self._metrics)
+            case _:
+                pass
         return load_engine(root, self._settings.flavour, self._settings.engine(), observer=self._metrics)
 
     def _count_failure(self, error: Exception, root: Path) -> None:

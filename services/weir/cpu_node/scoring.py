@@ -24,7 +24,7 @@ async def scored_answer(classifier: TextClassifier, body: bytes, metrics: NodeMe
         scores = await classifier.scores(call.texts)
         outcome = "scored"
     except BaseException as error:
-        outcome = _outcome(error)
+        outcome = outcome_of(error)
         raise
     finally:
         metrics.infer_ended(outcome)
@@ -33,7 +33,8 @@ async def scored_answer(classifier: TextClassifier, body: bytes, metrics: NodeMe
     return infer_answer(call, info.model, info.version, Scored(tuple(scores), info.threshold), info.sought)
 
 
-def _outcome(error: BaseException) -> str:
+def outcome_of(error: BaseException) -> str:
+    """Return how metrics call what became of a request that failed."""
     match error:
         case RequestRejectedError():
             return "rejected"

@@ -111,6 +111,7 @@ class Answering:
         generation.served = served_headers(generation.model.name, routed.version, routed.node, routed.flavour)
         if generation.screening is not None:
             await cleared(generation.screening, deadline)
+        await parts.in_step()
         self.noted = len(generation.notes)
         guarded = self.guarded = GuardedAnswer(generation, parts.guards.seal)
         first = routed.first

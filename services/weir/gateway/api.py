@@ -112,7 +112,7 @@ def _models(service: GenerationService) -> APIRouter:
 
     @router.get("/v1/models", summary="The models", responses={200: {"model": ModelList}})
     async def models() -> Response:
-        return JSONResponse({"object": "list", "data": openai_models(service.catalog)})
+        return JSONResponse({"object": "list", "data": openai_models(service.catalog, service.embeddings)})
 
     @router.get(
         "/v1/models/{name:path}",
@@ -121,7 +121,7 @@ def _models(service: GenerationService) -> APIRouter:
     )
     async def model(name: str) -> Response:
         try:
-            return JSONResponse(openai_model(service.catalog, name))
+            return JSONResponse(openai_model(service.catalog, service.embeddings, name))
         except UnknownModelError as error:
             return JSONResponse(error_object(error), error.status)
 

@@ -1,7 +1,7 @@
 """Composition root: a thin ASGI dispatcher in front of a FastAPI app, over one service."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -14,9 +14,11 @@ from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
 from weir.gateway.admission.door import Admission
 from weir.gateway.admission.policy import Bounds
+from weir.gateway.admission.sizing import Sizing
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.choices import Choices
+from weir.gateway.embedding import EmbeddingModel, Embeddings, labels_of, read_embedders
 from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
@@ -69,13 +71,19 @@ class GatewayApp:
         else:
             await self._api(scope, receive, send)
 
+    def _sizing(self) -> Sizing:
+        fleet, interval_s = self.service.router.fleet, self.settings.probe_interval_s
+        return Sizing(lambda: fleet.slots, self.service.admission, interval_s=interval_s)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.access.start()
         if self.nodes is not None:
             await self.nodes.settle(self.service.router)
         await self.service.router.start()
-        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat())]
+        sizing = self._sizing()
+        sizing.look()
+        tasks = [asyncio.create_task(Pulse(self.service.metrics).beat()), asyncio.create_task(sizing.follow())]
         if self.nodes is not None:
             tasks.append(asyncio.create_task(self.nodes.watch(self.service.router)))
         await send({"type": "lifespan.startup.complete"})
@@ -84,6 +92,7 @@ class GatewayApp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.service.router.aclose()
+        await self.service.embeddings.aclose()
         if self.service.second_tier is not None:
             await self.service.second_tier.aclose()
         await self.access.aclose()
@@ -143,21 +152,25 @@ def assemble(  # noqa: PLR0913 - a composition root
     access: Access | None = None,
     classifier: Classifier | None = None,
     tracing: Tracing | None = None,
+    embedders: Mapping[str, EmbeddingModel] | None = None,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     metrics.set_config(settings.digest)
-    metrics.set_models(catalog.labels)
     for surface in SURFACES:
         metrics.in_flight(surface.path)  # 0 is said, too: an autoscaler takes silence for a fault
     guards = Guards(guard, metrics, access.journal.seal if access.journal.with_audit else None)
     for node in nodes:
         metrics.know_node(node.name, node.pool)
+    accounts = Accounts(metrics, access.ledger, tracing)
+    second_tier = _second_tier(settings, classifier, metrics, guards.seal)
+    models = read_embedders(settings.embedders) if embedders is None else dict(embedders)
+    metrics.set_models((*catalog.labels, *labels_of(models)))
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
-        accounts=Accounts(metrics, access.ledger, tracing),
+        accounts=accounts,
         cache=ResponseCache(settings.cache_mb << 20, metrics),
         admission=Admission(
             metrics,
@@ -168,6 +181,7 @@ def assemble(  # noqa: PLR0913 - a composition root
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
-        second_tier=_second_tier(settings, classifier, metrics, guards.seal),
+        embeddings=Embeddings(models, accounts, guards, metrics, second_tier),
+        second_tier=second_tier,
     )
     return GatewayApp(service, settings, access, tracing)

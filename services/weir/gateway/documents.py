@@ -92,7 +92,11 @@ BY_PATH: Final[Mapping[str, Documented]] = {
         "OpenAI", openai.Response, openai.OpenAIError, _OPENAI_STATUSES, _RESPONSE, openai.ResponseStreamEvent
     ),
     "/v1/embeddings": Documented(
-        "OpenAI", None, openai.OpenAIError, _OPENAI_STATUSES, {"input": "How do I return an order?"}
+        "OpenAI",
+        openai.EmbeddingList,
+        openai.OpenAIError,
+        _OPENAI_STATUSES,
+        {"input": "How do I return an order?"},
     ),
     "/v2/models/{model}/generate": _TRITON,
     "/v2/models/{model}/generate_stream": _TRITON,

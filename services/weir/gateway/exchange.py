@@ -135,7 +135,8 @@ class Exchange:
         else:
             return reply
         finally:
-            self._count(status)
+            if not job.counts_itself:
+                self._count(status)
 
     async def _given(self, job: Job, generations: Sequence[Generation], send: Send, request_id: str) -> Reply | None:
         if job.is_stream:

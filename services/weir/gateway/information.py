@@ -6,6 +6,7 @@ from typing import Any
 from weir import __version__
 from weir.contracts.errors import UnknownModelError
 from weir.gateway.catalog import Catalog, ServedModel
+from weir.gateway.embedding import EmbeddingModel, Embeddings
 from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_BATCH, MAX_STOPS
 from weir.gateway.surfaces.openai_wire import model_and_adapter
 from weir.routing.node import Node
@@ -63,16 +64,19 @@ def provenance(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def openai_models(catalog: Catalog) -> list[dict[str, Any]]:
-    return [entry for model in catalog.models for entry in _entries(model)]
+def openai_models(catalog: Catalog, embeddings: Embeddings) -> list[dict[str, Any]]:
+    made = [entry for model in catalog.models for entry in _entries(model)]
+    return made + [_embedder(model) for model in embeddings.models.values()]
 
 
-def openai_model(catalog: Catalog, name: str) -> dict[str, Any]:
+def openai_model(catalog: Catalog, embeddings: Embeddings, name: str) -> dict[str, Any]:
     """Return what `/v1/models` lists under a name.
 
     Raises:
         UnknownModelError: there is no such model, or it has no such adapter.
     """
+    if name in embeddings.models:
+        return _embedder(embeddings.models[name])
     asked = model_and_adapter(name)
     model, adapter = catalog.resolve(asked["model"]), asked.get("adapter")
     entries = _entries(model)
@@ -80,6 +84,18 @@ def openai_model(catalog: Catalog, name: str) -> dict[str, Any]:
     if found is None:
         raise UnknownModelError("this gateway does not serve the model that was asked for")
     return found
+
+
+def _embedder(model: EmbeddingModel) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "weir",
+        "version": model.version,
+        "max_model_len": model.context_tokens,
+        "dimensions": model.dimensions,
+    }
 
 
 def _entries(model: ServedModel) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from weir.contracts.errors import WeirError
 from weir.gateway.catalog import ServedModel
+from weir.gateway.embedding import labels_of
 from weir.gateway.nodes import NodeList
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
@@ -84,7 +85,7 @@ class Reloader:
         if models is not None:
             service.catalog.replace(models)
             service.router.offers(Offer.of(service.catalog.default.prompts.manifest))
-            metrics.set_models(service.catalog.labels)
+            metrics.set_models((*service.catalog.labels, *labels_of(service.embeddings.models)))
             metrics.reloads("applied").inc()
             if self._nodes is not None:
                 await self._nodes.settle(service.router)

@@ -1,6 +1,7 @@
 """Serving one request, free of HTTP: prepare, reserve, admit, route, guard, count."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from weir.gateway.admission.door import Admission
 from weir.gateway.answering import Answering, cleared, work_of
 from weir.gateway.catalog import Catalog
 from weir.gateway.denials import ModelNotAllowedError
+from weir.gateway.embedding import Embeddings
 from weir.gateway.filtering import PromptFilter
 from weir.gateway.generation import Ask, Generation
 from weir.gateway.guarding import said
@@ -25,7 +27,7 @@ from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, replayed
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.single_flight import SingleFlight
-from weir.gateway.streams import Collected, Collector, Events, started
+from weir.gateway.streams import Collected, Collector, Events, Started
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -43,6 +45,7 @@ class GenerationService:
     guards: Guards
     metrics: GatewayMetrics
     timeout_s: float
+    embeddings: Embeddings
     second_tier: SecondTier | None = None
     is_leaving: bool = False  # `/readyz` says no, so that callers go elsewhere
     _joined: SingleFlight = field(init=False)
@@ -84,7 +87,8 @@ class GenerationService:
             WeirError: nothing was sent yet; `events` raises the later ones.
         """
         generation = self._asked(ask)
-        generation.stream = await started(self._run(generation))
+        generation.stream = running = Running(self, generation)
+        await running.begin()
         return generation
 
     async def whole(self, ask: Ask) -> tuple[Generation, Collected]:
@@ -97,24 +101,28 @@ class GenerationService:
         accounts = self.accounts
         accounts.begin(generation)
         try:
-            request = await self._accepted(generation)
-            if self.cache.is_on or generation.fallback is not None:
-                await self._collect(self._answer(generation, request), generation, collector)
+            request = await self.accepted(generation)
+            answer = self.answer(generation, request)
+            if isinstance(answer, Answering):
+                answer.forget = partial(self._forget, generation, collector)
+                await self._collect_from_node(answer, request, collector)
             else:
-                answering = Answering(self, generation, partial(self._forget, generation, collector))
-                try:
-                    while not answering.is_over:
-                        for event in await answering.next(request):
-                            accounts.observe(generation, event)
-                            collector.take(event)
-                finally:
-                    await answering.aclose()
+                await self._collect(answer, generation, collector)
             return generation, collector.collected()
         except Exception as error:
             accounts.failed(generation, error)
             raise
         finally:
             accounts.end(generation)
+
+    async def _collect_from_node(self, answering: Answering, request: GenerateRequest, collector: Collector) -> None:
+        try:
+            while not answering.is_over:
+                for event in await answering.next(request):
+                    self.accounts.observe(answering.generation, event)
+                    collector.take(event)
+        finally:
+            await answering.aclose()
 
     def _forget(self, generation: Generation, collector: Collector) -> None:
         self.accounts.forget(generation)
@@ -157,25 +165,7 @@ class GenerationService:
             raise PromptBlockedError(prompt.found[0])
         return passed
 
-    async def _run(self, generation: Generation) -> Events:
-        accounts = self.accounts
-        accounts.begin(generation)
-        try:
-            request = await self._accepted(generation)
-            answer = self._answer(generation, request)
-            try:
-                async for event in answer:
-                    accounts.observe(generation, event)
-                    yield event
-            finally:
-                await answer.aclose()
-        except Exception as error:
-            accounts.failed(generation, error)
-            raise
-        finally:
-            accounts.end(generation)
-
-    async def _accepted(self, generation: Generation) -> GenerateRequest:
+    async def accepted(self, generation: Generation) -> GenerateRequest:
         """Return what a node is to be asked, once it is sure that the caller may."""
         if self.is_draining:
             raise DrainingError
@@ -189,13 +179,14 @@ class GenerationService:
             self.second_tier.begin(generation)
         return request
 
-    def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
+    def answer(self, generation: Generation, request: GenerateRequest) -> Events | Answering:
+        """Return where the answer comes from: an input rule, what was kept, or a node."""
         if generation.fallback is not None:
             generation.served = served_headers(generation.model.name, generation.model.version, "guard", "")
             return said(generation)
-        key = self.cache.key(generation, request)
+        key = self.cache.key(generation, request) if self.cache.is_on else None
         if key is None:
-            return self._generated(generation, request)
+            return Answering(self, generation)
         kept = self.cache.found(key)
         replay = partial(self._replayed, generation)
         if kept is None:
@@ -221,3 +212,72 @@ class GenerationService:
                     yield event
         finally:
             await answering.aclose()
+
+
+class Running(Started):
+    """One request on its way, from the gateway's door to its last event. `begin` it first, close it last.
+
+    No chain of generators: each would cost every token some steps more.
+    """
+
+    def __init__(self, service: GenerationService, generation: Generation) -> None:
+        self._service = service
+        self._generation = generation
+        self._request = generation.ask.request  # what a node is asked is known later
+        self._answer: Events | Answering | None = None
+        self._given: Iterator[GenerationEvent] = iter(())
+        self._first: GenerationEvent | None = None
+        self._is_over = False
+
+    async def begin(self) -> None:
+        """Return once the first event that may be sent is there; raises what `__anext__` raises."""
+        self._service.accounts.begin(self._generation)
+        try:
+            self._request = await self._service.accepted(self._generation)
+            self._answer = self._service.answer(self._generation, self._request)
+            self._first = await self._next()
+        except BaseException as error:
+            await self._end(error)
+            raise
+
+    async def __anext__(self) -> GenerationEvent:
+        event, self._first = self._first, None
+        if event is None:
+            try:
+                event = None if self._is_over else await self._next()
+            except BaseException as error:
+                await self._end(error)
+                raise
+            if event is None:
+                await self._end(None)
+                raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        await self._end(None)
+
+    async def _next(self) -> GenerationEvent | None:
+        answer = self._answer
+        if isinstance(answer, Answering):
+            while (event := next(self._given, None)) is None and not answer.is_over:
+                self._given = iter(await answer.next(self._request))
+        else:
+            event = None if answer is None else await anext(answer, None)
+        if event is not None:
+            self._service.accounts.observe(self._generation, event)
+        return event
+
+    async def _end(self, error: BaseException | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        try:
+            if self._answer is not None:
+                await self._answer.aclose()
+        except Exception as late:
+            error = late
+            raise
+        finally:
+            if isinstance(error, Exception):
+                self._service.accounts.failed(self._generation, error)
+            self._service.accounts.end(self._generation)

@@ -21,6 +21,7 @@ from weir.contracts.errors import SettingError, UsageError
 from weir.contracts.repository import RepositoryKey
 from weir.gateway.settings_access import AccessSettings
 from weir.gateway.settings_edge import EdgeSettings
+from weir.gateway.settings_embedder import EmbedderSettings
 from weir.gateway.settings_nodes import NodeSettings
 from weir.gateway.settings_tier import SecondTierSettings
 from weir.telemetry.tracing import TracingSettings
@@ -61,6 +62,7 @@ class GatewaySettings(BaseSettings):
     access: AccessSettings = AccessSettings()
     edge: EdgeSettings = EdgeSettings()
     second_tier: SecondTierSettings | None = Field(default=None, description="a classifier beside the rules; none: off")
+    embedders: tuple[EmbedderSettings, ...] = Field(default=(), description="what answers /v1/embeddings")
     tracing: TracingSettings | None = Field(default=None, description="OpenTelemetry; none: off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -52,10 +52,15 @@ def parse_infer(body: bytes) -> InferCall:
         if not isinstance(wanted, dict) or wanted.get("name") != "score":
             field = f"outputs[{number}].name"
             raise ValidationError(f"{field}: the only output is `score`", field)
-    return InferCall(_texts(inputs[0]), call_id if isinstance(call_id, str) else None)
+    return InferCall(texts_of(inputs[0]), call_id if isinstance(call_id, str) else None)
 
 
-def _texts(tensor: dict[str, Any]) -> tuple[str, ...]:
+def texts_of(tensor: dict[str, Any]) -> tuple[str, ...]:
+    """Read the tensor `text`, the first of a request.
+
+    Raises:
+        ValidationError: it is not one.
+    """
     for name, wanted in (("name", "text"), ("datatype", "BYTES")):
         if tensor.get(name) != wanted:
             raise ValidationError(f"inputs[0].{name}: {wanted!r} is needed", f"inputs[0].{name}")

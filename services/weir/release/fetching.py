@@ -9,9 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from weir.contracts.classifier import ClassifierManifest
 from weir.contracts.errors import JobError, ReleaseError, UsageError
-from weir.release.reader import MANIFEST, open_classifier, open_release, read_any_manifest
+from weir.release.reader import MANIFEST, open_any, read_any_manifest
 
 _BLOCK_BYTES: Final = 1 << 20
 _SILENCE_S: Final = 60.0
@@ -109,7 +108,4 @@ def _check(root: Path, expected: tuple[str, int]) -> None:
     if (manifest.model, manifest.version) != expected:
         wanted = "/".join(map(str, expected))
         raise ReleaseError(f"{root}: this is {manifest.model}/{manifest.version}, not {wanted}")
-    if isinstance(manifest, ClassifierManifest):
-        open_classifier(root)
-    else:
-        open_release(root)
+    open_any(root)

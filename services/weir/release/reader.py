@@ -4,18 +4,22 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from weir.contracts.classifier import ClassifierFormat, ClassifierManifest
+from weir.contracts.embedder import EmbedderFormat, EmbedderManifest
 from weir.contracts.errors import ReleaseError
 from weir.contracts.manifest import FileEntry, Format, ReleaseManifest
 from weir.release.hashing import sha256_file
 
 MANIFEST = "manifest.json"
 COMPLETE = "COMPLETE"
-M = TypeVar("M", ReleaseManifest, ClassifierManifest)
+TOKENIZER = "model/tokenizer.json"
+AnyManifest = ReleaseManifest | ClassifierManifest | EmbedderManifest
+M = TypeVar("M", ReleaseManifest, ClassifierManifest, EmbedderManifest)
+_DOES: Final = {"classify": "classifies texts", "embed": "embeds texts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,26 @@ class ClassifierRelease:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedderRelease:
+    """As `Release`, of an embedder."""
+
+    root: Path
+    manifest: EmbedderManifest
+
+    def format(self, flavour: str | None = None) -> EmbedderFormat:
+        """Return the asked flavour, by default the one to serve.
+
+        Raises:
+            ReleaseError: the release has no such flavour, or it did not pass its gate.
+        """
+        wanted = flavour or self.manifest.serve_flavour
+        found = self.manifest.format_of(wanted)
+        if found is None or not found.parity.passed:
+            raise ReleaseError(f"{self.root.name}: no flavour {wanted!r} that passed its gate in this release")
+        return found
+
+
 def open_release(root: Path, *, reads: Callable[[str], bool] | None = None) -> Release:
     """Read the manifest at `root` and check every file it names.
 
@@ -97,20 +121,48 @@ def open_classifier(root: Path) -> ClassifierRelease:
     return ClassifierRelease(root, manifest)
 
 
+def open_embedder(root: Path) -> EmbedderRelease:
+    """As `open_classifier`, of an embedder."""
+    manifest = _parsed(EmbedderManifest, _raw(root), root)
+    _check_files(root, manifest.files, None)
+    return EmbedderRelease(root, manifest)
+
+
+def open_any(root: Path) -> Release | ClassifierRelease | EmbedderRelease:
+    """Open a release whatever its task is; every file is hashed.
+
+    Raises:
+        ReleaseError: as `open_release`.
+    """
+    match read_any_manifest(root):
+        case ClassifierManifest():
+            return open_classifier(root)
+        case EmbedderManifest():
+            return open_embedder(root)
+        case _:
+            return open_release(root)
+
+
 def read_manifest(root: Path) -> ReleaseManifest:
     """Read and validate the manifest alone; files are not checked.
 
     Raises:
-        ReleaseError: there is no complete release at `root`, its manifest does not fit the schema, or it is a
-            classifier's.
+        ReleaseError: there is no complete release at `root`, its manifest does not fit the schema, or it is of
+            another kind.
     """
     return _parsed(ReleaseManifest, _raw(root), root)
 
 
-def read_any_manifest(root: Path) -> ReleaseManifest | ClassifierManifest:
+def read_any_manifest(root: Path) -> AnyManifest:
     """As `read_manifest`, whatever the release's task is."""
     raw = _raw(root)
-    return _parsed(ClassifierManifest, raw, root) if _is_classifier(raw) else _parsed(ReleaseManifest, raw, root)
+    match _task(raw):
+        case "classify":
+            return _parsed(ClassifierManifest, raw, root)
+        case "embed":
+            return _parsed(EmbedderManifest, raw, root)
+        case _:
+            return _parsed(ReleaseManifest, raw, root)
 
 
 def _check_files(root: Path, files: Sequence[FileEntry], reads: Callable[[str], bool] | None) -> None:
@@ -137,18 +189,21 @@ def _raw(root: Path) -> bytes:
     return raw
 
 
-def _is_classifier(raw: bytes) -> bool:
+def _task(raw: bytes) -> str | None:
+    """Return what a release says that it does; none: it generates."""
     try:
-        tree = json.loads(raw)
+        tree: Any = json.loads(raw)
     except ValueError:
-        return False  # whoever parses it says what is wrong
-    return isinstance(tree, dict) and tree.get("task") == "classify"
+        return None  # whoever parses it says what is wrong
+    task = tree.get("task") if isinstance(tree, dict) else None
+    return task if isinstance(task, str) and task in _DOES else None
 
 
 def _parsed(model: type[M], raw: bytes, root: Path) -> M:
-    if _is_classifier(raw) != (model is ClassifierManifest):
-        is_what = "classifies texts" if _is_classifier(raw) else "generates text"
-        raise ReleaseError(f"{root}: this release {is_what}; another kind is needed here")
+    task, wanted = _task(raw), model.model_fields.get("task")
+    if task != (None if wanted is None else wanted.default):
+        does = "generates text" if task is None else _DOES[task]
+        raise ReleaseError(f"{root}: this release {does}; another kind is needed here")
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:

@@ -42,6 +42,10 @@ class ReleaseTokenizer:
         """Return token ids. Control tokens in `text` become their ids; no BOS is added (the template writes it)."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def encode_whole(self, text: str) -> list[int]:
+        """Return token ids with the special ones that the tokenizer itself puts around a text (`[CLS]`, `</s>`)."""
+        return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
+
     def spans(self, text: str) -> list[tuple[int, int, int]]:
         """Return, per token, its id and where in `text` it begins and ends; tokens of one character all span it."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)

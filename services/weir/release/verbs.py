@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from weir.contracts.classifier import ClassifierManifest
+from weir.contracts.embedder import EmbedderManifest
 from weir.contracts.errors import CheckFailedError, ReleaseError, UsageError
 from weir.contracts.manifest import Lineage, ReleaseManifest
 from weir.release.fetching import fetch_release
-from weir.release.reader import COMPLETE, MANIFEST, newest_version, open_classifier, open_release, read_any_manifest
+from weir.release.reader import COMPLETE, MANIFEST, AnyManifest, newest_version, open_any, read_any_manifest
 
 app = typer.Typer(add_completion=False)
 
@@ -55,8 +56,7 @@ def check(release: Named, home: Home = _DEFAULT_HOME, as_json: AsJson = False) -
     """Hash every file again; exit code 3 when one is missing, altered or unknown to the manifest."""
     root = _root(release, home)
     try:
-        is_classifier = isinstance(read_any_manifest(root), ClassifierManifest)
-        opened = open_classifier(root) if is_classifier else open_release(root)
+        opened = open_any(root)
     except ReleaseError as error:
         raise CheckFailedError(str(error)) from error
     strangers = _unknown_files(root, opened.manifest)
@@ -131,9 +131,15 @@ def _line(row: dict[str, Any]) -> str:
     return f"{name:<24} {row['created'][:16]}  {gate}  {flavours}  (serves {row['serve_flavour']})"
 
 
-def _details(manifest: ReleaseManifest | ClassifierManifest) -> list[str]:
+def _details(manifest: AnyManifest) -> list[str]:
     lines = [f"{manifest.model}/{manifest.version}  {manifest.created.isoformat()}", *_origin(manifest.lineage)]
-    lines += _scoring(manifest) if isinstance(manifest, ClassifierManifest) else _generating(manifest)
+    match manifest:
+        case ClassifierManifest():
+            lines += _scoring(manifest)
+        case EmbedderManifest():
+            lines += _embedding(manifest)
+        case _:
+            lines += _generating(manifest)
     lines += [f"{name}  {value:.4f}" for name, value in sorted(manifest.evaluation.items())]
     return [*lines, f"{len(manifest.files)} files, {sum(entry.bytes for entry in manifest.files) / 1e6:.2f} MB"]
 
@@ -171,7 +177,15 @@ def _scoring(manifest: ClassifierManifest) -> list[str]:
     ]
 
 
-def _unknown_files(root: Path, manifest: ReleaseManifest | ClassifierManifest) -> list[str]:
+def _embedding(manifest: EmbedderManifest) -> list[str]:
+    sizes = f"{manifest.dimensions} dimensions, {manifest.context_tokens} tokens"
+    return [f"embeds   {sizes}, pooled by {manifest.pooling}"] + [
+        f"{found.flavour:<9}{found.parity.bytes / 1e6:8.2f} MB  cosine {found.parity.min_cosine:.6f} at least"
+        for found in manifest.formats
+    ]
+
+
+def _unknown_files(root: Path, manifest: AnyManifest) -> list[str]:
     known = {entry.path for entry in manifest.files} | {MANIFEST, COMPLETE}
     found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink())
     return sorted(set(found) - known)

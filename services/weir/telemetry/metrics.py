@@ -197,6 +197,9 @@ class GatewayMetrics:
             "Requests that the response cache could answer: hit, joined (another one's answer was on its way), miss.",
             ("result",),
         )
+        self.embedded_texts = Counter(
+            "weir_gateway_embedded_texts_total", "Texts whose vectors were given.", registry=self.registry
+        )
         self.cache_bytes = Gauge("weir_gateway_cache_bytes", "Size of the response cache.", registry=self.registry)
         self.cache_entries = Gauge("weir_gateway_cache_entries", "Answers in the cache.", registry=self.registry)
 

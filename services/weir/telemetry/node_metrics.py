@@ -13,7 +13,7 @@ _FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _WINDOW_BUCKETS = (1, 2, 4, 8, 16)
 _TEXT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-SCORING_OUTCOMES = ("scored", "overloaded", "rejected", "unavailable", "cancelled", "error")
+SCORING_OUTCOMES = ("scored", "embedded", "overloaded", "rejected", "unavailable", "cancelled", "error")
 LOADS = ("loaded", "refused", "failed")
 GOLDEN_CHECKS = ("passed", "failed")
 OUTCOMES = (
@@ -131,31 +131,37 @@ class NodeMetrics:
     def _classifier_metrics(self, registry: CollectorRegistry) -> None:
         requests = Counter(
             "weir_node_infer_requests_total",
-            "Requests to classifiers by how they ended.",
+            "Requests to classifiers and embedders by how they ended.",
             labelnames=("outcome",),
             registry=registry,
         )
         self._scoring = {outcome: requests.labels(outcome) for outcome in SCORING_OUTCOMES}
         self.scored_texts = Counter("weir_node_scored_texts_total", "Texts that got a score.", registry=registry)
+        self.embedded_texts = Counter("weir_node_embedded_texts_total", "Texts that got a vector.", registry=registry)
         self.infer_seconds = Histogram(
             "weir_node_infer_seconds",
-            "From a request's body read to its scores, waiting included.",
+            "From a request's body read to its scores or vectors, waiting included.",
             buckets=_TEXT_BUCKETS_S,
             registry=registry,
         )
         self._windows = Histogram(
             "weir_node_infer_batch_windows",
-            "Windows in one run of a classifier.",
+            "Windows in one run of a classifier, or texts in one of an embedder.",
             buckets=_WINDOW_BUCKETS,
             registry=registry,
         )
         self._batch_seconds = Histogram(
-            "weir_node_infer_batch_seconds", "One run of a classifier.", buckets=_TEXT_BUCKETS_S, registry=registry
+            "weir_node_infer_batch_seconds",
+            "One run of a classifier or an embedder.",
+            buckets=_TEXT_BUCKETS_S,
+            registry=registry,
         )
-        self._texts_waiting = Gauge("weir_node_infer_texts_waiting", "Texts without a score yet.", registry=registry)
+        self._texts_waiting = Gauge(
+            "weir_node_infer_texts_waiting", "Texts without a score or a vector yet.", registry=registry
+        )
 
     def watch_texts(self, waiting: Callable[[], int]) -> None:
-        """Read from `waiting`, whenever it is scraped, how many texts have no score yet."""
+        """Read from `waiting`, whenever it is scraped, how many texts have no score or vector yet."""
         self._texts_waiting.set_function(waiting)
 
     def batch_scored(self, windows: int, seconds: float) -> None:
@@ -163,7 +169,7 @@ class NodeMetrics:
         self._batch_seconds.observe(seconds)
 
     def infer_ended(self, outcome: str) -> None:
-        """Count a request to a classifier: one of `SCORING_OUTCOMES`."""
+        """Count a request to a classifier or an embedder: one of `SCORING_OUTCOMES`."""
         self._scoring[outcome].inc()
 
     def watch(self, load: Callable[[], NodeLoad]) -> None:

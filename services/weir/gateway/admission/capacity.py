@@ -38,12 +38,17 @@ class Capacity:
     grows, doubling per round until the first late one, by a tenth after. A node that refuses sets the limit to what
     runs.
 
+    Nodes that say how many requests they answer together (`expect`) need not be found out: the limit begins there, and
+    changes with them in proportion. It is a beginning only: what is seen moves it up and down as ever.
+
     All this counts what this process sent: others may use the nodes too, and then only refusals tell.
     """
 
     def __init__(self, most: int) -> None:
         self._most = float(most)
         self._limit = min(_FIRST_LIMIT, self._most)
+        self._floor = _FLOOR
+        self._slots: int | None = None  # as the nodes say
         self._is_probing = True
         self._running = self._ends = self._cuts = 0
         self._proven = 0.0  # so many ran at once
@@ -60,6 +65,15 @@ class Capacity:
     def tokens_per_s(self) -> float | None:
         """What all nodes do together at the limit; none until an answer has ended."""
         return self._tokens / self._seconds * self.limit if self._seconds and self._tokens else None
+
+    def expect(self, slots: int) -> None:
+        """Take in how many requests the nodes answer together, at least 1."""
+        known, self._slots = self._slots, slots
+        self._floor = min(_FLOOR, slots)
+        if known is not None:
+            self._scale(slots / known)
+        elif not self._ends and not self._running:
+            self._limit = min(float(slots), self._most)
 
     def sent(self) -> Sent:
         """Note that a request goes to a node; `left` or `refused` follow."""
@@ -115,11 +129,17 @@ class Capacity:
         if is_pressed:
             self._grow(1.0 if self._is_probing else _GROWTH)
 
+    def _scale(self, factor: float) -> None:
+        """Nodes came or went: what is on its way says nothing about those that are left."""
+        self._limit = min(max(self._limit * factor, 1.0), self._most)
+        self._proven *= factor
+        self._cut()
+
     def _grow(self, by: float) -> None:
         self._limit = min(self._limit + by, self._most)
 
     def _shrink(self) -> None:
-        floor = max(_FLOOR, self._proven)
+        floor = max(self._floor, self._proven)
         if self._limit * _BACK_OFF <= floor:
             self._calm_s, self._is_probing = self._wait_s, True
             return

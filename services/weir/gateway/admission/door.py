@@ -38,6 +38,13 @@ class Admission:
     def in_flight(self) -> int:
         return self._policy.running
 
+    def expect(self, slots: int) -> None:
+        """Take in how many requests the nodes answer together."""
+        self._capacity.expect(slots)
+        self._metrics.admission_limit.set(self._capacity.limit)
+        if self._policy.waiting:
+            self._let_in()
+
     async def enter(self, work: Work, deadline: float | None = None) -> "Place":
         """Return a place among those that run, once there is one; it must be left.
 

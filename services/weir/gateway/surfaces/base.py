@@ -69,11 +69,12 @@ class Job(Protocol):
 class Direct:
     """One parsed request that needs no generation; `answer` is awaited once.
 
-    A failure is raised, as a `WeirError`; the surface frames it.
+    A failure is raised, as a `WeirError`; the surface frames it. `counts_itself`: whoever answers also counts it.
     """
 
     context: RequestContext
     answer: Callable[["GenerationService"], Awaitable[Reply]]
+    counts_itself: bool = False
 
 
 class Surface(Protocol):

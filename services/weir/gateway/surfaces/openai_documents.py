@@ -142,6 +142,26 @@ class ErrorObject(_Answer):
     code: str | None
 
 
+class Embedding(_Answer):
+    """`embedding`: numbers, or the base64 text of float32 numbers, the lowest byte first."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(_Answer):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(_Answer):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
 class OpenAIError(_Answer):
     error: ErrorObject
 
@@ -153,6 +173,7 @@ class Model(_Answer):
     owned_by: str
     version: int
     max_model_len: int
+    dimensions: int | None = None
     parent: str | None = None
 
 

@@ -194,6 +194,14 @@ class Fleet:
     def is_ready(self) -> bool:
         return any(kind.open_count for pool in self.pools for kind in pool.kinds)
 
+    @property
+    def slots(self) -> int | None:
+        """How many requests the pool in use answers together; none: one of its nodes does not say, or none is open."""
+        for pool in self.pools:
+            if used := [member for kind in pool.kinds for member in kind.members if member.is_open]:
+                return sum(member.slots for member in used) if all(member.is_slots_told for member in used) else None
+        return None
+
     def pick(self, job: Job) -> Ticket | None:
         """Reserve a place at the node that is predicted to finish first; none: no node is open."""
         now = self._clock()

@@ -1,0 +1,76 @@
+"""A tiny embedder, really exported and really served, and one that answers as a test says."""
+
+import asyncio
+import base64
+import struct
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from tests.support.gateway import running
+from tests.support.tiny_encoder import make_tiny_encoder
+from weir.cpu_node.app import NodeApp
+from weir.cpu_node.models import ModelHost
+from weir.cpu_node.settings import NodeSettings
+from weir.oip.embed import Embedded
+from weir.telemetry.node_metrics import NodeMetrics
+from weir_training.embedder.release import Exported, export_and_publish
+
+
+def export_tiny(home: Path, *, name: str = "tiny-embed") -> Exported:
+    """Make a tiny encoder and publish it below `home`; a few seconds."""
+    checkpoint = make_tiny_encoder(home / "checkpoint")
+    return export_and_publish(checkpoint, name, home, repository=home / "model_repository")
+
+
+@dataclass
+class EmbedderNode:
+    """A node that serves one embedder; `metric` reads one sample."""
+
+    url: str
+    host: ModelHost
+    metrics: NodeMetrics
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"weir_node_{name}", labels) or 0.0
+
+
+@contextmanager
+def embedder_node(home: Path, *roots: Path) -> Generator[EmbedderNode]:
+    """Serve releases in a thread."""
+    metrics = NodeMetrics(CollectorRegistry())
+    host = ModelHost(NodeSettings(home=home, port=0), metrics)
+    for root in roots:
+        asyncio.run(host.load(root))
+    with running(NodeApp(host, metrics, max_body_bytes=1 << 22)) as port:
+        yield EmbedderNode(f"http://127.0.0.1:{port}", host, metrics)
+
+
+class ScriptedEmbedder:
+    """A vector whose first number is the row's length, `delay_s` after it was asked, or `error`."""
+
+    def __init__(self, dimensions: int = 4) -> None:
+        self.dimensions = dimensions
+        self.delay_s = 0.0
+        self.error: Exception | None = None
+        self.asked: list[tuple[tuple[int, ...], ...]] = []
+        self.cancelled = 0
+
+    async def embedded(self, rows: Sequence[Sequence[int]], *, timeout_s: float) -> Embedded:
+        del timeout_s
+        self.asked.append(tuple(map(tuple, rows)))
+        try:
+            await asyncio.sleep(self.delay_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        vectors = ([float(len(row)), *[0.0] * (self.dimensions - 1)] for row in rows)
+        packed = (base64.b64encode(struct.pack(f"<{self.dimensions}f", *vector)).decode() for vector in vectors)
+        return Embedded(tuple(packed), self.dimensions)
+
+    async def aclose(self) -> None: ...

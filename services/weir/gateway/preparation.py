@@ -88,6 +88,11 @@ def _check_served(model: ServedModel, ask: Ask) -> None:
     size = model.prompts.manifest.vocab_size
     if request.sampling.logit_bias and any(token >= size for token, _ in request.sampling.logit_bias):
         raise ValidationError(f"`logit_bias`: a token id beyond the vocabulary of {size}", "logit_bias")
+    check_tools(model, request)
+
+
+def check_tools(model: ServedModel, request: GenerateRequest) -> None:
+    """Raises UnsupportedError when the model's template has no place for the tools that are in the request."""
     uses_tools = request.tool_use is not None or any(message.tool_calls for message in request.messages)
     if uses_tools and model.prompts.tool_format is None:
         raise UnsupportedError("tools", "`tools`: the chat template of this model has no place for tools")
@@ -106,12 +111,7 @@ def _with_text(model: ServedModel, request: GenerateRequest) -> GenerateRequest:
 
 def _rendered(model: ServedModel, request: GenerateRequest, ask: Ask) -> str:
     if request.messages:
-        use = request.tool_use
-        if use is None:
-            return model.prompts.from_messages(request.messages)
-        prompt = model.prompts.from_messages(request.messages, use.tools)
-        tool_format = model.prompts.tool_format
-        return prompt + tool_format.begun if use.must_call and tool_format else prompt
+        return rendered(model, request)
     text = request.prompt
     if request.prompt_ids:
         return text
@@ -121,6 +121,16 @@ def _rendered(model: ServedModel, request: GenerateRequest, ask: Ask) -> str:
             kept = model.prompts.tokenizer.decode(ids[-ask.truncate_tokens :], skip_special=False)
             text = kept.lstrip("\ufffd")  # the cut may have split a character
     return text if ask.is_raw else model.prompts.from_text(text)
+
+
+def rendered(model: ServedModel, request: GenerateRequest) -> str:
+    """Return messages, and tools if there are any, in the template of the model."""
+    use = request.tool_use
+    if use is None:
+        return model.prompts.from_messages(request.messages)
+    prompt = model.prompts.from_messages(request.messages, use.tools)
+    tool_format = model.prompts.tool_format
+    return prompt + tool_format.begun if use.must_call and tool_format else prompt
 
 
 def _settled(model: ServedModel, request: GenerateRequest, max_new_tokens: int) -> SamplingParams:

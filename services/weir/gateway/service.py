@@ -88,7 +88,7 @@ class GenerationService:
         """
         generation = self._asked(ask)
         generation.stream = running = Running(self, generation)
-        await running.begin()
+        await running.begin(generation)
         return generation
 
     async def whole(self, ask: Ask) -> tuple[Generation, Collected]:
@@ -222,19 +222,18 @@ class Running(Started):
 
     def __init__(self, service: GenerationService, generation: Generation) -> None:
         self._service = service
-        self._generation = generation
+        self._generation: Generation | None = generation  # none at the end: it knows this stream
         self._request = generation.ask.request  # what a node is asked is known later
         self._answer: Events | Answering | None = None
         self._given: Iterator[GenerationEvent] = iter(())
         self._first: GenerationEvent | None = None
-        self._is_over = False
 
-    async def begin(self) -> None:
+    async def begin(self, generation: Generation) -> None:
         """Return once the first event that may be sent is there; raises what `__anext__` raises."""
-        self._service.accounts.begin(self._generation)
+        self._service.accounts.begin(generation)
         try:
-            self._request = await self._service.accepted(self._generation)
-            self._answer = self._service.answer(self._generation, self._request)
+            self._request = await self._service.accepted(generation)
+            self._answer = self._service.answer(generation, self._request)
             self._first = await self._next()
         except BaseException as error:
             await self._end(error)
@@ -244,7 +243,7 @@ class Running(Started):
         event, self._first = self._first, None
         if event is None:
             try:
-                event = None if self._is_over else await self._next()
+                event = await self._next()
             except BaseException as error:
                 await self._end(error)
                 raise
@@ -257,27 +256,30 @@ class Running(Started):
         await self._end(None)
 
     async def _next(self) -> GenerationEvent | None:
-        answer = self._answer
+        answer, generation = self._answer, self._generation
+        if generation is None:
+            return None
         if isinstance(answer, Answering):
             while (event := next(self._given, None)) is None and not answer.is_over:
                 self._given = iter(await answer.next(self._request))
         else:
             event = None if answer is None else await anext(answer, None)
         if event is not None:
-            self._service.accounts.observe(self._generation, event)
+            self._service.accounts.observe(generation, event)
         return event
 
     async def _end(self, error: BaseException | None) -> None:
-        if self._is_over:
+        generation, answer = self._generation, self._answer
+        if generation is None:
             return
-        self._is_over = True
+        self._generation = self._answer = None
         try:
-            if self._answer is not None:
-                await self._answer.aclose()
+            if answer is not None:
+                await answer.aclose()
         except Exception as late:
             error = late
             raise
         finally:
             if isinstance(error, Exception):
-                self._service.accounts.failed(self._generation, error)
-            self._service.accounts.end(self._generation)
+                self._service.accounts.failed(generation, error)
+            self._service.accounts.end(generation)

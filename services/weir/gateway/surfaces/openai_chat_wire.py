@@ -1,5 +1,6 @@
 """The body of `/v1/chat/completions`: messages and tools."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
@@ -94,25 +95,37 @@ def tool_use_of(body: ChatBody) -> ToolUse | None:
     """
     if body.functions:
         raise UnsupportedError("functions", "`functions`: use `tools`")
-    choice = body.tool_choice
-    if not body.tools:
-        if choice not in {None, "none", "auto"}:
-            raise ValidationError("`tool_choice`: there are no `tools`", "tool_choice")
+    functions, choice = [tool.function for tool in body.tools or ()], body.tool_choice
+    only = choice.function.name if isinstance(choice, NamedTool) else None
+    word = None if isinstance(choice, NamedTool) else choice
+    parallel = body.parallel_tool_calls is not False
+    return use_of(functions, word, only=only, only_field="tool_choice.function.name", parallel=parallel)
+
+
+def use_of(
+    functions: Sequence[FunctionDefinition],
+    choice: Literal["none", "auto", "required"] | None,
+    *,
+    only: str | None,
+    only_field: str,
+    parallel: bool,
+) -> ToolUse | None:
+    """Return the tools, none when the answer may call none of them; `only`: the one that it must call.
+
+    Raises:
+        ValidationError: a choice without tools, of a tool that is not there, or two tools of one name.
+    """
+    must_call = only is not None or choice == "required"
+    if not functions and must_call:
+        raise ValidationError("`tool_choice`: there are no `tools`", "tool_choice")
+    if not functions or choice == "none":
         return None
-    if choice == "none":
-        return None
-    names = [tool.function.name for tool in body.tools]
+    names = [function.name for function in functions]
     if len(set(names)) < len(names):
         raise ValidationError("`tools`: two of them have the same name", "tools")
-    only = choice.function.name if isinstance(choice, NamedTool) else None
     if only is not None and only not in names:
-        raise ValidationError("`tool_choice`: no tool of this name", "tool_choice.function.name")
-    return ToolUse(
-        tools=tuple(_tool(tool.function) for tool in body.tools),
-        only=only,
-        must_call=only is not None or choice == "required",
-        parallel=body.parallel_tool_calls is not False,
-    )
+        raise ValidationError("`tool_choice`: no tool of this name", only_field)
+    return ToolUse(tools=tuple(map(_tool, functions)), only=only, must_call=must_call, parallel=parallel)
 
 
 def _tool(given: FunctionDefinition) -> Tool:
@@ -142,14 +155,23 @@ def _tool_turn(where: str, message: ChatMessage, turn: Message) -> Message:
 
 
 def _call(where: str, call: ChatToolCall) -> ToolCall:
+    arguments = arguments_of(call.function.arguments, f"{where}.function.arguments")
+    return ToolCall(id=call.id, name=call.function.name, arguments=arguments)
+
+
+def arguments_of(text: str, field: str) -> str:
+    """Return the arguments of an earlier call.
+
+    Raises:
+        ValidationError: they are not the text of a JSON object.
+    """
     try:
-        arguments = orjson.loads(call.function.arguments or "{}")
+        arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
         arguments = None
     if not isinstance(arguments, dict):
-        field = f"{where}.function.arguments"
         raise ValidationError(f"`{field}`: the text of a JSON object is needed", field)
-    return ToolCall(id=call.id, name=call.function.name, arguments=orjson.dumps(arguments).decode())
+    return orjson.dumps(arguments).decode()
 
 
 def _text(number: int, part: ContentPart) -> str:

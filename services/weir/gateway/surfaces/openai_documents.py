@@ -197,6 +197,15 @@ class OutputMessage(_Answer):
     content: list[OutputText]
 
 
+class OutputCall(_Answer):
+    id: str
+    type: Literal["function_call"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    call_id: str
+    name: str
+    arguments: str
+
+
 class InputTokensDetails(_Answer):
     cached_tokens: int
     cache_write_tokens: int
@@ -236,14 +245,14 @@ class Response(_Answer):
     max_output_tokens: int | None
     metadata: dict[str, Any]
     model: str
-    output: list[OutputMessage]
+    output: list[OutputMessage | OutputCall]
     parallel_tool_calls: bool
     previous_response_id: None
     store: Literal[False]
     temperature: float | None
     text: ResponseText
-    tool_choice: Literal["auto"]
-    tools: list[Any]
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any]
+    tools: list[dict[str, Any]]
     top_logprobs: int
     top_p: float | None
     truncation: Literal["disabled"]
@@ -262,13 +271,15 @@ class ResponseEvent(_Answer):
         "response.output_text.delta",
         "response.output_text.done",
         "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
         "response.output_item.done",
         "response.completed",
         "response.incomplete",
     ]
     sequence_number: int
     response: Response | None = None
-    item: OutputMessage | None = None
+    item: OutputMessage | OutputCall | None = None
     part: OutputText | None = None
     item_id: str | None = None
     output_index: int | None = None
@@ -276,6 +287,8 @@ class ResponseEvent(_Answer):
     delta: str | None = None
     text: str | None = None
     logprobs: list[TokenLogprob] | None = None
+    name: str | None = None
+    arguments: str | None = None
 
 
 class ResponseFailure(ErrorObject):

@@ -1,14 +1,15 @@
 """OpenAI's responses: `/v1/responses`, whole or as typed events."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
-from weir.contracts.errors import BackendError, WeirError
+from weir.contracts.errors import BackendError, ValidationError, WeirError
 from weir.contracts.events import Finished, FinishReason, Token
 from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation, RequestContext
@@ -16,8 +17,18 @@ from weir.gateway.streams import Collected
 from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
 from weir.gateway.surfaces.openai_errors import error_object, error_reply
 from weir.gateway.surfaces.openai_logprobs import chat_logprobs
-from weir.gateway.surfaces.openai_responses_wire import ResponsesBody, check, grammar_of, messages_of
+from weir.gateway.surfaces.openai_responses_items import Frames, Output
+from weir.gateway.surfaces.openai_responses_wire import (
+    NamedFunctionTool,
+    ResponsesBody,
+    ResponseTool,
+    check,
+    grammar_of,
+    messages_of,
+    tool_use_of,
+)
 from weir.gateway.surfaces.openai_wire import model_and_adapter, sampling_of
+from weir.gateway.surfaces.tool_calls import ToolCallReader
 
 _INCOMPLETE = {FinishReason.LENGTH: "max_output_tokens", FinishReason.FILTERED: "content_filter"}
 
@@ -32,7 +43,7 @@ class ResponsesSurface:
 
     @property
     def summary(self) -> str:
-        return "Response to text, whole or as typed server-sent events; nothing is stored (OpenAI)"
+        return "Response to text, whole or as typed server-sent events, with tools; nothing is stored (OpenAI)"
 
     def parse(self, body: bytes, context: RequestContext) -> "ResponsesJob":
         parsed = decoded(ResponsesBody, body)
@@ -44,8 +55,12 @@ class ResponsesSurface:
             logprobs=(parsed.top_logprobs or 0) if parsed.with_logprobs else None,
             grammar=grammar_of(parsed),
         )
+        use = tool_use_of(parsed)
+        if sampling.grammar is not None and use is not None and use.must_call:
+            raise ValidationError("`text.format`: not beside a `tool_choice` that must be called", "text.format")
         request = GenerateRequest(
             id=context.id,
+            tool_use=use,
             messages=messages_of(parsed),
             sampling=sampling,
             return_tokens=parsed.with_logprobs,
@@ -76,39 +91,56 @@ class ResponsesJob:
 
     def whole(self, generations: Sequence[Generation], answers: Sequence[Collected]) -> Reply:
         (generation,), (answer,) = generations, answers
-        written = _Written(self._item_id, [answer.text], self._logprobs(answer.tokens))
-        return Reply(200, JSON_HEADERS, orjson.dumps(self._response(generation, written, answer.finished)))
+        output, reader = self._output(Frames()), self._reader(generation)
+        finished, logprobs = answer.finished, self._logprobs(answer.tokens)
+        if reader is None:
+            output.text(answer.text, logprobs)
+        else:
+            output.take(reader.feed(answer.text), logprobs)
+            output.take(reader.flush(is_cut=finished.reason in _INCOMPLETE))
+        output.end(is_cut=finished.reason in _INCOMPLETE)
+        return Reply(200, JSON_HEADERS, orjson.dumps(self._response(generation, output, finished)))
 
     def stream_headers(self, generations: Sequence[Generation]) -> Headers:  # noqa: ARG002 - the same for every answer
         return STREAM_HEADERS
 
     async def frames(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
-        """Yield OpenAI's events: the response and its one message begin, the text, both end."""
+        """Yield OpenAI's events: the response begins, then its items, one after the other, and all end."""
         (generation,) = generations
-        events, written = _Events(self._item_id), _Written(self._item_id)
-        begun = self._response(generation, None, None)
-        yield events.begin(begun)
+        frames, reader = Frames(), self._reader(generation)
+        output, begun = self._output(frames), self._response(generation, None, None)
+        head = frames.frame("response.created", response=begun) + frames.frame("response.in_progress", response=begun)
+        yield head + (output.open_message() if reader is None else b"")
         async for event in generation.events:
             if isinstance(event, Finished):
-                yield events.end(written, self._response(generation, written, event))
+                is_cut = event.reason in _INCOMPLETE
+                rest = b"" if reader is None else output.take(reader.flush(is_cut=is_cut))
+                rest += output.end(is_cut=is_cut)
+                response = self._response(generation, output, event)
+                yield rest + frames.frame(f"response.{response['status']}", response=response)
                 return
             if event.text or (self.body.with_logprobs and event.tokens):
                 logprobs = self._logprobs(event.tokens)
-                written.texts.append(event.text)
-                written.logprobs += logprobs
-                yield events.delta(event.text, logprobs)
+                parts = None if reader is None else reader.feed(event.text)
+                if sent := output.text(event.text, logprobs) if parts is None else output.take(parts, logprobs):
+                    yield sent
         raise BackendError("the answer ended without saying why")
 
-    @property
-    def _item_id(self) -> str:
-        return f"msg_{self.asks[0].request.id}"
+    def _output(self, frames: Frames) -> Output:
+        first = self.asks[0].request.id
+        numbers = count(1)
+        return Output(frames, lambda: f"msg_{first}" if (number := next(numbers)) == 1 else f"msg_{first}_{number}")
+
+    def _reader(self, generation: Generation) -> ToolCallReader | None:
+        use, form = self.asks[0].request.tool_use, generation.model.prompts.tool_format
+        if use is None or form is None:
+            return None
+        return ToolCallReader(form, {tool.name for tool in use.tools}, is_call=use.must_call)
 
     def _logprobs(self, tokens: Sequence[Token]) -> list[dict[str, Any]]:
         return chat_logprobs(tokens, self.body.top_logprobs or 0) if self.body.with_logprobs else []
 
-    def _response(
-        self, generation: Generation, written: "_Written | None", finished: Finished | None
-    ) -> dict[str, Any]:
+    def _response(self, generation: Generation, output: Output | None, finished: Finished | None) -> dict[str, Any]:
         body = self.body
         lacking = _INCOMPLETE.get(finished.reason) if finished is not None else None
         return {
@@ -123,14 +155,14 @@ class ResponsesJob:
             "max_output_tokens": body.max_output_tokens,
             "metadata": body.metadata or {},
             "model": generation.model_label,
-            "output": [] if written is None else [written.item(lacking)],
-            "parallel_tool_calls": True,
+            "output": [] if output is None else output.json(is_cut=lacking is not None),
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": None,
             "store": False,
             "temperature": body.temperature,
             "text": {"format": self._format()},
-            "tool_choice": "auto",
-            "tools": [],
+            "tool_choice": self._choice(),
+            "tools": [_tool(tool) for tool in body.tools or ()],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": body.top_p,
             "truncation": "disabled",
@@ -138,79 +170,17 @@ class ResponsesJob:
             "user": body.user,
         }
 
+    def _choice(self) -> str | dict[str, Any]:
+        choice = self.body.tool_choice
+        return choice.model_dump() if isinstance(choice, NamedFunctionTool) else choice or "auto"
+
     def _format(self) -> dict[str, Any]:
         form = self.body.text.format if self.body.text is not None else None
         return {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)
 
 
-@dataclass(slots=True)
-class _Written:
-    """The one message of a response, as far as it is known."""
-
-    item_id: str
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
-
-    def part(self) -> dict[str, Any]:
-        text = "".join(self.texts)
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs}
-
-    def item(self, lacking: str | None) -> dict[str, Any]:
-        status = "incomplete" if lacking else "completed"
-        return {
-            "id": self.item_id,
-            "type": "message",
-            "role": "assistant",
-            "status": status,
-            "content": [self.part()],
-        }
-
-
-class _Events:
-    """Frames one stream's events and numbers them."""
-
-    def __init__(self, item_id: str) -> None:
-        self._number = 0
-        self._place = {"item_id": item_id, "output_index": 0, "content_index": 0}
-        place = orjson.dumps(self._place)[1:-1]
-        kind = b"response.output_text.delta"
-        self._delta = b'event: %b\ndata: {"type":"%b",%b,"delta":' % (kind, kind, place)
-
-    def begin(self, response: dict[str, Any]) -> bytes:
-        item = {"id": self._place["item_id"], "type": "message", "role": "assistant", "status": "in_progress"}
-        part = _Written("").part()
-        return b"".join(
-            (
-                self._frame("response.created", response=response),
-                self._frame("response.in_progress", response=response),
-                self._frame("response.output_item.added", output_index=0, item={**item, "content": []}),
-                self._frame("response.content_part.added", **self._place, part=part),
-            )
-        )
-
-    def delta(self, text: str, logprobs: list[dict[str, Any]]) -> bytes:
-        number = self._next()
-        scores = orjson.dumps(logprobs) if logprobs else b"[]"
-        return b'%b%b,"logprobs":%b,"sequence_number":%d}\n\n' % (self._delta, orjson.dumps(text), scores, number)
-
-    def end(self, written: _Written, response: dict[str, Any]) -> bytes:
-        part, item = written.part(), response["output"][0]
-        return b"".join(
-            (
-                self._frame("response.output_text.done", **self._place, text=part["text"], logprobs=part["logprobs"]),
-                self._frame("response.content_part.done", **self._place, part=part),
-                self._frame("response.output_item.done", output_index=0, item=item),
-                self._frame(f"response.{response['status']}", response=response),
-            )
-        )
-
-    def _frame(self, kind: str, **fields: Any) -> bytes:
-        body = orjson.dumps({"type": kind, **fields, "sequence_number": self._next()})
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), body)
-
-    def _next(self) -> int:
-        self._number += 1
-        return self._number - 1
+def _tool(tool: ResponseTool) -> dict[str, Any]:
+    return {**tool.model_dump(), "strict": tool.strict is not False}
 
 
 def _usage(finished: Finished) -> dict[str, Any]:

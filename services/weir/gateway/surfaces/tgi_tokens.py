@@ -12,9 +12,10 @@ from weir.contracts.errors import WeirError
 from weir.contracts.request import GenerateRequest
 from weir.gateway.catalog import ServedModel
 from weir.gateway.generation import RequestContext
+from weir.gateway.preparation import check_tools, rendered
 from weir.gateway.service import GenerationService
 from weir.gateway.surfaces.base import JSON_HEADERS, Direct, Reply, decoded
-from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of
+from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of, tool_use_of
 from weir.gateway.surfaces.tgi_errors import error_event, error_reply
 from weir.gateway.surfaces.tgi_wire import TgiBody, check
 
@@ -55,7 +56,7 @@ class TokenizeSurface:
 
 @dataclass(frozen=True, slots=True)
 class ChatTokenizeSurface:
-    """The tokens of messages in the template of the model."""
+    """The tokens of messages, tools among them, in the template of the model."""
 
     path: str = "/chat_tokenize"
 
@@ -69,11 +70,13 @@ class ChatTokenizeSurface:
 
     def parse(self, body: bytes, context: RequestContext) -> Direct:
         parsed = decoded(ChatBody, body)
-        request = GenerateRequest(id=context.id, model=parsed.model, messages=messages_of(parsed))
+        use = tool_use_of(parsed)
+        request = GenerateRequest(id=context.id, model=parsed.model, messages=messages_of(parsed), tool_use=use)
 
         def tokens(service: GenerationService) -> dict[str, Any]:
             model = service.catalog.resolve(request.model)
-            prompt = model.prompts.from_messages(service.passed(request, self.path, context.caller).messages)
+            check_tools(model, request)
+            prompt = rendered(model, service.passed(request, self.path, context.caller))
             return {"tokenize_response": _tokens(model, prompt), "templated_text": prompt}
 
         return Direct(context, _in_its_place(tokens, sum(len(message.content) for message in request.messages)))

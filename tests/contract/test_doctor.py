@@ -23,6 +23,8 @@ from tests.support.prompt_release import make_prompt_release
 from weir import __version__
 from weir.cli import run
 from weir.engine.kernels import library
+from weir.gateway import diagnosis
+from weir.guard.native.library import core
 from weir.store.database import Database
 from weir.supervisor.checks.nodes import Expected, nodes
 from weir.supervisor.checks.packages import fits
@@ -321,6 +323,15 @@ def test_operators_that_were_not_built_are_a_warning(
     monkeypatch.setattr(library, "_LIBRARY", tmp_path / "nothing.so")
     _, found = doctor.says(doctor.settings())
     assert "not built" in found["operators"]["says"]
+
+
+def test_a_guard_that_searches_in_python_is_a_warning(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found = doctor.says(doctor.settings())
+    assert found["guard"]["level"] == ("ok" if core() else "warn")
+    monkeypatch.setattr(diagnosis, "core", lambda: None)
+    _, found = doctor.says(doctor.settings())
+    assert found["guard"]["level"] == "warn"
+    assert "slower" in found["guard"]["says"]
 
 
 def test_without_settings_only_the_machine_is_looked_at(

@@ -13,10 +13,12 @@ from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.gauges import Gauges
 from weir.backends.grpc_node import GrpcNode
+from weir.backends.pulse import Pulse
 from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
+    NodeUnreachableError,
     OverloadedError,
 )
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
@@ -159,7 +161,7 @@ async def test_a_node_that_is_not_there_is_not_ready_and_unavailable() -> None:
     backend = GrpcNode("nobody", "127.0.0.1:9", "tiny")
 
     assert not await backend.ready()
-    with pytest.raises(BackendUnavailableError):
+    with pytest.raises(NodeUnreachableError):
         async with aclosing(backend.generate(ASKED, timeout_s=5)) as events:
             await anext(events)
     await backend.aclose()
@@ -190,6 +192,23 @@ async def test_a_canary_that_gets_no_answer_in_time_is_a_silence_and_not_a_no(mo
         with pytest.raises(BackendTimeoutError):
             await node.ready()
         await node.aclose()
+
+
+async def test_a_silent_node_that_turns_out_to_be_gone_is_not_ready(monkeypatch) -> None:
+    """A refused connection ends the silence, and is no sign of life."""
+
+    class EndedSilence(Pulse):
+        is_silent = property(lambda self: True)
+
+        def start(self) -> None: ...
+
+        async def heard_within(self, seconds: float) -> bool:
+            return True
+
+    monkeypatch.setattr("weir.backends.grpc_node.Pulse", EndedSilence)
+    node = GrpcNode("gone", "127.0.0.1:9", "tiny")
+    assert not await node.ready()
+    await node.aclose()
 
 
 async def test_load_comes_from_tritons_metrics_where_weirs_model_publishes_it() -> None:

@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weir.backends.http_node import HttpNode
-from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, OverloadedError
+from weir.contracts.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    NodeUnreachableError,
+    OverloadedError,
+)
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
 
@@ -144,6 +150,26 @@ async def test_a_connection_that_the_node_ends_is_not_used_again(reply: list[Ste
             assert (await answer_of(backend))[-1] == DONE
             await asyncio.sleep(0.02)
         assert node.connections == 2
+
+
+async def test_a_kept_connection_that_the_node_ends_as_it_is_asked_is_replaced() -> None:
+    async with asking([sized(ONE + END)], [None], [sized(ONE + END)]) as (node, backend):
+        assert await answer_of(backend) == [TokenChunk("a"), DONE]
+        assert await answer_of(backend) == [TokenChunk("a"), DONE]
+        assert (node.connections, len(node.requests)) == (2, 3)
+
+
+async def test_a_new_connection_that_the_node_ends_as_it_is_asked_is_a_node_that_went_away() -> None:
+    async with asking([None]) as (node, backend):
+        with pytest.raises(BackendUnavailableError, match="raw went away"):
+            await answer_of(backend)
+        assert node.connections == 1
+
+
+async def test_a_node_that_nobody_listens_for_never_had_the_request() -> None:
+    backend = HttpNode("raw", "http://127.0.0.1:9", "m")
+    with pytest.raises(NodeUnreachableError):
+        await answer_of(backend)
 
 
 async def test_a_refusal_is_read_and_its_connection_kept() -> None:

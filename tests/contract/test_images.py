@@ -104,3 +104,19 @@ def test_only_images_that_learn_get_the_training_side() -> None:
     for dockerfile in DOCKERFILES:
         has_it = any(step.startswith("COPY") and " training" in step for step in steps(dockerfile))
         assert has_it == (dockerfile.parent.name == "training")
+
+
+@pytest.mark.parametrize(
+    ("image", "proof"),
+    [
+        ("gateway", "from weir.guard.native.library import core; assert core()"),
+        ("training", "from weir.guard.native.library import core; assert core()"),
+        ("cpu-node", "from weir.engine.kernels.library import operators; assert operators()"),
+        ("triton", "from weir.engine.kernels.library import operators; assert operators()"),
+    ],
+)
+def test_an_image_without_its_compiled_part_is_not_built(image: str, proof: str) -> None:
+    """Both go on without a compiler, slower: in an image nobody would see that."""
+    said = steps(ROOT / "deploy" / image / "Dockerfile")
+    assert any(step.startswith("RUN") and proof in step for step in said)
+    assert any("install --yes --no-install-recommends gcc libc6-dev" in step for step in said)

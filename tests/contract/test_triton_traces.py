@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 from tests.support.collector import collector
+from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.oip_proto import infer_request
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
@@ -42,7 +43,7 @@ class PlayedRequest:
     """What Triton makes of the message that a gateway sends."""
 
     def __init__(self, request: GenerateRequest) -> None:
-        self._message = infer_request(request, "faq")
+        self._message = pb.ModelInferRequest.FromString(infer_request(request, "faq"))
         self.inputs = {
             tensor.name: _array(tensor.datatype, raw)
             for tensor, raw in zip(self._message.inputs, self._message.raw_input_contents, strict=True)

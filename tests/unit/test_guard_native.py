@@ -2,30 +2,35 @@
 
 from base64 import b64encode, urlsafe_b64encode
 from binascii import hexlify
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from tests.support.guard_cases import VALIDATORS, cut, policy, ruleset, text
 from tests.support.guard_reference import Known
 
-from weir.guard import decoding, disguises, indexes, literals, repeats
+from weir.guard import decoding, disguises, indexes, literals, repeats, searched, watching
+from weir.guard import fold as fold_module
+from weir.guard.automata import _single
 from weir.guard.core_terms import CoreTerms
 from weir.guard.disguises import Disguises
-from weir.guard.fold import fold, plain
+from weir.guard.fold import fold, fold_table, plain
 from weir.guard.input import InputFilter
 from weir.guard.letters import is_letter
 from weir.guard.matcher import Matcher
 from weir.guard.native.build import build
-from weir.guard.native.library import Core, encoded_words, wide
-from weir.guard.output import OutputGuard
+from weir.guard.native.library import Core, FoldTable, encoded_words, wide
+from weir.guard.output import OutputGuard, StreamGuard
 from weir.guard.patterns import compiled, read_regex
 from weir.guard.policy import default_policy
 from weir.guard.portable_terms import portable_indexes
-from weir.guard.rules import Action, Rule, RuleSet
+from weir.guard.rules import Action, Find, Rule, RuleSet
 from weir.guard.searched import Encoded, Searched
 from weir.guard.terms import term_lists, uses_of
 
+_ALL = default_policy().base
 Use = Callable[[Core | None], None]
 
 
@@ -40,7 +45,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
     """What is compiled from then on searches with the given library, or in Python."""
 
     def use(core: Core | None) -> None:
-        for module in (indexes, literals, repeats, decoding, disguises):
+        for module in (indexes, literals, repeats, decoding, disguises, searched, watching):
             monkeypatch.setattr(module, "core", lambda: core)
 
     yield use
@@ -94,20 +99,125 @@ def _disguised(whole: str) -> str:
     return f"{drawn_out} {whole[::-1]} {whole.encode().hex()} 民感磁 敏高词 Zm9v{whole[:3]} 枪枝弹药 qiangzhi"
 
 
-def test_streams_hold_back_and_release_the_same(built: Core, use: Use) -> None:
-    random = Random(5)
-    for known, allow, texts in policies(5, 60):
-        streams = []
+def test_streams_release_the_same_in_c_and_never_later(built: Core, use: Use) -> None:
+    random, num_found, num_watched = Random(5), 0, 0
+    for known, allow, texts in policies(5, 120):
+        guards = []
         for core in (built, None):
             use(core)
-            streams.append(OutputGuard(ruleset(known, allow), VALIDATORS))
-        for whole in texts:
-            ours, theirs = (guard.stream() for guard in streams)
-            for piece in cut(random, whole):
-                assert ours.feed(piece) == theirs.feed(piece), (whole, piece)
-                assert ours.held_chars == theirs.held_chars
-                if ours.is_over:
-                    break
+            guards.append(OutputGuard(ruleset(known, allow), VALIDATORS))
+        assert guards[0].matcher.watcher is not None
+        assert guards[1].matcher.watcher is None
+        for whole in [*texts, *(_unusual(random, one) for one in texts)]:
+            found: tuple[list[Find], list[Find]] = ([], [])
+            ours, theirs = (guard.stream(_note(list_)) for guard, list_ in zip(guards, found, strict=True))
+            sent = ["", ""]
+            for piece in [*random.choice((cut(random, whole), list(whole))), None]:
+                if random.random() < 0.05:  # what goes on by itself is the same, and changes nothing
+                    ours, theirs = _forked(ours, found[0], piece), _forked(theirs, found[1], piece)
+                for place, stream in enumerate((ours, theirs)):
+                    if not stream.is_over:
+                        pieces = stream.flush() if piece is None else stream.feed(piece)
+                        sent[place] += "".join(one.text for one in pieces)
+                assert sent[0].startswith(sent[1]), (whole, piece)
+                if not ours.is_over:
+                    assert ours.num_seen == theirs.num_seen
+                    assert ours.held_chars <= theirs.held_chars, (whole, piece)
+                num_watched += ours._is_watched
+            assert sent[0] == sent[1], whole
+            assert sorted(found[0]) == sorted(found[1]), whole
+            assert ours.found == theirs.found
+            num_found += len(found[0])
+    assert num_found > 1_000
+    assert num_watched > 1_000
+
+
+def test_no_match_of_the_packaged_rules_is_let_through_where_streams_are_watched(built: Core, use: Use) -> None:
+    random, num_found = Random(8), 0
+    known = {rule.id: rule for rule in (*_ALL.input, *_ALL.output) if rule.regexes}
+    rules = RuleSet(output=tuple(map(_for_streams, known.values())))
+    guards = []
+    for core in (built, None):
+        use(core)
+        guards.append(OutputGuard(rules, VALIDATORS))
+    patterns = guards[0].matcher.regexes.patterns
+    for _ in range(500):
+        sample = "".join(_matching(random, random.choice(patterns).nodes))
+        before, behind = (
+            random.choice(("", "so ", "给", "x", "1", "-")),
+            random.choice(("", " on", "，", "x", "1", ".")),
+        )
+        whole = f"{before}{sample}{behind}"
+        found: list[Find] = []
+        stream = guards[0].stream(_note(found))
+        pieces = [one for piece in cut(random, whole) for one in stream.feed(piece)] + stream.flush()
+        expected = guards[1].whole(whole)
+        assert "".join(piece.text for piece in pieces) == expected.text, whole
+        assert sorted(found) == sorted(expected.finds), whole
+        num_found += len(found)
+    assert num_found > 250
+
+
+def _for_streams(rule: Rule) -> Rule:
+    """Without a validator, so that what is made at random is found, and with a cap."""
+    return replace(rule, validator=None, cap=rule.cap or 400, action=Action.REDACT)
+
+
+def _matching(random: Random, nodes: Iterable[Any]) -> Iterator[str]:
+    """Yield a text that a syntax tree matches, or nearly: capitals and small letters change, classes are ASCII's."""
+    for op, content in nodes:
+        name = str(op)
+        if name == "BRANCH":
+            yield from _matching(random, random.choice(content[1]))
+        elif name == "SUBPATTERN":
+            yield from _matching(random, content[3])
+        elif name in ("MAX_REPEAT", "MIN_REPEAT"):
+            low, high, body = content
+            for _ in range(random.randint(low, min(high, low + random.choice((1, 3, 9))))):
+                yield from _matching(random, body)
+        elif name != "AT":
+            one = _single(op, content, 0)
+            first, last = random.choice(one)
+            code = random.randint(first, min(last, first + 90))
+            yield random.choice((chr(code), chr(code).swapcase())) if not 0xD800 <= code < 0xE000 else "x"
+
+
+def test_views_in_c_are_those_of_python(built: Core) -> None:
+    random, table = Random(9), fold_table()
+    becomes = fold_module._table().by_codepoint
+    everything = [chr(code) for code in range(0x110000)]
+    native = FoldTable(built, becomes)
+    assert table is None or table.plain("ﬁ") == "fi"
+    for one in everything:
+        assert native.plain(one) == one.translate(becomes)
+        assert built.module.small(f"a{one}b") == ((small := f"a{one}b".lower()), wide(small)), hex(ord(one))
+    for _ in range(5_000):
+        some = "".join(random.choices(everything, k=random.randint(0, 5)) + random.choices("aZ 敏，ＡΣﬁ\u200b", k=9))
+        assert native.plain(some) == some.translate(becomes)
+        assert built.module.small(some) == (some.lower(), wide(some.lower()))
+        assert built.module.wide(some) == wide(some)
+
+
+def _note(finds: list[Find]) -> Callable[[Find, str], None]:
+    return lambda find, _: finds.append(find)
+
+
+def _forked(stream: StreamGuard, finds: list[Find], piece: str | None) -> StreamGuard:
+    other = stream.fork(lambda find, _: None)
+    other.feed(f"x{piece or ''}")
+    other.flush()
+    return stream.fork(_note(finds))
+
+
+def _unusual(random: Random, whole: str) -> str:
+    """Put characters in between that become none or several, are beyond the first plane, or have odd small letters."""
+    letters = list(whole)
+    for _ in range(random.randint(1, 4)):
+        odd = random.choice(
+            ("\u200b", "\ufb01", "\U0001f600", "a\u0301", "\u03a3", "\u0130", "\u00c4", "\U00020000", "\u212a", "ｓ")
+        )
+        letters.insert(random.randint(0, len(letters)), odd)
+    return "".join(letters)
 
 
 def test_prompts_are_judged_alike_where_a_list_is_long(built: Core, use: Use) -> None:

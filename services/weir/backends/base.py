@@ -1,6 +1,6 @@
 """The one seam between routing and inference."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,16 @@ class NodeReport:
     present: int | None = None
 
 
+class Answer(Protocol):
+    """The events of one answer, to be iterated once and closed. An asynchronous generator is one."""
+
+    def __aiter__(self) -> AsyncIterator[GenerationEvent]: ...
+
+    def __anext__(self) -> Awaitable[GenerationEvent]: ...
+
+    def aclose(self) -> Awaitable[None]: ...
+
+
 class Backend(Protocol):
     """A place that turns a rendered request into events."""
 
@@ -38,10 +48,10 @@ class Backend(Protocol):
         """What the node said last, to `ready` or with an answer."""
         ...
 
-    def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+    def generate(self, request: GenerateRequest, *, timeout_s: float) -> Answer:
         """Yield zero or more `TokenChunk`s, then exactly one `Finished`.
 
-        `request.prompt` is the full prompt and `request.sampling.max_new_tokens` is set. Closing the generator
+        `request.prompt` is the full prompt and `request.sampling.max_new_tokens` is set. Closing the answer
         early cancels the work on the node within 200 ms.
 
         Raises:

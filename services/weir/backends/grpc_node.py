@@ -5,26 +5,28 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from weir.backends.answer import STATUSES, AnswerReader, failure
 from weir.backends.base import NodeReport
 from weir.backends.gauges import Gauges
+from weir.backends.grpc_call import Call, Code, RpcError, SilenceError
+from weir.backends.grpc_wire import Channel, Connection, NotConnectedError
 from weir.backends.oip_proto import beat_request, body_of, infer_request
 from weir.backends.pulse import NoPulseError, Pulse
-from weir.backends.triton_repository import TritonRepository
+from weir.backends.triton_repository import SERVICE, TritonRepository, ask
 from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
     BackendUnavailableError,
+    NodeUnreachableError,
     OverloadedError,
     ReleaseError,
     ValidationError,
@@ -33,17 +35,10 @@ from weir.contracts.errors import (
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest, SamplingParams
 
-_SERVICE: Final = "/inference.GRPCInferenceService/"
-_OPTIONS: Final = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2000),  # how long one attempt may take, a busy machine being slow to answer
-    ("grpc.max_reconnect_backoff_ms", 1000),  # the default, two minutes, would outlast most restarts of a node
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-)
+_INFER: Final = SERVICE + "ModelStreamInfer"  # one request is sent, and the stream closed with it
 _PROBE_TIMEOUT_S: Final = 2.0
 _DOUBT_S: Final = 0.3  # what a node that has gone silent gets to show that it lives
-_STATUS_TIMEOUT_S: Final = 1.0
+_BEATS_S: Final = 60.0  # the pulse has a patience of its own
 _WARM_UP_S: Final = 30.0
 _ADAPTER_S: Final = 15.0
 _LOOK_S: Final = 0.1
@@ -59,11 +54,11 @@ _SAYINGS: Final = (
     ("no available versions", 404),
 )
 _CODES: Final = {
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.INVALID_ARGUMENT: 422,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.INVALID_ARGUMENT: 422,
 }
 
 
@@ -82,17 +77,13 @@ class GrpcNode:
     ) -> None:
         """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
         self._name = name
-        self._address = address
         self._model = model
         self._repository_key = repository_key
         self._gauges = gauges
-        self._connect_timeout_s = connect_timeout_s
-        self._stub: _Stub | None = None
+        self._channel = Channel(address, connect_timeout_s=connect_timeout_s)
         self._progress_at = float("-inf")
         self._pulse = Pulse(self._beats, self._answers, self._lost)
-        self._calls: set[Any] = set()
-        self._given_up: set[Any] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._calls: set[Call] = set()
         self._version_said = ""
         self.report = NodeReport()
 
@@ -102,17 +93,17 @@ class GrpcNode:
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
         if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
-            raise BackendUnavailableError(f"{self._name} has stopped giving signs of life")
+            raise NodeUnreachableError(f"{self._name} has stopped giving signs of life")
         self._pulse.start()
         async with aclosing(self._generate(request, timeout_s)) as events:
             async for event in events:
                 yield event
 
     async def _generate(self, request: GenerateRequest, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
-        stub = await self._connected()
+        connection = await self._connected()
         reader = self._reader(request)
         metadata = () if request.traceparent is None else (("traceparent", request.traceparent),)
-        call = stub.infer(self._message(request), metadata=metadata)
+        call = connection.call(_INFER, self._message(request), metadata)
         self._calls.add(call)
         is_over = False
         try:
@@ -128,21 +119,20 @@ class GrpcNode:
                     return
                 if reader.failure is not None:
                     raise reader.failure
-        except grpc.aio.AioRpcError as error:
+        except RpcError as error:
             self._doubt()
-            raise self._failure(error.code(), error.details() or "") from error
+            raise self._failure(error, error.details) from error
         except BackendError:
             self._doubt()
             raise
         finally:
             self._calls.discard(call)
-            self._given_up.discard(call)
-            if is_over and not reader.is_cut:
-                self._close(call)
+            if is_over and not reader.is_cut:  # Triton 2.51 that is told to cancel now never unloads the model
+                call.release()
             else:
                 call.cancel()
 
-    def _message(self, request: GenerateRequest) -> Any:
+    def _message(self, request: GenerateRequest) -> bytes:
         return infer_request(request, self._served(request))
 
     def _served(self, request: GenerateRequest) -> str:
@@ -158,34 +148,27 @@ class GrpcNode:
 
     def _lost(self) -> None:
         """Give up all that the node was working on: nothing will come of it."""
-        self._given_up |= self._calls
         for call in self._calls:
-            call.cancel()
+            call.fail(RpcError(Code.UNAVAILABLE, "it went away"))
 
     async def _beats(self) -> AsyncGenerator[None, None]:
         """As `Pulse` wants them."""
-        stub = await self._connected()
-        call = stub.infer(beat_request(self._model))
+        connection = await self._connected()
+        call = connection.call(_INFER, beat_request(self._model))
         try:
-            while (response := await call.read()) is not grpc.aio.EOF:
+            while (raw := await call.read(_BEATS_S)) is not None:
+                response = self._parsed(raw)
                 if response.error_message:
                     raise self._failure(None, response.error_message)
                 if "finish_reason" in body_of(response, self._name):
                     raise NoPulseError
                 yield
-        except grpc.aio.AioRpcError as error:
-            raise self._failure(error.code(), error.details() or "") from error
+        except RpcError as error:
+            raise self._failure(error, error.details) from error
+        except SilenceError:
+            raise BackendTimeoutError(f"{self._name} gave no sign of life") from None
         finally:
             call.cancel()
-
-    def _close(self, call: Any) -> None:
-        """Wait, in the background, for the status behind the last message.
-
-        Triton 2.51 that is told to cancel just then forgets to let the request go, and never unloads the model.
-        """
-        task = asyncio.create_task(_ended(call))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
 
     async def ready(self) -> bool:
         """Whether tokens came lately or, when none did, a canary of one token succeeds.
@@ -193,8 +176,8 @@ class GrpcNode:
         Triton calls a model ready whose process died.
         """
         self._pulse.start()
-        if self._pulse.is_silent:
-            return await self._pulse.heard_within(_DOUBT_S)
+        if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
+            return False
         if self._gauges is not None:
             self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
@@ -204,7 +187,7 @@ class GrpcNode:
                 return await self._canary()
         except (TimeoutError, BackendTimeoutError):
             raise BackendTimeoutError(f"{self._name} did not answer a canary in time") from None
-        except (WeirError, grpc.aio.AioRpcError):
+        except (WeirError, RpcError):
             return False
 
     async def _answers(self) -> bool | None:
@@ -214,24 +197,26 @@ class GrpcNode:
                 return await self._canary()
         except (TimeoutError, BackendTimeoutError):
             return None
-        except (WeirError, grpc.aio.AioRpcError):
+        except (WeirError, RpcError):
             return False
 
     async def _canary(self) -> bool:
         """Ask for one token; a node that is full is well."""
-        stub = await self._connected()
-        asked = pb.ModelReadyRequest(name=self._model)
-        if not (await stub.model_ready(asked, timeout=_PROBE_TIMEOUT_S)).ready:
-            return False
+        try:
+            asked = pb.ModelReadyRequest(name=self._model)
+            if not (await self._ask("ModelReady", asked, pb.ModelReadyResponse)).ready:
+                return False
+        except SilenceError:
+            raise BackendTimeoutError(f"{self._name} did not say whether it is ready") from None
         if await self._finishes(_CANARY, _PROBE_TIMEOUT_S):
-            await self._look_closer(stub)
+            await self._look_closer()
             return True
         return False
 
-    async def _look_closer(self, stub: "_Stub") -> None:
+    async def _look_closer(self) -> None:
         """Read the model's configuration: a parameter names the flavour; Weir's own backend needs none."""
-        with suppress(grpc.aio.AioRpcError):
-            found = await stub.config(pb.ModelConfigRequest(name=self._model), timeout=_PROBE_TIMEOUT_S)
+        with suppress(RpcError, SilenceError):
+            found = await self._ask("ModelConfig", pb.ModelConfigRequest(name=self._model), pb.ModelConfigResponse)
             flavour = found.config.parameters["flavour"].string_value or (
                 "" if found.config.backend == "weir" else None
             )
@@ -287,23 +272,16 @@ class GrpcNode:
         await self._pulse.aclose()
         if self._gauges is not None:
             self._gauges.close()
-        await asyncio.gather(*self._ending)
-        if self._stub is not None:
-            await self._stub.channel.close()
+        await self._channel.aclose()
 
-    async def _next(self, call: Any, timeout_s: float) -> Any:
+    async def _next(self, call: Call, timeout_s: float) -> Any:
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await call.read()
-        except TimeoutError:
+            raw = await call.read(timeout_s)
+        except SilenceError:
             raise BackendTimeoutError(f"{self._name} did not answer in time") from None
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if call not in self._given_up or (task is not None and task.cancelling()):
-                raise
-            raise BackendUnavailableError(f"{self._name} went away in the middle of an answer") from None
-        if response is grpc.aio.EOF:
+        if raw is None:
             raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
+        response = self._parsed(raw)
         if not response.error_message:
             self._progress_at = monotonic()
             said = response.infer_response.model_version
@@ -311,30 +289,24 @@ class GrpcNode:
                 self._version_said, self.report = said, replace(self.report, version=int(said))
         return response
 
-    def _repository(self) -> TritonRepository:
-        return TritonRepository(self._name, self._opened().channel, self._repository_key)
-
-    def _opened(self) -> "_Stub":
-        if self._stub is None:  # made here: a channel belongs to the running loop
-            self._stub = _Stub(grpc.aio.insecure_channel(self._address, options=_OPTIONS))
-        return self._stub
-
-    async def _connected(self) -> "_Stub":
-        stub = self._opened()
-        channel = stub.channel
-        if channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
-            return stub
+    def _parsed(self, raw: bytes) -> Any:
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
-                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                        raise BackendUnavailableError(f"{self._name} cannot be reached")
-                    await channel.wait_for_state_change(state)
-        except TimeoutError:
-            raise BackendUnavailableError(f"{self._name} did not take the connection in time") from None
-        return stub
+            return pb.ModelStreamInferResponse.FromString(raw)
+        except DecodeError:
+            raise BackendError(f"{self._name} sent something that is not the protocol") from None
 
-    def _failure(self, code: grpc.StatusCode | None, words: str) -> Exception:
+    def _repository(self) -> TritonRepository:
+        return TritonRepository(self._name, self._channel, self._repository_key)
+
+    async def _ask(self, name: str, request: Any, answered: Any) -> Any:
+        with _reached(self._name):
+            return await ask(self._channel, name, request, answered, timeout_s=_PROBE_TIMEOUT_S)
+
+    async def _connected(self) -> Connection:
+        with _reached(self._name):
+            return await self._channel.connection()
+
+    def _failure(self, error: RpcError | None, words: str) -> Exception:
         """Go by Weir's code in front of the words, else by what Triton is known to say, else by the call's status."""
         ours, has_code, rest = words.partition(": ")
         if has_code and ours in STATUSES:
@@ -343,37 +315,14 @@ class GrpcNode:
         for saying, status in _SAYINGS:
             if saying in said:
                 return failure(self._name, status, words)
-        if code is not None and code in _CODES:
-            return failure(self._name, _CODES[code], words)
-        return BackendError(f"{self._name} failed ({code.name.lower() if code else 'an error message'})")
+        if error is not None and error.code in _CODES:
+            return failure(self._name, _CODES[Code(error.code)], words)
+        return BackendError(f"{self._name} failed ({error.name if error else 'an error message'})")
 
 
-class _Stub:
-    """The calls that are used; tritonclient's own wrapper costs more than the rest of the path."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-        # On the wire a stream of one request, which is sent and closed in one step: a third of the cost of three.
-        self.infer = channel.unary_stream(
-            _SERVICE + "ModelStreamInfer",
-            request_serializer=pb.ModelInferRequest.SerializeToString,
-            response_deserializer=pb.ModelStreamInferResponse.FromString,
-        )
-        self.model_ready = channel.unary_unary(
-            _SERVICE + "ModelReady",
-            request_serializer=pb.ModelReadyRequest.SerializeToString,
-            response_deserializer=pb.ModelReadyResponse.FromString,
-        )
-        self.config = channel.unary_unary(
-            _SERVICE + "ModelConfig",
-            request_serializer=pb.ModelConfigRequest.SerializeToString,
-            response_deserializer=pb.ModelConfigResponse.FromString,
-        )
-
-
-async def _ended(call: Any) -> None:
-    with suppress(grpc.aio.AioRpcError, TimeoutError):
-        async with asyncio.timeout(_STATUS_TIMEOUT_S):
-            await call.read()
-            return
-    call.cancel()
+@contextmanager
+def _reached(node: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except NotConnectedError as error:
+        raise NodeUnreachableError(f"{node} {error}") from None

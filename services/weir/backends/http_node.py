@@ -1,31 +1,26 @@
 """A node over HTTP: Open Inference Protocol v2, generate extension, server-sent events."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
-from weir.backends.answer import AnswerReader, failure
 from weir.backends.base import NodeReport
-from weir.backends.http_wire import Connection, GoneError, Pool, SilenceError, WireError, whole_body
+from weir.backends.http_answer import MAX_REPLY_BYTES, HttpAnswer, translated, words_of
+from weir.backends.http_wire import GoneError, Pool, SilenceError, WireError
 from weir.backends.oip import SamplingText, extensions
-from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ReleaseError
-from weir.contracts.events import GenerationEvent
+from weir.contracts.errors import BackendError, BackendUnavailableError, ReleaseError
 from weir.contracts.repository import REPOSITORY_KEY
 from weir.contracts.request import GenerateRequest
 
-_MAX_EVENT_BYTES: Final = 1 << 20
-_MAX_REPLY_BYTES: Final = 1 << 20
 _ALWAYS: Final = (
     b',"stream":true,"exclude_input_in_output":true,"return_finish_reason":true,"return_num_input_tokens":true'
     b',"return_num_output_tokens":true,'
 )
-_DICTS: Final = frozenset({dict})
 _PROBE_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
-_LONGEST_RETRY_S: Final = 300.0
 
 
 class HttpNode:
@@ -47,46 +42,19 @@ class HttpNode:
     def name(self) -> str:
         return self._name
 
-    async def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+    def generate(self, request: GenerateRequest, *, timeout_s: float) -> HttpAnswer:
         path = f"/v2/models/{request.model or self._model}/generate_stream".encode()
         trace = b"" if request.traceparent is None else b"traceparent: %b\r\n" % request.traceparent.encode()
         body = _request_body(request, self._sampling.of(request.sampling))
         raw = self._pool.request(b"POST", path, body, trace)
-        reader, events = AnswerReader(self._name), EventSplitter(self._name)
-        connection, is_over = None, False
-        try:
-            connection = await self._pool.connection()
-            connection.send(raw)
-            await connection.head(timeout_s)
-            if connection.status != 200:
-                refused = await self._refused(connection, timeout_s)
-                is_over = True
-                raise refused
-            while not is_over:
-                read = await connection.read(timeout_s)
-                if read is None:
-                    raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
-                if bodies := events.feed(read):
-                    self._note_version(bodies[0].get("model_version"))
-                    for event in reader.take(bodies):
-                        is_over = event.type == "finished"
-                        if is_over:  # before the last event: its reader may not come back
-                            connection.release()
-                        yield event
-                    if reader.failure is not None:
-                        raise reader.failure
-        except (GoneError, SilenceError, WireError) as error:
-            raise _translated(error, self._name) from error
-        finally:
-            if connection is not None and not is_over:
-                connection.close()  # in the middle of an answer: that is how a node hears of it
+        return HttpAnswer(self._name, self._pool, raw, timeout_s, self._note_version)
 
     async def ready(self) -> bool:
         raw = self._pool.request(b"GET", f"/v2/models/{self._model}/ready".encode())
         try:
-            status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
         except SilenceError as error:
-            raise _translated(error, self._name) from error
+            raise translated(error, self._name) from error
         except (GoneError, WireError):
             return False
         if status == 200:
@@ -96,13 +64,13 @@ class HttpNode:
     async def serving(self, model: str) -> int | None:
         raw = self._pool.request(b"GET", f"/v2/models/{model}".encode())
         with _foreign_errors(self._name):
-            status, _, reply = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            status, _, reply = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
         if status == 404:
             return None
         try:
             return max(map(int, orjson.loads(reply)["versions"]), default=None)
         except (ValueError, KeyError, TypeError):
-            raise BackendUnavailableError(f"{self._name} does not say what it serves: {_words(reply)}") from None
+            raise BackendUnavailableError(f"{self._name} does not say what it serves: {words_of(reply)}") from None
 
     def _note_version(self, said: Any) -> None:
         if said != self._version_said and isinstance(said, str) and said.isdigit():
@@ -113,7 +81,7 @@ class HttpNode:
         """Read what the node says of itself; one that says nothing is none the worse for it."""
         raw = self._pool.request(b"GET", f"/v2/models/{self._model}".encode())
         with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
-            status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
             if status == 200 and body:
                 self.report = _report(orjson.loads(body))
                 self._version_said = str(self.report.version)
@@ -139,51 +107,12 @@ class HttpNode:
         body = orjson.dumps({"parameters": parameters})
         raw = self._pool.request(b"POST", f"/v2/repository/{path}".encode(), body, self._key)
         with _foreign_errors(self._name):
-            status, _, reply = await self._pool.exchange(raw, timeout_s=_LOAD_TIMEOUT_S, max_bytes=_MAX_REPLY_BYTES)
+            status, _, reply = await self._pool.exchange(raw, timeout_s=_LOAD_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
         if status != 200:
-            raise ReleaseError(f"{self._name} {failed}: {_words(reply)}")
+            raise ReleaseError(f"{self._name} {failed}: {words_of(reply)}")
 
     async def aclose(self) -> None:
         self._pool.close()
-
-    async def _refused(self, connection: Connection, timeout_s: float) -> Exception:
-        """Read a refusal to its end, free the connection and say what it means."""
-        body = await whole_body(connection, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
-        status, headers = connection.status, connection.headers
-        connection.release()
-        return failure(
-            self._name,
-            status,
-            _words(body),
-            retry_after_s=_seconds(headers.get("retry-after")),
-            is_deadline=b'"deadline_exceeded"' in body,
-        )
-
-
-class EventSplitter:
-    """Cuts a stream of server-sent events, one line of JSON each, into their bodies."""
-
-    def __init__(self, node: str) -> None:
-        self._node = node
-        self._rest = b""
-
-    def feed(self, read: bytes) -> list[dict[str, Any]]:
-        """Return the bodies of all events that have fully arrived.
-
-        Raises:
-            BackendError: an event is too large, or no JSON object.
-        """
-        *whole, self._rest = (self._rest + read).split(b"\n\n")
-        if len(self._rest) > _MAX_EVENT_BYTES:
-            raise BackendError(f"{self._node} sent an event of more than {_MAX_EVENT_BYTES} bytes")
-        events = [event[5:] for event in whole if event.startswith(b"data:")]
-        try:  # all at once: most of the cost is in the call
-            bodies: list[Any] = orjson.loads(b"[%b]" % b",".join(events))
-        except orjson.JSONDecodeError as error:
-            raise BackendError(f"{self._node} sent something that is not JSON") from error
-        if len(bodies) != len(events) or not _DICTS.issuperset(map(type, bodies)):
-            raise BackendError(f"{self._node} sent something that is not an event")
-        return bodies
 
 
 def _request_body(request: GenerateRequest, sampling: bytes) -> bytes:
@@ -211,32 +140,9 @@ def _count(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def _words(body: bytes) -> str:
-    """Return what a node says of its refusal."""
-    with suppress(orjson.JSONDecodeError, AttributeError, UnicodeDecodeError):
-        return str(orjson.loads(body).get("error", "refused"))
-    return "refused"
-
-
-def _seconds(text: str | None) -> float:
-    with suppress(TypeError, ValueError):
-        return min(max(float(text or 1), 1.0), _LONGEST_RETRY_S)
-    return 1.0
-
-
-def _translated(error: Exception, node: str) -> BackendError:
-    match error:
-        case SilenceError():
-            return BackendTimeoutError(f"{node} did not answer in time")
-        case GoneError():
-            return BackendUnavailableError(f"{node} cannot be reached, or went away")
-        case _:
-            return BackendError(f"{node} did not speak the protocol")
-
-
 @contextmanager
 def _foreign_errors(node: str) -> Generator[None, None, None]:
     try:
         yield
     except (GoneError, SilenceError, WireError) as error:
-        raise _translated(error, node) from error
+        raise translated(error, node) from error

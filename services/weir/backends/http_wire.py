@@ -26,6 +26,10 @@ class GoneError(Exception):
     """The connection could not be made, or ended before the answer did."""
 
 
+class NoConnectionError(GoneError):
+    """The connection could not be made."""
+
+
 class SilenceError(Exception):
     """Nothing came in time."""
 
@@ -45,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._is_open = True
+        self.is_kept = False  # between two exchanges, or since
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
         self._due = 0.0  # when the current wait is over, on the loop's clock; 0: nothing is awaited
@@ -231,6 +236,7 @@ class Connection(asyncio.Protocol):
         if not self._stays:
             self.close()
             return
+        self.is_kept = True
         self._listener.is_free(self)
         self._expect(_IDLE_S)
 
@@ -249,14 +255,34 @@ class Pool:
         self._idle: list[Connection] = []
         self._is_closed = False
 
-    async def connection(self) -> Connection:
-        """Return one that is free, or a new one.
+    async def begun(self, raw: bytes, timeout_s: float) -> Connection:
+        """Send a request, and return its connection once the head of the answer is there.
+
+        A kept connection may have ended on the other side before it heard of this: then a new one is made.
 
         Raises:
-            GoneError: the node cannot be reached.
+            NoConnectionError: the node cannot be reached.
+            GoneError, SilenceError, WireError: as `Connection.head`.
         """
-        if self._idle:
-            return self._idle.pop()
+        connection = self._idle.pop() if self._idle else await self._made()
+        try:
+            await self._asked(connection, raw, timeout_s)
+        except GoneError:
+            if not connection.is_kept:
+                raise
+            connection = await self._made()
+            await self._asked(connection, raw, timeout_s)
+        return connection
+
+    async def _asked(self, connection: Connection, raw: bytes, timeout_s: float) -> None:
+        try:
+            connection.send(raw)
+            await connection.head(timeout_s)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _made(self) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
@@ -264,7 +290,7 @@ class Pool:
                     lambda: Connection(self), self._host, self._port, ssl=self._tls
                 )
         except (OSError, TimeoutError) as error:
-            raise GoneError("no connection") from error
+            raise NoConnectionError("no connection") from error
         return connection
 
     def request(self, method: bytes, path: bytes, body: bytes = b"", more: bytes = b"") -> bytes:
@@ -279,10 +305,8 @@ class Pool:
         Raises:
             GoneError, SilenceError, WireError: as `Connection.head`; also when the body is larger than `max_bytes`.
         """
-        connection = await self.connection()
+        connection = await self.begun(raw, timeout_s)
         try:
-            connection.send(raw)
-            await connection.head(timeout_s)
             body = await whole_body(connection, timeout_s=timeout_s, max_bytes=max_bytes)
         except BaseException:
             connection.close()

@@ -24,7 +24,7 @@ _COUNTS: Final = frozenset({"num_input_tokens", "num_output_tokens"})
 _LISTS: Final = frozenset({"tokens", "prompt_tokens"})
 
 
-def _template() -> Any:
+def _constant() -> bytes:
     request = pb.ModelInferRequest()
     for name, datatype in (
         ("text_input", "BYTES"),
@@ -32,22 +32,23 @@ def _template() -> Any:
         *((flag, "BOOL") for flag in _FLAGS),
     ):
         request.inputs.add(name=name, datatype=datatype, shape=[1])
-    return request
+    return bytes(request.SerializeToString())
 
 
-_TEMPLATE: Final = _template()
+_CONSTANT: Final = _constant()  # written once: messages that follow each other are one, and this is most of its cost
 
 
-def infer_request(request: GenerateRequest, model: str) -> Any:
-    """Return the `ModelInferRequest` for Triton's vLLM backend.
+def infer_request(request: GenerateRequest, model: str) -> bytes:
+    """Return the `ModelInferRequest` for Triton's vLLM backend, as it goes over the wire.
 
     What Weir adds to that backend's inputs rides in request parameters, which a model that knows none of them ignores;
     an adapter's name goes where the backend looks for it, into the sampling parameters.
     """
-    message = pb.ModelInferRequest()
-    message.CopyFrom(_TEMPLATE)
-    message.model_name = model
-    message.id = request.id
+    return _CONSTANT + bytes(_changing(request, model).SerializeToString())
+
+
+def _changing(request: GenerateRequest, model: str) -> Any:
+    message = pb.ModelInferRequest(model_name=model, id=request.id)
     beyond = extensions(request)
     sampling = sampling_parameters(request.sampling)
     if "lora_name" in beyond:
@@ -70,11 +71,11 @@ def infer_request(request: GenerateRequest, model: str) -> Any:
     return message
 
 
-def beat_request(model: str) -> Any:
+def beat_request(model: str) -> bytes:
     """Ask Weir's own model for a series of beats; any other one generates a token, and says that it has finished."""
-    message = infer_request(_BEAT, model)
+    message = _changing(_BEAT, model)
     message.parameters["heartbeat"].bool_param = True
-    return message
+    return _CONSTANT + bytes(message.SerializeToString())
 
 
 def body_of(response: Any, node: str) -> Mapping[str, Any]:

@@ -39,8 +39,8 @@ _GOING_ON: Final = frozenset({"", "None"})
 class TensorRtLlmNode(GrpcNode):
     """As `GrpcNode`, of a model in the layout that `weir triton --for tensorrt-llm` writes."""
 
-    def _message(self, request: GenerateRequest) -> Any:
-        return infer_request(request, self._served(request))
+    def _message(self, request: GenerateRequest) -> bytes:
+        return bytes(infer_request(request, self._served(request)).SerializeToString())
 
     async def _beats(self) -> AsyncGenerator[None, None]:
         """It knows none: canaries alone say whether it lives."""

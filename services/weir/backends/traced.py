@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from weir.backends.base import Backend, NodeReport
+from weir.backends.base import Answer, Backend, NodeReport
 from weir.contracts.errors import WeirError
 from weir.contracts.events import Finished, GenerationEvent
 from weir.contracts.request import GenerateRequest
@@ -26,7 +26,7 @@ class TracedBackend:
     def report(self) -> NodeReport:
         return self._backend.report
 
-    def generate(self, request: GenerateRequest, *, timeout_s: float) -> AsyncGenerator[GenerationEvent, None]:
+    def generate(self, request: GenerateRequest, *, timeout_s: float) -> Answer:
         parent = request.traceparent
         if parent is None or not is_sampled(parent):  # and what is handed on says so
             return self._backend.generate(request, timeout_s=timeout_s)

@@ -10,6 +10,7 @@ WeirError                          500
 ├── BackendError                   502
 │   ├── BackendTimeoutError        504
 │   └── BackendUnavailableError    503  another node may answer
+│       └── NodeUnreachableError   503  the node never had the request
 ├── ReleaseError                   500  a release is incomplete, altered or not allowed to load
 └── JobError                       -    a verb of the command line failed (exit code 1)
     ├── DiskFullError              -    (exit code 1)
@@ -104,6 +105,10 @@ class BackendUnavailableError(BackendError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "backend_unavailable"
     retryable = True
+
+
+class NodeUnreachableError(BackendUnavailableError):
+    """The request did not get to the node at all."""
 
 
 class ReleaseError(WeirError):

@@ -94,6 +94,11 @@ class Accounts:
             generation.first_text = now
         generation.last_text = now
 
+    def forget(self, generation: Generation) -> None:
+        """Take back what was observed: another node begins the answer anew, and the caller has seen nothing of it."""
+        generation.sent_tokens, generation.first_text, generation.last_text = 0, 0.0, 0.0
+        generation.answer_hash = self._ledger.hasher()
+
     def _fold(self) -> None:
         """Count those that have ended."""
         done = self._ended[:]

@@ -20,6 +20,7 @@ from weir.gateway.catalog import Catalog, ServedModel
 from weir.gateway.nodes import listed
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
+from weir.guard.native.library import core
 from weir.guard.policy import PolicyError, default_policy, load_policy
 from weir.routing.discovery import Finder
 from weir.store.database import StoreError
@@ -46,7 +47,7 @@ def diagnosed(settings: GatewaySettings) -> Diagnosis:
     models = _models(settings, found.findings)
     if models:
         found.expected = (models[0].name, models[0].version)
-    found.findings += [*_policy(settings.guard), *_store(settings), *_tracing(settings)]
+    found.findings += [*_policy(settings.guard), _search(), *_store(settings), *_tracing(settings)]
     return found
 
 
@@ -96,6 +97,13 @@ def _policy(path: Path | None) -> Iterator[Finding]:
         says = f"{path or 'the packaged one'} ({policy.id}) loads, every example is judged as it says"
         yield ok("policy", says)
         yield from [warn("policy", warning) for warning in policy.warnings]
+
+
+def _search() -> Finding:
+    if core() is None:
+        cure = "install a C compiler and Python's headers, then Weir again (pip install --force-reinstall --no-deps)"
+        return warn("guard", "its search in C was not built: it does the same in Python, several times slower", cure)
+    return ok("guard", "searches in C")
 
 
 def _store(settings: GatewaySettings) -> Iterator[Finding]:

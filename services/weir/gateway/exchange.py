@@ -47,6 +47,7 @@ class Exchange:
             await self.access.admit(caller)  # before the body: a caller above his limits costs nothing
             body = await read_body(scope, receive, max_bytes=self.max_body_bytes, timeout_s=self.body_timeout_s)
             job = self.surface.parse(body, context)
+            await self.service.in_step()
         except CallerGoneError:
             self._count(499)
         except WeirError as error:

@@ -1,5 +1,6 @@
 """What is told to whoever keeps accounts: quotas, budgets, usage, audit."""
 
+from hmac import HMAC
 from typing import Protocol
 
 from weir.gateway.generation import Generation
@@ -17,6 +18,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def hasher(self) -> HMAC | None:
+        """Return a fresh HMAC for an answer's text; none: nobody keeps it."""
+        ...
+
     def settle(self, generation: Generation) -> None:
         """Replace what was set aside by what was used; it must not wait for anything.
 
@@ -29,5 +34,8 @@ class NoLedger:
     """Keeps no accounts."""
 
     async def reserve(self, generation: Generation) -> None: ...
+
+    def hasher(self) -> HMAC | None:
+        return None
 
     def settle(self, generation: Generation) -> None: ...

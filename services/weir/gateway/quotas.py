@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hmac import HMAC
 from typing import Final
 
 from weir.contracts.caller import Caller
@@ -74,8 +75,7 @@ class StoreLedger:
         Raises:
             LimitReachedError, BudgetExhaustedError, KeysAwayError: as for `admit`.
         """
-        if self._journal.with_audit:
-            generation.answer_hash = self._journal.hasher()
+        generation.answer_hash = self.hasher()
         caller = generation.ask.context.caller
         if caller.tokens_per_min is None and caller.monthly_tokens is None:
             return
@@ -88,6 +88,10 @@ class StoreLedger:
             generation.reservation = Reservation(tokens, taken)
         else:
             generation.reservation = await self._reserved(caller, tokens)
+
+    def hasher(self) -> HMAC | None:
+        """As `Ledger.hasher`."""
+        return self._journal.hasher() if self._journal.with_audit else None
 
     async def _reserved(self, caller: Caller, tokens: int) -> Reservation:
         reservation = Reservation(tokens)

@@ -1,5 +1,7 @@
 """Serving one request, free of HTTP: prepare, reserve, admit, route, guard, count."""
 
+import asyncio
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +27,7 @@ from weir.gateway.refusals import DrainingError
 from weir.gateway.response_cache import ResponseCache, replayed
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.single_flight import SingleFlight
-from weir.gateway.streams import Collected, Collector, Events, started
+from weir.gateway.streams import Collected, Collector, Events, Started
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
@@ -69,6 +71,15 @@ class GenerationService:
     def is_draining(self, is_so: bool) -> None:
         self.accounts.is_draining = is_so
 
+    async def in_step(self) -> None:
+        """Let other requests come as far as this one before it goes on.
+
+        What a step needs of code and data is in the processor's cache then for all of them: a request alone reads more
+        than the cache holds (cohort scheduling; Larus and Parkes, USENIX 2002). Tokens of streams go in between, too.
+        """
+        if self.accounts.active > 1:
+            await asyncio.sleep(0)
+
     async def start(self, ask: Ask) -> Generation:
         """Return once the first event that may be sent is there. The caller closes `events` of what it gets.
 
@@ -76,7 +87,8 @@ class GenerationService:
             WeirError: nothing was sent yet; `events` raises the later ones.
         """
         generation = self._asked(ask)
-        generation.stream = await started(self._run(generation))
+        generation.stream = running = Running(self, generation)
+        await running.begin(generation)
         return generation
 
     async def whole(self, ask: Ask) -> tuple[Generation, Collected]:
@@ -89,24 +101,32 @@ class GenerationService:
         accounts = self.accounts
         accounts.begin(generation)
         try:
-            request = await self._accepted(generation)
-            if self.cache.is_on or generation.fallback is not None:
-                await self._collect(self._answer(generation, request), generation, collector)
+            request = await self.accepted(generation)
+            answer = self.answer(generation, request)
+            if isinstance(answer, Answering):
+                answer.forget = partial(self._forget, generation, collector)
+                await self._collect_from_node(answer, request, collector)
             else:
-                answering = Answering(self, generation)
-                try:
-                    while not answering.is_over:
-                        for event in await answering.next(request):
-                            accounts.observe(generation, event)
-                            collector.take(event)
-                finally:
-                    await answering.aclose()
+                await self._collect(answer, generation, collector)
             return generation, collector.collected()
         except Exception as error:
             accounts.failed(generation, error)
             raise
         finally:
             accounts.end(generation)
+
+    async def _collect_from_node(self, answering: Answering, request: GenerateRequest, collector: Collector) -> None:
+        try:
+            while not answering.is_over:
+                for event in await answering.next(request):
+                    self.accounts.observe(answering.generation, event)
+                    collector.take(event)
+        finally:
+            await answering.aclose()
+
+    def _forget(self, generation: Generation, collector: Collector) -> None:
+        self.accounts.forget(generation)
+        collector.clear()
 
     def _asked(self, ask: Ask) -> Generation:
         """Begin to count a request.
@@ -145,44 +165,28 @@ class GenerationService:
             raise PromptBlockedError(prompt.found[0])
         return passed
 
-    async def _run(self, generation: Generation) -> Events:
-        accounts = self.accounts
-        accounts.begin(generation)
-        try:
-            request = await self._accepted(generation)
-            answer = self._answer(generation, request)
-            try:
-                async for event in answer:
-                    accounts.observe(generation, event)
-                    yield event
-            finally:
-                await answer.aclose()
-        except Exception as error:
-            accounts.failed(generation, error)
-            raise
-        finally:
-            accounts.end(generation)
-
-    async def _accepted(self, generation: Generation) -> GenerateRequest:
+    async def accepted(self, generation: Generation) -> GenerateRequest:
         """Return what a node is to be asked, once it is sure that the caller may."""
         if self.is_draining:
             raise DrainingError
         if not self.cache.is_on:  # what is kept is given also when nothing else can be
             self.admission.check(work_of(generation), generation.ask.context.deadline)
         request = await self.preparation.prepared(generation)
+        await self.in_step()
         generation.prepared = monotonic()
         await self.accounts.reserve(generation)
         if self.second_tier is not None and generation.fallback is None:
             self.second_tier.begin(generation)
         return request
 
-    def _answer(self, generation: Generation, request: GenerateRequest) -> Events:
+    def answer(self, generation: Generation, request: GenerateRequest) -> Events | Answering:
+        """Return where the answer comes from: an input rule, what was kept, or a node."""
         if generation.fallback is not None:
             generation.served = served_headers(generation.model.name, generation.model.version, "guard", "")
             return said(generation)
-        key = self.cache.key(generation, request)
+        key = self.cache.key(generation, request) if self.cache.is_on else None
         if key is None:
-            return self._generated(generation, request)
+            return Answering(self, generation)
         kept = self.cache.found(key)
         replay = partial(self._replayed, generation)
         if kept is None:
@@ -208,3 +212,74 @@ class GenerationService:
                     yield event
         finally:
             await answering.aclose()
+
+
+class Running(Started):
+    """One request on its way, from the gateway's door to its last event. `begin` it first, close it last.
+
+    No chain of generators: each would cost every token some steps more.
+    """
+
+    def __init__(self, service: GenerationService, generation: Generation) -> None:
+        self._service = service
+        self._generation: Generation | None = generation  # none at the end: it knows this stream
+        self._request = generation.ask.request  # what a node is asked is known later
+        self._answer: Events | Answering | None = None
+        self._given: Iterator[GenerationEvent] = iter(())
+        self._first: GenerationEvent | None = None
+
+    async def begin(self, generation: Generation) -> None:
+        """Return once the first event that may be sent is there; raises what `__anext__` raises."""
+        self._service.accounts.begin(generation)
+        try:
+            self._request = await self._service.accepted(generation)
+            self._answer = self._service.answer(generation, self._request)
+            self._first = await self._next()
+        except BaseException as error:
+            await self._end(error)
+            raise
+
+    async def __anext__(self) -> GenerationEvent:
+        event, self._first = self._first, None
+        if event is None:
+            try:
+                event = await self._next()
+            except BaseException as error:
+                await self._end(error)
+                raise
+            if event is None:
+                await self._end(None)
+                raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        await self._end(None)
+
+    async def _next(self) -> GenerationEvent | None:
+        answer, generation = self._answer, self._generation
+        if generation is None:
+            return None
+        if isinstance(answer, Answering):
+            while (event := next(self._given, None)) is None and not answer.is_over:
+                self._given = iter(await answer.next(self._request))
+        else:
+            event = None if answer is None else await anext(answer, None)
+        if event is not None:
+            self._service.accounts.observe(generation, event)
+        return event
+
+    async def _end(self, error: BaseException | None) -> None:
+        generation, answer = self._generation, self._answer
+        if generation is None:
+            return
+        self._generation = self._answer = None
+        try:
+            if answer is not None:
+                await answer.aclose()
+        except Exception as late:
+            error = late
+            raise
+        finally:
+            if isinstance(error, Exception):
+                self._service.accounts.failed(generation, error)
+            self._service.accounts.end(generation)

@@ -1,6 +1,7 @@
 """Ways to use an event stream."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
@@ -12,24 +13,17 @@ Events = AsyncGenerator[GenerationEvent, None]
 T = TypeVar("T")
 
 
-class Started:
+class Started(ABC):
     """A stream whose first event has arrived; iterate it once, and close it."""
-
-    def __init__(self, first: GenerationEvent, rest: Events) -> None:
-        self._first: GenerationEvent | None = first
-        self._rest = rest
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> GenerationEvent:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return await anext(self._rest)
+    @abstractmethod
+    async def __anext__(self) -> GenerationEvent: ...
 
-    async def aclose(self) -> None:
-        await self._rest.aclose()
+    @abstractmethod
+    async def aclose(self) -> None: ...
 
 
 class Pumped(Started):
@@ -64,15 +58,6 @@ class Pumped(Started):
             self._arrived.put_nowait(StopAsyncIteration())
 
 
-async def started(events: Events) -> Started:
-    """Wait for the first event, so that an early failure still gets its own HTTP status."""
-    try:
-        return Started(await anext(events), events)
-    except BaseException:
-        await events.aclose()
-        raise
-
-
 @dataclass(slots=True)
 class Collected:
     """A whole answer."""
@@ -93,6 +78,10 @@ class Collector:
     __slots__ = ("_finished", "_prompt", "_texts", "_tokens")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
         self._texts: list[str] = []
         self._tokens: list[Token] = []
         self._prompt: list[PromptToken] = []

@@ -11,8 +11,9 @@ from weir.guard.policy import PolicyError, PolicySet
 from weir.guard.policy.resolving import BASE
 from weir.guard.policy.wildcard import fits
 from weir.guard.proving import prove
+from weir.guard.regexes import WARM_UP
 from weir.guard.rules import RuleSet
-from weir.guard.validators import VALIDATORS
+from weir.guard.validators import validators_with
 
 _MAX_REMEMBERED = 10_000  # callers and routes; a gateway has few of both, but callers can make up routes
 _STEP = 4  # characters at a time: about what a token holds
@@ -59,9 +60,9 @@ class CompiledGuard:
             asked = replace(rules, name=BASE, output=(), answer=())
             answered = replace(rules, name=BASE, input=(), answer=(), score_block=0)
             if asked not in inputs:
-                inputs[asked] = InputFilter(asked)
+                inputs[asked] = InputFilter(asked, validators_with(rules.own_hosts))
             if answered not in outputs:
-                outputs[answered] = OutputGuard(answered, VALIDATORS)
+                outputs[answered] = OutputGuard(answered, validators_with(rules.own_hosts))
             answers = _answer_checks(policy, rules)
             profiles[name] = Chosen(name, rules, inputs[asked], outputs[answered], answers, policy.id, policy.sha256)
         _warm(inputs.values(), outputs.values())
@@ -102,7 +103,7 @@ def _warm(inputs: Iterable[InputFilter], outputs: Iterable[OutputGuard]) -> None
     for one in inputs:
         one.check(_SAMPLE)
     for guard in outputs:
-        stream = guard.stream()
-        for start in range(0, len(_SAMPLE), _STEP):
-            stream.feed(_SAMPLE[start : start + _STEP])
+        stream, text = guard.stream(), f"{_SAMPLE}{WARM_UP}"
+        for start in range(0, len(text), _STEP):
+            stream.feed(text[start : start + _STEP])
         stream.flush()

@@ -37,10 +37,10 @@ class CoreTerms:
         leets, self._leet = _built(core, terms.leet, _in_leet)
         (joints, meant), (parts, others) = _built(core, joined, _spelled_out), _built(core, apart, _spelled_out)
         self._spelled = (meant, others)
-        self._sets = TermSets(core, [written, leets, joints, parts])
+        self.sets = TermSets(core, [written, leets, joints, parts])
         is_plain = all(one.letters == one.term.folded for one in joined)
         is_free = not any(term.left > is_word_character(term.folded[0]) for term, _, _ in joined)
-        self._is_letters_only = is_plain and is_free  # then letters alone are begun as they are written, if at all
+        self.is_letters_only = is_plain and is_free  # then letters alone are begun as they are written, if at all
 
     def spans(self, text: Searched, begin: int, *, is_end: bool) -> Sequence[Span]:
         found = self._look(text, begin, wants_open=not is_end)[1]
@@ -69,9 +69,9 @@ class CoreTerms:
             found: tuple[int, Sequence[Find]] = known[2]
             return found
         options = 0 if wants_open else NO_OPEN
-        if wants_open and self._is_letters_only and text.text[begin:].isalpha():
+        if wants_open and self.is_letters_only and text.text[begin:].isalpha():
             options = NO_SPELLED_OPEN
-        found = self._sets.look(text.wide, begin, options)
+        found = self.sets.look(text.wide, begin, options)
         text.looked[self] = (begin, wants_open, found)
         return found
 

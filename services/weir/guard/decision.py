@@ -53,6 +53,11 @@ class Decision:
         self._text += text
         self.seen += len(text)
 
+    def go_on(self, text: str, seen: int, sent: int) -> None:
+        """Go on behind text that was decided elsewhere. `text`: what is not forgotten of it."""
+        self._text, self._text_from = text, seen - len(text)
+        self.seen, self.sent = seen, sent
+
     def apply(self, find: Find, certain: int) -> None:
         """Note a find. `certain`: the end of what made it one, where it may still go on."""
         rule = self._rules[find.order]

@@ -182,21 +182,21 @@ class Decoder:
     def _joined(self, text: str) -> Decoded:
         """Put together words that go on in the next line, with what is near them."""
         out, before = Decoded("hyphens"), 0
-        for match in islice(self._hyphens.finditer(text), _MAX_HYPHENS):
-            joint, begin = match.start() + 1, max(before, match.start() - _NEAR_HYPHEN)
+        for start, end in islice(_spans(self._hyphens, text), _MAX_HYPHENS):
+            joint, begin = start + 1, max(before, start - _NEAR_HYPHEN)
             _add_gap(out, text, before, begin)
             out.add(text[begin:joint], begin, joint, is_verbatim=True)
-            before = match.end() - 1
+            before = end - 1
         _add_gap(out, text, before, len(text))
         return out
 
     def _unspaced(self, text: str) -> Decoded:
         """Put together words whose letters stand apart; what is wider stays between them."""
         out, before = Decoded("spaced"), 0
-        for match in islice(self._spaced.finditer(text), _MAX_SPACED):
-            out.add_context(text, before, match.start())
-            out.add(match.group()[::2], *match.span())
-            before = match.end()
+        for start, end in islice(_spans(self._spaced, text), _MAX_SPACED):
+            out.add_context(text, before, start)
+            out.add(text[start:end:2], start, end)
+            before = end
         out.add_context(text, before, len(text))
         return out
 
@@ -213,24 +213,34 @@ class Decoder:
 
     def _spaced_bytes(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield hexadecimal bytes that have something between them: 73 65 63, 0x73, 0x65."""
-        for match in self._bytes.finditer(text[:_MAX_ENCODED_CHARS]):
-            said = _printable(bytes.fromhex(match.group().encode().translate(_WORDS).decode().replace("0x", " ")))
+        for start, end in _spans(self._bytes, text[:_MAX_ENCODED_CHARS]):
+            said = _printable(bytes.fromhex(text[start:end].encode().translate(_WORDS).decode().replace("0x", " ")))
             if said is not None:
-                yield match.start(), match.end(), said
+                yield start, end, said
 
     def _composed(self, text: str) -> Decoded:
         """Put together the parts of hangul syllables and of voiced kana."""
         out, before = Decoded("composed"), 0
-        for match in islice(self._composable.finditer(text), _MAX_COMPOSED):
-            out.add_context(text, before, match.start())
-            out.add(unicodedata.normalize("NFC", match.group()), *match.span())
-            before = match.end()
+        for start, end in islice(_spans(self._composable, text), _MAX_COMPOSED):
+            out.add_context(text, before, start)
+            out.add(unicodedata.normalize("NFC", text[start:end]), start, end)
+            before = end
         out.add_context(text, before, len(text))
         return out
 
 
 def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _spans(regex: Any, text: str) -> Iterator[tuple[int, int]]:
+    """Yield where a regex is found. RE2's wrapper would count characters itself, which takes longer than the search."""
+    raw, byte, character = _raw(text), 0, 0
+    for match in regex.finditer(raw):
+        start, end = match.span()
+        first = character + len(raw[byte:start].decode("utf-8", "surrogatepass"))
+        byte, character = end, first + len(raw[start:end].decode("utf-8", "surrogatepass"))
+        yield first, character
 
 
 def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:

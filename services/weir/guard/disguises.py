@@ -36,7 +36,7 @@ class Disguises:
         """Yield finds in the plain view of a text, in its positions."""
         kinds = self._decoder.kinds(text.raw)
         yield from self._respelled(text, kinds)
-        for reading in self._decoder.readings(text.plain, kinds):
+        for reading in self._decoder.readings(text.plain, kinds) if kinds else ():
             yield from self._decoded(reading)
 
     def _respelled(self, text: Encoded, kinds: set[str]) -> Iterator[Span]:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import re2
 
+from weir.guard.native.library import FoldTable, core
+
 _ASCII = bytes(range(128))
 _USUAL = "，“”？：’！‘…—；（）"  # what most Chinese and much English text holds of all that changes
 _MOST = 6  # characters that one becomes; ﷺ would be eighteen, and a text of them a flood
@@ -26,6 +28,7 @@ _WORD = frozenset("0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 
 class _Table(NamedTuple):
+    native: FoldTable | None
     by_codepoint: Mapping[int, str]
     by_character: Mapping[str, str]
     characters: frozenset[str]
@@ -46,7 +49,9 @@ def _table() -> _Table:
     usual = tuple((character, by_character[character]) for character in _USUAL)
     unusual = _any_of(by_character.keys() - frozenset(_USUAL))
     uneven = frozenset(character for character, folded in by_character.items() if len(folded) != 1)
-    return _Table(by_codepoint, by_character, frozenset(by_character), usual, unusual, _any_of(uneven), uneven)
+    native = core()
+    table = None if native is None else FoldTable(native, by_codepoint)
+    return _Table(table, by_codepoint, by_character, frozenset(by_character), usual, unusual, _any_of(uneven), uneven)
 
 
 def _any_of(characters: Iterable[str]) -> Any:
@@ -61,6 +66,8 @@ def plain(text: str) -> str:
     if text.isascii():
         return text
     table = _table()
+    if table.native is not None:
+        return table.native.plain(text)
     if len(text) <= _SHORT:
         return text.translate(table.by_codepoint)
     for character, folded in table.usual:
@@ -74,6 +81,11 @@ def plain(text: str) -> str:
     for character in changing:  # nothing that the table writes is a character that it changes
         text = text.replace(character, table.by_character[character])
     return text
+
+
+def fold_table() -> FoldTable | None:
+    """Return the table in C, where that was built."""
+    return _table().native
 
 
 def fold(text: str) -> str:

@@ -26,7 +26,7 @@ def term_indexes(rules: Sequence[Rule], *, is_streamed: bool) -> tuple[TermIndex
 def _placed(uses: Iterable[Use], native: Core | None, *, is_streamed: bool) -> Iterator[TermIndex]:
     for use in uses:
         for index in _indexes((use._replace(order=0),), native, is_streamed=is_streamed):
-            yield _Placed(index, use.order)
+            yield Placed(index, use.order)
 
 
 @lru_cache(maxsize=8)
@@ -37,14 +37,14 @@ def _indexes(uses: Sequence[Use], native: Core | None, *, is_streamed: bool) -> 
     return (CoreTerms(native, terms),) if terms.written else ()
 
 
-class _Placed:
+class Placed:
     """An index of one rule's terms, where that is not the first rule."""
 
     def __init__(self, index: TermIndex, order: int) -> None:
-        self._index = index
+        self.index = index
         self._order = order
         self.open_from = index.open_from
 
     def spans(self, text: Searched, begin: int, *, is_end: bool) -> Iterable[Span]:
-        found = self._index.spans(text, begin, is_end=is_end)
+        found = self.index.spans(text, begin, is_end=is_end)
         return [span._replace(order=self._order) for span in found] if found else ()

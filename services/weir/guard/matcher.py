@@ -10,6 +10,7 @@ from weir.guard.regexes import Regexes, Validators
 from weir.guard.rules import MAX_HOLD, STRENGTH, Action, Find, Rule
 from weir.guard.searched import Encoded, Searched
 from weir.guard.terms import Span
+from weir.guard.watching import watcher_of
 
 NO_VALIDATORS: Validators = MappingProxyType({})
 
@@ -36,6 +37,7 @@ class Matcher:
             raise UsageError(f"allow: an entry has more than {MAX_HOLD} characters")
         self.terms = term_indexes(self.rules, is_streamed=is_streamed)
         self.regexes = Regexes(self.rules, self.allow, validators, is_streamed=is_streamed)
+        self.watcher = watcher_of(self.terms, self.regexes.patterns) if is_streamed else None
 
     def scan(self, text: str) -> list[Find]:
         """Return all finds in a whole text, in the order in which they count (see `rank`)."""

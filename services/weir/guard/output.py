@@ -7,6 +7,7 @@ from typing import NamedTuple
 from weir.guard.decision import Decision, OnFind, Piece
 from weir.guard.fold import is_foreign_word, plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
+from weir.guard.native.library import Watch
 from weir.guard.regexes import Match, Validators
 from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
 from weir.guard.searched import Encoded, Searched
@@ -64,6 +65,10 @@ class StreamGuard:
         self._resume: dict[int, int] = {}  # per pattern, where its last find ended in the whole plain view
         self._open: dict[int, tuple[int, int]] = {}  # per pattern, its rule and where its open find goes on
         self._is_uneven = False  # some characters held have no trace in the plain view, or more than one
+        watcher = matcher.watcher
+        # While the text is simple this alone knows of it; `_is_watched` says so.
+        self._watch = None if watcher is None else watcher.begin()
+        self._is_watched = watcher is not None
         self.num_overflows = 0
 
     @property
@@ -88,16 +93,69 @@ class StreamGuard:
     @property
     def num_seen(self) -> int:
         """Characters taken in."""
-        return self._decision.seen
+        return self._watch.seen if self._watch is not None and self._is_watched else self._decision.seen
 
     @property
     def held_chars(self) -> int:
         """Characters taken in and neither released nor replaced yet."""
+        if self._watch is not None and self._is_watched:
+            return self._watch.held
         decision = self._decision
         return 0 if decision.is_over else decision.seen - decision.sent
 
     def feed(self, text: str) -> list[Piece]:
         """Take in `text`; return what is decided now."""
+        if self._watch is None:
+            return self._fed(text)
+        if self._is_watched:
+            released = self._watch.feed(text)
+            if released is not None:
+                return [Piece(released, len(released), True)] if released else []
+            self._leave_watch(self._watch)
+        pieces = self._fed(text)
+        self._is_watched = self._goes_on_watched(self._watch)
+        return pieces
+
+    def flush(self) -> list[Piece]:
+        """Return what was held back. Call once, at the end of the answer."""
+        if self._watch is not None and self._is_watched:
+            released = self._watch.flush()
+            if released is not None:
+                return [Piece(released, len(released), True)] if released else []
+            self._leave_watch(self._watch)
+        return self._decide(is_end=True)
+
+    def fork(self, on_find: OnFind | None = None) -> "StreamGuard":
+        """Return a guard that goes on from here by itself."""
+        fork = copy(self)
+        fork._decision, fork._origins = self._decision.fork(on_find), self._origins.copy()  # noqa: SLF001 - its own
+        fork._resume, fork._open = self._resume.copy(), self._open.copy()  # noqa: SLF001 - its own
+        if self._watch is not None:
+            fork._watch = self._watch.copy()  # noqa: SLF001 - its own
+        return fork
+
+    def _leave_watch(self, watch: Watch) -> None:
+        """Go on here with the text that is not forgotten there."""
+        text, self._plain, self._decided, seen = watch.state()
+        self._base = seen - len(text)
+        self._origins = list(range(self._base, seen))
+        self._decision.go_on(text, seen, self._base + self._decided)
+        self._is_watched = False
+
+    def _goes_on_watched(self, watch: Watch) -> bool:
+        """Whether what is left of the text is simple: one character for each, all decided released, no find goes on."""
+        decision, size, decided = self._decision, len(self._origins), self._decided
+        first = decision.seen - size
+        if self._open or self._is_uneven or decision.is_over or decision.sent != first + decided:
+            return False
+        if size and (self._origins[0] != first or self._origins[-1] != decision.seen - 1):
+            return False
+        if any(position > self._base + decided for position in self._resume.values()):
+            return False
+        self._resume.clear()
+        return watch.load(decision.original(first, decision.seen), decided, decision.seen)
+
+    def _fed(self, text: str) -> list[Piece]:
         if self.held_chars + len(text) <= MAX_HOLD or not self._may_overflow(text):
             self._take(text)
             return self._decide(is_end=False)
@@ -108,17 +166,6 @@ class StreamGuard:
             pieces += self._decide(is_end=False)
             at += step
         return pieces
-
-    def flush(self) -> list[Piece]:
-        """Return what was held back. Call once, at the end of the answer."""
-        return self._decide(is_end=True)
-
-    def fork(self, on_find: OnFind | None = None) -> "StreamGuard":
-        """Return a guard that goes on from here by itself."""
-        fork = copy(self)
-        fork._decision, fork._origins = self._decision.fork(on_find), self._origins.copy()  # noqa: SLF001 - its own
-        fork._resume, fork._open = self._resume.copy(), self._open.copy()  # noqa: SLF001 - its own
-        return fork
 
     def _may_overflow(self, text: str) -> bool:
         """Whether characters without any trace in the plain view may make a hold too long; no find is too long else."""

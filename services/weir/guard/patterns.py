@@ -5,8 +5,8 @@ Only the tree is Python's (`re._parser`, at load); what searches text is RE2, gi
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -48,6 +48,8 @@ _MISSING = {
     ops.ATOMIC_GROUP: "atomic group (?>…): write (?:…), it never backtracks",
     ops.POSSESSIVE_REPEAT: "possessive repeat such as a++: drop the second +, it never backtracks",
 }
+_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001 - the wrapper has no name for it
+_ANCHORED = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
 
 
@@ -68,6 +70,7 @@ class Pattern:
         first: what a match of `search` may begin with; needed: of which it has one.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
+        nodes, flags: the syntax tree of `search`.
         until: a find goes on to the end of this one's first match, or of the text.
         is_overflow: stands for the finds that are longer than the rule's cap.
     """
@@ -79,6 +82,8 @@ class Pattern:
     first: Characters
     needed: Characters
     longest: int
+    nodes: Sequence[_Node] = field(default=(), compare=False, repr=False)
+    flags: int = 0
     run: str = ""
     until: "Pattern | None" = None
     is_overflow: bool = False
@@ -109,6 +114,7 @@ class _Tree:
         parsed = _parse(regex)
         self._state = parsed.state
         flags = parsed.state.flags | (0 if keeps_case else re.IGNORECASE)
+        self._flags = flags
         self._prefix = "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
         self._prefix = f"(?{self._prefix})" if self._prefix else ""
         self.nodes = _flat(parsed)
@@ -190,7 +196,8 @@ class _Tree:
             raise PatternError(f"RE2 cannot take it: {reason}") from error
         begun, loosely = (self._prefix + _begun(some) for some in (nodes, _loosened(nodes)))
         literals, first, needed = required_literals(nodes), first_characters(nodes), needed_characters(nodes)
-        return Pattern(search, begun, loosely, literals, first, needed, self._width(nodes)[1], until=until)
+        longest, tree = self._width(nodes)[1], tuple(nodes)
+        return Pattern(search, begun, loosely, literals, first, needed, longest, tree, self._flags, until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()
@@ -201,6 +208,25 @@ class _Tree:
 def compiled(regex: str) -> Any:
     """Return what searches for a regex. Directions, profiles and a policy's next version share it, warm as it is."""
     return re2.compile(regex, search_options())
+
+
+def spans(regex: Any, raw: bytes, begin: int) -> Iterator[tuple[int, int]]:
+    """Yield where matches of a regex, which is never empty, stand in UTF-8.
+
+    RE2's wrapper in Python makes four objects of each; what it wraps is asked here.
+    """
+    match, size = regex._regexp.Match, len(raw)  # noqa: SLF001 - see above
+    while True:
+        start, end = match(_UNANCHORED, raw, begin, size)[0]
+        if end <= start:
+            return
+        yield start, end
+        begin = end
+
+
+def run_end(regex: Any, raw: bytes, begin: int) -> int:
+    """Return where the match of a regex that may match nothing ends, which begins just there."""
+    return int(regex._regexp.Match(_ANCHORED, raw, begin, len(raw))[0][1])  # noqa: SLF001 - see above
 
 
 def search_options() -> Any:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from weir.contracts.errors import UsageError
 from weir.guard.beginnings import beginnings, end_of, open_place
 from weir.guard.candidates import Candidates
-from weir.guard.patterns import Pattern, PatternError, compiled, read_regex
+from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, run_end, spans
 from weir.guard.rules import Rule
 from weir.guard.searched import Encoded
 
 Validators = Mapping[str, Callable[[str], bool]]
-_WARM_UP = (
+WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
     "Thank you for your message! The order was sent on 12 May, so it should arrive within 3-5 working days. If you are "
     "not happy with what you get, please return it to us; we will refund $49.99 (or more). Here is how: 1) open “My "
@@ -52,6 +52,10 @@ class Regexes:
         self._beginnings = beginnings(search.pattern for search in self._searches) if is_streamed else None
         self._warm()
 
+    @property
+    def patterns(self) -> Sequence[Pattern]:
+        return [search.pattern for search in self._searches]
+
     def hits(self, text: Encoded) -> Sequence[int]:
         """Return the patterns that may be found in `text`."""
         return self._candidates.among(text)
@@ -79,7 +83,7 @@ class Regexes:
         """Return up to where an open find of a pattern goes on from `position`, and whether it is open still."""
         search, size = self._searches[number], len(text.plain)
         if search.run is not None:
-            end = text.character(search.run.match(text.raw, text.byte(position)).end())
+            end = text.character(run_end(search.run, text.raw, text.byte(position)))
             return end, end == size and not is_end
         open_from = size if is_end else open_place(search.until_begun, text, position)
         end = search.until.search(text.raw, text.byte(position))
@@ -89,13 +93,18 @@ class Regexes:
 
     def _matches(self, number: int, text: Encoded, begin: int, *, is_end: bool) -> Iterator[Match]:
         search, last = self._searches[number], -1
+        is_plain = search.run is None and search.until is None and not self._allow
         while begin != last:
             last = begin
-            for found in search.regex.finditer(text.raw, text.byte(begin)):
-                start, certain = map(text.character, found.span())
+            for start, certain in spans(search.regex, text.raw, text.byte(begin)):
+                if not text.is_ascii:
+                    start, certain = text.character(start), text.character(certain)  # noqa: PLW2901 - no more bytes
                 if search.validate is not None and not search.validate(text.plain[start:certain]):
                     begin = start + 1
                     break
+                if is_plain:
+                    yield Match(start, certain, search.order, number, certain, False, False)
+                    continue
                 match = self._extended(number, text, start, certain, is_end=is_end)
                 yield match
                 if match.is_open:
@@ -106,8 +115,6 @@ class Regexes:
 
     def _extended(self, number: int, text: Encoded, start: int, certain: int, *, is_end: bool) -> Match:
         search = self._searches[number]
-        if search.run is None and search.until is None and not self._allow:
-            return Match(start, certain, search.order, number, certain, False, False)
         end, is_open = certain, False
         if search.run is not None or search.until is not None:
             end, is_open = self.go_on(number, text, certain, is_end=is_end)
@@ -119,10 +126,10 @@ class Regexes:
 
     def _warm(self) -> None:
         """RE2 builds its automata on first use, which takes far longer than any later use."""
-        text = Encoded(_WARM_UP * 4)
+        text = Encoded(WARM_UP * 4)
         list(self.matches(text, self.hits(text), 0, {}, is_end=True))
-        for size in range(len(_WARM_UP) if self._beginnings is not None else 0):
-            self.open_from(Encoded(_WARM_UP[:size]), 0)
+        for size in range(len(WARM_UP) if self._beginnings is not None else 0):
+            self.open_from(Encoded(WARM_UP[:size]), 0)
 
 
 class _Search(NamedTuple):

@@ -88,6 +88,7 @@ class RuleSet:
         input, output: in the order of the policy, which decides between equals.
         answer: rules about whole answers.
         allow: exact finds, as written, that are fine, but for those of secret rules.
+        own_hosts: names of hosts, `*.` for all below one, that rules about links leave alone.
         score_block: prompts whose flags add up to it are blocked; 0: never.
     """
 
@@ -97,6 +98,7 @@ class RuleSet:
     answer: tuple[AnswerRule, ...] = ()
     allow: tuple[str, ...] = field(default=())
     score_block: int = 0
+    own_hosts: tuple[str, ...] = ()
 
 
 class Find(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from weir.guard.native.library import wide
+from weir.guard.native.library import core, wide
 
 
 class Searched:
@@ -10,10 +10,10 @@ class Searched:
 
     __slots__ = ("_wide", "looked", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, as_wide: bytes | None = None) -> None:
         self.text = text
         self.looked: dict[object, Any] = {}
-        self._wide: bytes | None = None
+        self._wide = as_wide
 
     @property
     def wide(self) -> bytes:
@@ -25,22 +25,25 @@ class Searched:
 class Encoded:
     """The plain view as RE2 sees it: UTF-8, with positions in characters outside and bytes inside."""
 
-    __slots__ = ("_byte", "_character", "_folded", "plain", "raw")
+    __slots__ = ("_byte", "_character", "_folded", "is_ascii", "plain", "raw")
 
     def __init__(self, plain: str) -> None:
         self.plain = plain
         self.raw = plain.encode()
+        self.is_ascii = plain.isascii()
         self._folded: Searched | None = None
         self._byte, self._character = 0, 0  # the last place asked for
 
     @property
     def folded(self) -> Searched:
         if self._folded is None:
-            self._folded = Searched(self.plain.lower())
+            native = core()
+            small = (self.plain.lower(),) if native is None else native.module.small(self.plain)
+            self._folded = Searched(*small)
         return self._folded
 
     def byte(self, character: int) -> int:
-        if self.plain.isascii():
+        if self.is_ascii:
             return character
         if character < self._character:
             self._byte, self._character = 0, 0
@@ -49,7 +52,7 @@ class Encoded:
         return self._byte
 
     def character(self, byte: int) -> int:
-        if self.plain.isascii():
+        if self.is_ascii:
             return byte
         if byte < self._byte:
             self._byte, self._character = 0, 0

@@ -4,11 +4,12 @@ Each takes the text of a find in the plain view, is pure, takes time linear in t
 that people write between digits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from weir.guard import cn_numbers, eu_numbers, secret_values, us_numbers, world_numbers
 from weir.guard.checksums import bare_digits, from_first_digit, is_luhn, is_one_digit_repeated
+from weir.guard.hosts import Hosts
 
 Validator = Callable[[str], bool]
 
@@ -70,5 +71,13 @@ VALIDATORS: Mapping[str, Validator] = MappingProxyType(
         "secret": secret_values.is_secret_assignment,
         "url-password": secret_values.is_url_password,
         "password": secret_values.is_password_assignment,
+        "foreign-host": Hosts(()).is_foreign,
     }
 )
+
+
+def validators_with(own_hosts: Collection[str]) -> Mapping[str, Validator]:
+    """Return the validators where some hosts are one's own."""
+    return (
+        VALIDATORS if not own_hosts else MappingProxyType({**VALIDATORS, "foreign-host": Hosts(own_hosts).is_foreign})
+    )

@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
 from typing import Final, Self
 
-from weir.backends.base import Backend
+from weir.backends.base import Answer, Backend
 from weir.contracts.errors import (
     BackendError,
     BackendTimeoutError,
@@ -204,7 +203,7 @@ class NodeAnswer:
 
     __slots__ = ("_events", "_is_over", "_node", "ticket")
 
-    def __init__(self, node: Node, ticket: Ticket, events: AsyncGenerator[GenerationEvent, None]) -> None:
+    def __init__(self, node: Node, ticket: Ticket, events: Answer) -> None:
         self._node = node
         self.ticket = ticket
         self._events = events

@@ -3,20 +3,21 @@
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
 from weir.contracts.errors import (
     BackendError,
-    BackendUnavailableError,
     DeadlineExceededError,
     OverloadedError,
     WeirError,
 )
 from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest
+from weir.routing.attempts import Attempts
 from weir.routing.jobs import job_of
 from weir.routing.node import Node, NodeAnswer
 from weir.routing.policy.fleet import Fleet
@@ -28,8 +29,11 @@ from weir.routing.watch import Watch
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
-_ATTEMPTS: Final = 3
 _FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 0.4
+_PATIENCE_S: Final = 5.0
+_LOOK_S: Final = 0.05
+_LONGEST_LOOK_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -67,14 +71,18 @@ class Router:
         metrics: GatewayMetrics,
         *,
         probe_interval_s: float = 1.0,
+        patience_s: float = _PATIENCE_S,
         offer: Offer = Offer(),  # noqa: B008  frozen
     ) -> None:
+        """`patience_s`: how long requests wait for a node when the last one has just gone."""
         self.offer = offer
         self.fleet = Fleet(proven=offer.proven)
         self._nodes: dict[str, Node] = {}
         self._metrics = metrics
         self._watch = Watch(self.fleet, metrics, probe_interval_s)
         self._budget = RetryBudget()
+        self._patience_s = patience_s
+        self._looking: asyncio.Task[None] | None = None
         for node in nodes:
             self.add(node)
 
@@ -110,6 +118,8 @@ class Router:
         self._watch.start()
 
     async def aclose(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         await self._watch.aclose()
         for node in self.nodes:
             await node.backend.aclose()
@@ -117,9 +127,11 @@ class Router:
     async def open(self, request: GenerateRequest, *, timeout_s: float, prompt_tokens: int = 0) -> Routed:
         """Return once a node has sent its first event. `prompt_tokens`: as well as they are known; 0: not at all.
 
-        A failed attempt is tried again on another node. Only one that could not be reached is tried again itself, when
-        no other is left and a probe says that it is back: what timed out once would only time out again. Nothing is
-        tried again beyond the budget for it or the request's deadline, and a node is told what is left of the latter.
+        A failed attempt is tried again on another node, within the budget for it. A request whose node went away is
+        moved, which is free: its work is done but once. It goes back to a node that it failed at only when no other is
+        left, that one was out of reach and a probe says that it is back: what timed out once would only time out again.
+        When no node is there it waits for one, as long as any was well lately. The request's deadline bounds all of
+        it, and a node is told what is left.
 
         Raises:
             OverloadedError: every node that is well is full.
@@ -129,40 +141,79 @@ class Router:
         deadline = None if request.deadline_s is None else monotonic() + request.deadline_s
         self._budget.earn()
         job = job_of(request, prompt_tokens, has_choice=len(self._nodes) > 1)
-        tried: set[str] = set()
-        failure: WeirError | None = None
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                job.without = tried
-                await _pause(attempt, deadline)
-            ticket = self.fleet.pick(job) or await self._second_look(job, tried, failure)
-            if ticket is None:
-                break
+        attempts = Attempts(deadline, self._patience_s)
+        while True:
+            ticket = self.fleet.pick(job) or await self._awaited(job, attempts)
             node = self._nodes[ticket.member.name]
-            if failure is not None and not self._may_retry(node):
+            if attempts.failure is not None and not self._may_retry(node, attempts):
                 ticket.left(monotonic())
-                break
-            tried.add(node.name)
+                raise self._given_up(attempts, "too many requests are being tried again")
             self._count(node, ticket)
             try:
                 return await _opened(node, ticket, _timed(request, deadline, ticket), timeout_s)
             except (BackendError, OverloadedError) as error:
-                failure = error
-        raise failure or BackendUnavailableError("no node is ready")
+                attempts.failed(node.name, error)
+            if attempts.are_over:
+                raise self._given_up(attempts, f"{len(attempts.tried)} failed at it")
+            await _pause(attempts)
+            job.without = attempts.tried
 
-    async def _second_look(self, job: Job, tried: Collection[str], failure: WeirError | None) -> Ticket | None:
-        """Look for a node where there seemed to be none: one may be back, also one that was tried."""
-        if not self.is_ready:
-            await self._probe_all()
+    async def _awaited(self, job: Job, attempts: Attempts) -> Ticket:
+        """Wait for a node where there seems to be none: one may be back, also one that was tried.
+
+        Raises:
+            OverloadedError: one is well, and full.
+            DeadlineExceededError, BackendError: as `open`.
+        """
+        while True:
+            job.without = attempts.unfit
             if (ticket := self.fleet.pick(job)) is not None:
                 return ticket
-        if tried and isinstance(failure, BackendUnavailableError):
-            job.without = ()
-            return self.fleet.pick(job)
-        return None
+            members = self.fleet.members.values()
+            if (full := attempts.refusal(members)) is not None:
+                raise full
+            may_wait = attempts.may_wait(members)
+            await self._look()
+            if (ticket := self.fleet.pick(job)) is not None:
+                return ticket
+            if not may_wait:
+                raise self._given_up(attempts, self._states())
+            attempts.check()
 
-    def _may_retry(self, node: Node) -> bool:
-        if not self._budget.spend():
+    def _given_up(self, attempts: Attempts, why: str) -> WeirError:
+        error = attempts.given_up(why)
+        if attempts.failure is not None:
+            _log.warning("request_given_up", extra={"words": str(error), "why": why, "nodes": self._states()})
+        return error
+
+    def _states(self) -> str:
+        """Count nodes by how they are."""
+        counts = Counter(
+            "well" if member.is_open else "ejected" if member.is_up else "not ready"
+            for member in self.fleet.members.values()
+        )
+        return ", ".join(f"{count} {state}" for state, count in counts.items()) or "there are none"
+
+    async def _look(self) -> None:
+        """Ask those nodes how they are that get nothing, until one is well or all have said; who waits shares it."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._looked())
+        await asyncio.shield(self._looking)
+
+    async def _looked(self) -> None:
+        began = monotonic()
+        asked = [node for node in self.nodes if not node.is_available]
+        probes = {asyncio.create_task(node.probe()) for node in asked}
+        is_found = False
+        while probes and not is_found and (left_s := began + _LONGEST_LOOK_S - monotonic()) > 0:
+            _, probes = await asyncio.wait(probes, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            is_found = any(node.is_available for node in asked)
+        self._watch.tell()
+        if not is_found:
+            await asyncio.sleep(began + _LOOK_S - monotonic())
+
+    def _may_retry(self, node: Node, attempts: Attempts) -> bool:
+        if not attempts.has_moved and not self._budget.spend():
             self._metrics.retries_exhausted.inc()
             return False
         self._metrics.upstream_retries(node.pool).inc()
@@ -207,9 +258,13 @@ def _timed(request: GenerateRequest, deadline: float | None, ticket: Ticket) -> 
     return request.changed(deadline_s=left_s)
 
 
-async def _pause(attempt: int, deadline: float | None) -> None:
-    """Wait before another attempt, unless the deadline comes first."""
-    seconds = _FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
-    if deadline is not None and monotonic() + seconds >= deadline:
-        raise DeadlineExceededError
+async def _pause(attempts: Attempts) -> None:
+    """Wait before another attempt.
+
+    Raises:
+        DeadlineExceededError: the deadline would come first.
+    """
+    seconds = min(_FIRST_PAUSE_S * 2 ** (len(attempts.tried) - 1), _LONGEST_PAUSE_S)
+    seconds *= random.uniform(0.5, 1.5)  # noqa: S311
+    attempts.check(seconds)
     await asyncio.sleep(seconds)

@@ -59,6 +59,7 @@ class Call:
     last: float = 0.0
     status: int = 0
     error: str | None = None
+    words: str = ""
     is_complete: bool = False
 
 
@@ -101,7 +102,8 @@ class Load:
         async with self._session.post(f"{self._url}/generate_stream", json=body) as response:
             call.status = response.status
             if response.status != 200:
-                call.error = (await response.json())["error_type"]
+                said = await response.json()
+                call.error, call.words = said["error_type"], said["error"]
                 call.last = time.monotonic()
                 return
             async for line in response.content:
@@ -139,7 +141,7 @@ def check(calls: list[Call], killed: float, ejected: float, what: str) -> None:
         f"{longest_cut:.2f} s; first token of later requests {slowest:.3f} s at most (before: {usual:.3f} s)"
     )
     others = [call for call in calls if call.status != 200]
-    assert others == [], [(call.error, call.sent - killed, call.last - call.sent) for call in others]
+    assert others == [], [(call.error, call.words, call.sent - killed, call.last - call.sent) for call in others]
     assert all(call.first is not None for call in cut), "a stream that had not begun was lost"
     assert {call.error for call in cut} <= {"generation"}
     assert all(call.sent < killed + 1 for call in cut)

@@ -204,7 +204,7 @@ static int fill(set_t *set, origin_t *origin, const uint32_t *letters, const uin
 }
 
 /* Return a set of `count` different literals, which stand one behind the other in `letters`; NULL: no memory. */
-EXPORT set_t *weir_set_new(const uint32_t *letters, const uint32_t *lengths, uint32_t count, const uint8_t *flags) {
+set_t *weir_set_new(const uint32_t *letters, const uint32_t *lengths, uint32_t count, const uint8_t *flags) {
     set_t *set = calloc(1, sizeof *set);
     if (!set) return NULL;
     origin_t origin = {0};
@@ -218,7 +218,7 @@ EXPORT set_t *weir_set_new(const uint32_t *letters, const uint32_t *lengths, uin
     return NULL;
 }
 
-EXPORT void weir_set_free(set_t *set) {
+void weir_set_free(set_t *set) {
     if (!set) return;
     void *parts[] = {set->edges, set->next,     set->fail,  set->shorter,     set->literal,
                      set->depth, set->begun,    set->flags, set->begins.bits, set->begins_anywhere.bits,

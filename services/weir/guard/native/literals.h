@@ -4,8 +4,6 @@
 
 #include <stdint.h>
 
-#define EXPORT __attribute__((visibility("default")))
-
 /* What the terms that a literal stands for ask for. */
 enum {
     ANYWHERE = 1,       /* one of them may follow a word character */
@@ -59,8 +57,26 @@ typedef struct {
     int32_t count;
 } view_t;
 
-EXPORT set_t *weir_set_new(const uint32_t *letters, const uint32_t *lengths, uint32_t count, const uint8_t *flags);
-EXPORT void weir_set_free(set_t *set);
+/* In which sets terms are looked for, and what need not be told of where a text is open from. */
+enum { WRITTEN, LEET, JOINED, APART, NUM_KINDS };
+enum { NO_OPEN = 1, NO_SPELLED_OPEN = 2 };
+
+typedef struct {
+    const set_t *sets[NUM_KINDS]; /* any may be NULL */
+    const uint8_t *letters;       /* a bit for each character */
+} terms_t;
+
+/* What these do is said where they are: literals.c, search.c. `out` has room for so many finds, of four numbers each. */
+set_t *weir_set_new(const uint32_t *letters, const uint32_t *lengths, uint32_t count, const uint8_t *flags);
+void weir_set_free(set_t *set);
+int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin, int32_t options,
+                   int32_t *out, int32_t room);
+int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *map, int32_t *out, int32_t room);
+int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room);
+int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *letters,
+                            int32_t num_letters, int32_t *out, int32_t room);
+int32_t weir_is_drawn_out(const uint32_t *text, int32_t size);
+int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room);
 
 static inline int is_word(uint32_t c) {
     static const uint32_t words[4] = {0, 0x03FF0000u, 0x87FFFFFEu, 0x07FFFFFEu}; /* a bit for 0-9, A-Z, _, a-z */

@@ -5,8 +5,6 @@
 #include <string.h>
 
 enum { MAX_GAP = 3, LEAST_APART = 4, ON_STACK = 512 };
-enum { WRITTEN, LEET, JOINED, APART, NUM_KINDS };
-enum { NO_OPEN = 1, NO_SPELLED_OPEN = 2 };
 
 /* A list of finds: kind, literal, start, end of each. More than there is room for are only counted. */
 typedef struct {
@@ -138,11 +136,6 @@ static int has_apart(const view_t *view) {
     return longest + 1 >= LEAST_APART;
 }
 
-typedef struct {
-    const set_t *sets[NUM_KINDS];
-    const uint8_t *letters; /* a bit for each character */
-} terms_t;
-
 static int32_t min_place(int32_t place, int32_t open) { return open >= 0 && open < place ? open : place; }
 
 static int32_t look_leet(const set_t *set, view_t *view, memory_t *memory, finds_t *finds) {
@@ -190,7 +183,7 @@ static int32_t look_spelled(const terms_t *terms, view_t *view, memory_t *memory
 
 /* Look for terms from `begin` on. Return the number of finds, which are in `out` behind the place from where on more
  * text may make a find (the size, if it may not, or with NO_OPEN); -1: no memory. */
-EXPORT int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin, int32_t options,
+int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin, int32_t options,
                           int32_t *out, int32_t room) {
     memory_t memory;
     view_t view = {.text = text, .size = size, .begin = begin, .symbols = text + begin, .count = size - begin};
@@ -215,15 +208,8 @@ EXPORT int32_t weir_terms(const terms_t *terms, const uint32_t *text, int32_t si
     return finds.count;
 }
 
-/* The same without the finds: how many there are above 32 bits of where the text is open from. */
-EXPORT int64_t weir_terms_brief(const terms_t *terms, const uint32_t *text, int32_t size, int32_t begin,
-                                int32_t options) {
-    int32_t open = size, count = weir_terms(terms, text, size, begin, options, &open, 0);
-    return (int64_t)count << 32 | (uint32_t)open;
-}
-
 /* Look for a set as it stands or, with `map`, after each character below 65,536 has become what stands there. */
-EXPORT int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *map, int32_t *out,
+int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *map, int32_t *out,
                          int32_t room) {
     view_t view = {.text = text, .size = size, .symbols = text, .count = size};
     finds_t finds = {.finds = out, .room = room};
@@ -245,7 +231,7 @@ static int is_among(const uint32_t *letters, int32_t count, uint32_t c) {
 }
 
 /* Look for a set in the text in which each of `letters` follows itself nowhere; what stood there as it is counts not. */
-EXPORT int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *letters,
+int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *letters,
                                    int32_t num_letters, int32_t *out, int32_t room) {
     memory_t memory;
     finds_t finds = {.finds = out, .room = room};
@@ -273,7 +259,7 @@ EXPORT int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32
 }
 
 /* Whether, ASCII and lone surrogates left out, a character stands three times in a row, or twice before another that does. */
-EXPORT int32_t weir_is_drawn_out(const uint32_t *text, int32_t size) {
+int32_t weir_is_drawn_out(const uint32_t *text, int32_t size) {
     uint32_t a = 0, b = 0, c = 0;
     for (int32_t i = 0; i < size; i++) {
         uint32_t d = text[i];
@@ -295,29 +281,45 @@ static uint32_t six_bits(uint32_t c) {
     return c >= '0' ? c - '0' + 52 : 62;
 }
 
-/* Whether what a word of base64 says may be text: UTF-8 without most control characters, or UTF-16 of ASCII. */
-static int says_text(const uint32_t *word, int32_t count) {
-    uint32_t bits = 0, num_bits = 0, expected = 0;
-    int32_t size = count * 6 / 8, place = 0, num_zeros = 0, is_utf8 = 1;
-    for (int32_t i = 0; i < count && place < size; i++) {
-        bits = bits << 6 | six_bits(word[i]);
-        if ((num_bits += 6) < 8) continue;
-        uint32_t byte = bits >> (num_bits -= 8) & 0xFF;
-        num_zeros += place++ % 2 && !byte;
-        if (expected) {
-            is_utf8 &= byte >> 6 == 2;
-            expected--;
-        } else {
-            is_utf8 &= byte >> 6 != 2 && byte < 0xF8 && (byte >= 32 || (byte >= 9 && byte <= 13));
-            expected = byte < 0xC0 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
-        }
+/* Whether bytes may be text: UTF-8 without most control characters, or UTF-16 of ASCII. */
+typedef struct {
+    uint32_t expected, place, num_zeros, is_bad;
+} judge_t;
+
+static inline void judge(judge_t *j, uint32_t byte) {
+    j->num_zeros += j->place++ % 2 && !byte;
+    if (j->expected) {
+        j->is_bad |= byte >> 6 != 2;
+        j->expected--;
+    } else {
+        j->is_bad |= byte >> 6 == 2 || byte >= 0xF8 || !(byte >= 32 || (byte >= 9 && byte <= 13));
+        j->expected = byte < 0xC0 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
     }
-    return (is_utf8 && !expected) || 2 * num_zeros == size;
+}
+
+static int is_text(const judge_t *j) { return (!j->is_bad && !j->expected) || 2 * j->num_zeros == j->place; }
+
+static int base64_says_text(const uint32_t *word, int32_t count) {
+    uint32_t bits = 0, num_bits = 0, size = (uint32_t)count * 6 / 8;
+    judge_t j = {0};
+    for (int32_t i = 0; i < count && j.place < size; i++) {
+        bits = bits << 6 | six_bits(word[i]);
+        if ((num_bits += 6) >= 8) judge(&j, bits >> (num_bits -= 8) & 0xFF);
+    }
+    return is_text(&j);
+}
+
+static uint32_t hex_value(uint32_t c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
+
+static int hex_says_text(const uint32_t *word, int32_t count) {
+    judge_t j = {0};
+    for (int32_t i = 0; i + 1 < count; i += 2) judge(&j, hex_value(word[i]) << 4 | hex_value(word[i + 1]));
+    return count % 2 == 0 && is_text(&j);
 }
 
 /* Find the words that say something in base64 or hexadecimal digits: of `least` characters, not those of letters that
  * are small but for the first. `out` tells of each whether it may be text. */
-EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room) {
+int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room) {
     finds_t finds = {.finds = out, .room = room};
     for (int32_t i = 0; i < size; i++) {
         if (!is_encoding(text[i])) continue;
@@ -328,13 +330,14 @@ EXPORT int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t le
             has_only_hex &= is_hex(text[i]);
         }
         if (i - start < least || is_ordinary) continue;
-        note(&finds, (has_only_hex && (i - start) % 2 == 0) || says_text(text + start, i - start), start, i);
+        int says_text = (has_only_hex && hex_says_text(text + start, i - start)) || base64_says_text(text + start, i - start);
+        note(&finds, says_text, start, i);
     }
     return finds.count;
 }
 
 /* Write to `out` which literals of a set stand in a text, each once; return how many do. */
-EXPORT int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room) {
+int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room) {
     view_t view = {.text = text, .size = size, .symbols = text, .count = size};
     int32_t count = 0;
     uint32_t state = 0;

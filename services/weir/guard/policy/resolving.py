@@ -117,7 +117,8 @@ def _rule_set(sources: Sources, name: str, profile: Profile | None, origins: dic
     _check_unique(entries, rules, answers, sources.file)
     score = policy.score_block if profile is None or profile.score_block is None else profile.score_block
     allow = sources.allow[BASE] + (() if profile is None else sources.allow[name])
-    return RuleSet(name, tuple(rules["input"]), tuple(rules["output"]), answers, allow, score)
+    own_hosts = policy.own_hosts + (() if profile is None else profile.own_hosts)
+    return RuleSet(name, tuple(rules["input"]), tuple(rules["output"]), answers, allow, score, own_hosts)
 
 
 def _overrides_of(

@@ -270,6 +270,8 @@ _PackUse = Annotated[PackUse, BeforeValidator(_named, json_schema_input_type=Pac
 _Allowed = Annotated[AllowEntry, BeforeValidator(_spelled, json_schema_input_type=Term | AllowEntry)]
 Packs = Annotated[tuple[_PackUse, ...], Field(strict=False, max_length=100)]
 Allow = Annotated[tuple[_Allowed, ...], Field(strict=False, max_length=10_000)]
+_Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)]
+Hosts = Annotated[tuple[_Host, ...], Field(strict=False, max_length=1000)]
 
 
 class Defaults(_Strict):
@@ -289,6 +291,7 @@ class Profile(_Strict):
 
     packs: Packs = Field(default=(), description="added; one that the base uses too holds as it is written here")
     allow: Allow = Field(default=(), description="added to the base's")
+    own_hosts: Hosts = Field(default=(), description="added to the base's")
     overrides: Mapping[RuleIds, Override] = Field(default={}, strict=False, description="made after the base's")
     score_block: Score | None = Field(default=None, description="a prompt whose flags add up to it is blocked")
 
@@ -332,6 +335,7 @@ class PolicyFile(_Rules):
         default=(), strict=False, max_length=100, description="rules about whole answers"
     )
     allow: Allow = Field(default=(), description="finds that are exactly one of these are none, but of secret rules")
+    own_hosts: Hosts = Field(default=(), description="that links may lead to; *.example.com: all below example.com")
     score_block: Score = Field(default=100, description="a prompt whose flags add up to it is blocked; 0: never")
     overrides: Mapping[RuleIds, Override] = Field(
         default={}, strict=False, description="by id, * for anything: what is different about rules, packs' included"

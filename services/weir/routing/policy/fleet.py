@@ -2,7 +2,9 @@
 
 A prediction is what has to be waited for at the node, plus the time to read the prompt, plus the time for each token of
 an answer of the expected length; the times are learned for nodes of one kind (`Profile`), a node that is slower or
-faster than its fellows has a pace of its own. Load is reserved when a node is picked, before it is asked.
+faster than its fellows has a pace of its own. A second before the first token counts as several: a node reads prompts
+one by one, and who waits or is read holds up those that come after. Load is reserved when a node is picked, before it
+is asked.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,7 +15,7 @@ from typing import Final
 
 from weir.routing.policy.holders import Holders
 from weir.routing.policy.job import Job
-from weir.routing.policy.member import UNBOUNDED, Kind, KindKey, Member
+from weir.routing.policy.member import FIRST_PRICE, UNBOUNDED, Kind, KindKey, Member
 from weir.routing.policy.pools import Pool, arranged
 from weir.routing.policy.profile import Lengths
 from weir.routing.policy.ticket import Ticket
@@ -109,7 +111,7 @@ class Fleet:
                 member.breaker.hurry()
                 if member.has_failed and member.breaker.is_closed:
                     self._begin_slowly(member)
-            member.set_open()
+            self._set_open(member)
 
     def failed(self, member: Member) -> None:
         """Note a failure of a node that it is to blame for."""
@@ -144,7 +146,17 @@ class Fleet:
             return
         if member.breaker.is_closed and 2 * (len(self.ejected) + 1) <= len(self.members):
             member.breaker.open()
-            member.set_open()
+            self._set_open(member)
+
+    def _set_open(self, member: Member) -> None:
+        """Take in a change; with the last node gone, a canary is to find out at once whether an ejected one will do."""
+        was_open = member.is_open
+        member.set_open()
+        if was_open and not member.is_open:
+            member.well_at = self._clock()
+            if not self.is_ready:
+                for other in self.ejected:
+                    other.breaker.hurry()
 
     def _readmit(self) -> None:
         ejected = self.ejected
@@ -233,7 +245,7 @@ class Fleet:
                 if not member.is_open or member.in_flight >= member.most or (without and member.name in without):
                     continue
                 level = member.level
-                seconds = member.queue_s + member.pace * (first[level] + tokens * step[level])
+                seconds = member.queue_s + member.pace * (FIRST_PRICE * first[level] + tokens * step[level])
                 if seconds < least_s or (seconds == least_s and best is not None and member.turn < best.turn):
                     best, least_s = member, seconds
         if best is None:
@@ -259,7 +271,7 @@ class Fleet:
                 ):
                     continue
                 is_known, level, profile = True, member.level, kind.profile
-                read_s = profile.first.rows[first_size][level]
+                read_s = FIRST_PRICE * profile.first.rows[first_size][level]
                 seconds = member.queue_s + member.pace * (read_s + tokens * profile.step.rows[step_size][level])
                 if seconds < least_s or (seconds == least_s and not matched):
                     best, least_s, matched = member, seconds, length

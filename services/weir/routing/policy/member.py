@@ -23,7 +23,7 @@ _STALE_S: Final = 10.0
 _SAME: Final = 0.2  # a fifth more or less is not told apart from chance
 _OUTLIER: Final = math.log(4.0)  # beside its fellows
 _SUDDEN: Final = math.log(2.0)  # beside itself
-_WAIT_PRICE: Final = 6.0  # a request that waits makes those wait longer that come after it
+FIRST_PRICE: Final = 8.0  # of a second before the first token: who waits, or is read, holds up those that come after
 
 
 class KindKey(NamedTuple):
@@ -110,6 +110,7 @@ class Member:
         foreign: requests of others, as far as the node tells.
         slots: requests that it answers together; more than these wait there.
         most: requests of ours that it may have; few just after it recovered.
+        well_at: when it last was open, while it is not.
         has_failed: since it was last well.
         pace: how much longer than its fellows it takes.
         queue_s: the price of what there is to wait for before a new request is read.
@@ -147,6 +148,7 @@ class Member:
         "turn",
         "unbegun",
         "unread_us",
+        "well_at",
     )
 
     def __init__(self, name: str, number: int, kind: Kind, clock: Callable[[], float]) -> None:
@@ -159,6 +161,7 @@ class Member:
         self.is_slots_told = self.is_up = self.is_leaving = self.is_open = self.has_failed = False
         self.most = UNBOUNDED
         self.ramp_from = 0.0
+        self.well_at = -math.inf
         self.pace = 1.0
         self._drift = self._recent = self._usual = 0.0
         self._answers = 0
@@ -180,7 +183,7 @@ class Member:
             share = (before + 1 - slots) / before
             self.slot_wait_s = share * tokens / slots * profile.usual_step(level) * profile.turn
             queue_s += self.slot_wait_s
-        self.queue_s = (queue_s * self.pace + self.lag_s) * _WAIT_PRICE + before * profile.crowd_s
+        self.queue_s = (queue_s * self.pace + self.lag_s) * FIRST_PRICE + before * profile.crowd_s
         if self.kind.is_large:
             self.shelve()
 
@@ -197,7 +200,7 @@ class Member:
     def shelve(self) -> None:
         if self.is_open:
             profile, level = self.kind.profile, self.level
-            usual_s = profile.usual_first(level) + profile.usual_step(level) * profile.answer_tokens
+            usual_s = FIRST_PRICE * profile.usual_first(level) + profile.usual_step(level) * profile.answer_tokens
             self.kind.shelf.put(self.queue_s + self.pace * usual_s, self)
 
     def set_open(self) -> None:

@@ -1,0 +1,51 @@
+/* Tells, one character after the other, where a match of one of many regexes may begin that more text may complete. */
+#ifndef WEIR_GUARD_AUTOMATON_H
+#define WEIR_GUARD_AUTOMATON_H
+
+#include <stdint.h>
+
+enum { OP_SET, OP_SPLIT, OP_PLACE, OP_MATCH };                            /* of an instruction */
+enum { TEXT_BEGIN, LINE_BEGIN, BOUNDARY, NO_BOUNDARY, TEXT_END, LINE_END }; /* of an OP_PLACE */
+enum { NOTHING, WORD, BREAK, OTHER, NUM_TRAITS };                         /* of a character, or where there is none */
+enum { NUM_PAGES = 0x1100, PAGE = 256 };
+
+/* OP_SET: a character of set `x` leads to `y`; OP_SPLIT: to `x` and `y`; OP_PLACE: where `x` holds, to `y`. */
+typedef struct {
+    int32_t op, x, y;
+} instruction_t;
+
+/* What may still match behind some text: instructions, and the trait of its last character. */
+typedef struct {
+    uint32_t *next; /* by class of the next character, then of none: twice the state, plus one where a match ended */
+    int32_t *at, count;
+    uint32_t hash;
+    uint8_t trait;
+} state_t;
+
+/* States are made when they are first met. Whoever asks holds the interpreter's lock. */
+typedef struct {
+    instruction_t *code;
+    int32_t size, *entries, num_entries, num_sets, num_classes;
+    uint16_t *classes[NUM_PAGES]; /* of characters; pages that are alike are one */
+    uint16_t *pages;
+    uint8_t *members; /* by set and class */
+    uint8_t *traits;  /* by class */
+    state_t *states;
+    uint32_t num_states, *slots, starts[NUM_TRAITS];
+    uint32_t *seen, turn; /* per instruction, the turn in which it was last met */
+    int32_t *stack, *reached;
+} automaton_t;
+
+/* `spans`: pairs of a first character and the class of those from there on. NULL: no memory. */
+automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_t *entries, int32_t num_entries,
+                           const uint32_t *spans, int32_t num_spans, const uint8_t *members, int32_t num_sets,
+                           const uint8_t *traits, int32_t num_classes);
+void automaton_free(automaton_t *automaton);
+
+/* Look at what starts at or behind `begin`. `found`: the first place where something starts that ended before the last
+ * character, or (`is_end`) matches up to it; `open`: where something starts that may go on. Both are `size`, if there is
+ * none. Returns 0 where it can't tell. */
+int automaton_look(automaton_t *automaton, const uint32_t *text, int32_t size, int32_t begin, int is_end, int32_t *found,
+                   int32_t *open);
+
+#endif

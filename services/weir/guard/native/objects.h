@@ -1,0 +1,32 @@
+/* What the module's parts share: objects that Python holds for what C made. */
+#ifndef WEIR_GUARD_OBJECTS_H
+#define WEIR_GUARD_OBJECTS_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "watch.h"
+
+#define SET_NAME "weir.guard.set"
+#define TERMS_NAME "weir.guard.terms"
+#define FOLD_NAME "weir.guard.fold"
+#define AUTOMATON_NAME "weir.guard.automaton"
+
+/* Pointers in capsules; NULL with an exception where it is none such. */
+static inline void *held(PyObject *capsule, const char *name) { return PyCapsule_GetPointer(capsule, name); }
+
+/* Bytes as numbers of four bytes; -1 with an exception: they are none. */
+static inline Py_ssize_t words_of(PyObject *object, const uint32_t **words) {
+    *words = NULL;
+    if (!PyBytes_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "bytes are needed");
+        return -1;
+    }
+    *words = (const uint32_t *)(const void *)PyBytes_AS_STRING(object);
+    return PyBytes_GET_SIZE(object) / 4;
+}
+
+extern PyMethodDef weir_search_methods[], weir_text_methods[];
+int weir_add_watch(PyObject *module);
+
+#endif

@@ -340,6 +340,42 @@ def test_sigterm_lets_streams_end_and_kept_connections_are_told(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_who_has_nothing_to_do_leaves_at_once_but_answers_whom_it_let_in(
+    release: Path, node_url: str, tmp_path: Path, workers: int
+) -> None:
+    """Without a delay."""
+    request = b'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}'
+    with gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir:
+        weir.eventually(lambda: weir.log.count('"node_ready"') == workers)
+        silent = [socket.create_connection(("127.0.0.1", weir.port), timeout=10) for _ in range(8)]
+        for connection in silent[::2]:
+            connection.sendall(request[:20])
+        time.sleep(0.3)
+        weir.process.send_signal(signal.SIGTERM)
+        weir.eventually(lambda: weir.log.count('"leaving"') == workers, within_s=2)
+        for number, connection in enumerate(silent):
+            connection.sendall(request[20:] if number % 2 == 0 else request)
+        for connection in silent:
+            with closing(connection):
+                data = b""
+                while part := connection.recv(65536):
+                    data += part
+                assert data.startswith(b"HTTP/1.1 200 ")
+                assert b"connection: close" in data
+        assert weir.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_idle_gateway_is_gone_in_a_moment(release: Path, node_url: str, tmp_path: Path, workers: int) -> None:
+    with gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir:
+        weir.eventually(lambda: weir.log.count('"node_ready"') == workers)
+        began = time.monotonic()
+        weir.process.send_signal(signal.SIGTERM)
+        assert weir.process.wait(10) == 0
+        assert time.monotonic() - began < 3  # a second, and this machine's other jobs
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_ends_at_once(
     release: Path, node: OipNode, node_url: str, tmp_path: Path, workers: int
 ) -> None:

@@ -224,3 +224,39 @@ async def test_hostile_grammars_are_compiled_or_refused_within_a_second(
         except ValidationError:
             return
         constraint.apply(np.zeros(tokenizer().vocab_size, np.float32))
+
+
+NESTED = {"a": [1, {"b": [{"c": [{"d": "x"}]}]}], "e": {}, "状态": [True, None, -1.5e3]}
+WRITTEN = [
+    json.dumps(NESTED, ensure_ascii=False),
+    json.dumps(NESTED, separators=(",", ":"), ensure_ascii=False),
+    *(json.dumps(NESTED, indent=indent, ensure_ascii=False) for indent in (0, 1, 2, 3, 4, "\t")),
+    json.dumps(NESTED, indent=2, ensure_ascii=False).replace("\n", "\r\n"),
+    json.dumps(NESTED, indent=4, ensure_ascii=False).replace(",\n", ", \n"),
+    '{ "a" : 1 , "b" : [ 1 , 2 ] }',
+    '{"a":   1}',
+]
+
+
+def taken(grammar: Grammar, text: str) -> bool:
+    """Whether the whole text may be said."""
+    constraint = started(grammar)
+    for token in tokenizer().encode(text):
+        scores = np.zeros(tokenizer().vocab_size, np.float32)
+        constraint.apply(scores)
+        if scores[token] == -np.inf:
+            return False
+        constraint.advance(token)
+    return constraint.may_end
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_json_as_programs_write_it_is_taken(text: str) -> None:
+    assert taken(JsonObject(), text)
+
+
+@pytest.mark.parametrize("blanks", [" " * 5, " " * 40, "\n\n", "\n" + " " * 33, "\t\t", " \n \n"])
+def test_no_tokens_are_spent_on_blanks(blanks: str) -> None:
+    assert taken(JsonObject(), '{"a":1}')
+    assert not taken(JsonObject(), f'{{{blanks}"a":1}}')
+    assert not taken(JsonObject(), f'{{"a":{blanks}1}}')

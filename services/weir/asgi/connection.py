@@ -143,6 +143,11 @@ class HttpConnection(asyncio.Protocol):
             self._writable.set_result(None)
             self._writable = None
 
+    @property
+    def is_expected(self) -> bool:
+        """Whether a request is probably on its way: none came yet, or a part of one."""
+        return self._is_new or self._in_head or self._reading is not None
+
     def shutdown(self) -> None:
         """From uvicorn, when the server closes: an idle connection ends now, another one after its response."""
         if self._running is None:

@@ -20,8 +20,10 @@ from weir.release.tokenizer import ReleaseTokenizer
 
 Logits = NDArray[np.float32]
 
-# Between two marks of JSON there is little need for more, and a model that likes blanks would go on for ever.
-_JSON_OPTIONS = {"lenient": False, "coerce_one_of": True, "whitespace_pattern": r"[\x20\x0A\x0D\x09]{0,32}"}
+# Between two marks of JSON: some blanks, or the end of a line and what indents the next one. There is no need for more,
+# and a model that likes blanks would spend its tokens on them.
+_BLANKS = r"\x20{0,4}|\x20?\x0D?\x0A(\x20{0,32}|\x09{0,16})"
+_JSON_OPTIONS = {"lenient": False, "coerce_one_of": True, "whitespace_pattern": _BLANKS}
 _UNFIT = re.compile(r"0x[0-9a-f]{6,}|panic|\.rs\b", re.IGNORECASE)
 # Row b holds what bits of b, lowest first, let through: the least of a score and its cell is the score or -inf.
 _CEILINGS = np.where(

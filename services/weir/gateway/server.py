@@ -44,6 +44,7 @@ from weir.telemetry.exposition import Exposition
 _log = logging.getLogger(__name__)
 _SWITCH_INTERVAL_S = 0.0005  # long prompts are prepared in threads, which must not hold up streams
 _GC_THRESHOLDS = (10_000, 20, 50)
+_LAST_CALL_S = 0.3  # for the first request of a connection that was taken just before
 _LAST_WORDS_S = 2  # for connections that are idle or stuck once nothing is left to drain
 
 
@@ -198,6 +199,7 @@ class DrainingServer(uvicorn.Server):
         self._again = again
         self._signals = 0
         self._leaving_since: float | None = None
+        self._last_call_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         del frame
@@ -243,8 +245,21 @@ class DrainingServer(uvicorn.Server):
             service.metrics.draining.set(1)
             _log.info("leaving", extra={"running": service.active})
         passed_s = monotonic() - self._leaving_since
-        service.is_draining = passed_s >= settings.drain_delay_s
         is_late = passed_s >= settings.drain_delay_s + settings.drain_timeout_s
         if is_late and service.active:
             _log.warning("drain_timed_out", extra={"cut": service.active})
-        self.should_exit = self.should_exit or is_late or (service.is_draining and not service.active)
+        if passed_s >= settings.drain_delay_s:
+            service.is_draining = service.active > 0
+            self.should_exit = self.should_exit or is_late or self._is_done()
+
+    def _is_done(self) -> bool:
+        """Whether nothing runs and nothing is about to: who was let in may still say what he wants."""
+        if self._app.service.active:
+            return False
+        if self._last_call_at is None:
+            self._last_call_at = monotonic()
+            for server in self.servers:  # of several workers the others go on taking what comes
+                server.close()
+        if monotonic() - self._last_call_at >= _LAST_CALL_S:
+            return True
+        return not any(getattr(connection, "is_expected", False) for connection in self.server_state.connections)

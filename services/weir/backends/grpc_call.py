@@ -102,12 +102,33 @@ class Call:
             RpcError: it ended otherwise.
             SilenceError: nothing came for `timeout_s` seconds.
         """
+        if not self._messages and not await self._come(timeout_s):
+            return None
+        message = self._messages.popleft()
+        self._count(len(message) + _PREFIX)
+        return message
+
+    async def read_all(self, timeout_s: float) -> list[bytes]:
+        """Return all messages that have come since the last read; wait if there is none. Empty: the call ended well.
+
+        Raises:
+            RpcError, SilenceError: as `read`.
+        """
+        if not self._messages and not await self._come(timeout_s):
+            return []
+        messages = list(self._messages)
+        self._messages.clear()
+        self._count(sum(map(len, messages)) + _PREFIX * len(messages))
+        return messages
+
+    async def _come(self, timeout_s: float) -> bool:
+        """Wait for a message; false: the call ended well."""
         while not self._messages:
             if self.error is not None:
                 raise self.error
             connection = self._connection
             if connection is None:
-                return None
+                return False
             self._waiter = connection.future()
             self.due = connection.now() + timeout_s
             try:
@@ -115,13 +136,14 @@ class Call:
             finally:
                 self._waiter = None
                 self.due = 0.0
-        message = self._messages.popleft()
-        self._read_bytes += len(message) + _PREFIX
+        return True
+
+    def _count(self, size: int) -> None:
+        self._read_bytes += size
         if self._read_bytes >= _ACKNOWLEDGED and self._connection is not None:
             self._connection.acknowledge(self._read_bytes, self.id)
             self._held -= self._read_bytes
             self._read_bytes = 0
-        return message
 
     def cancel(self) -> None:
         """Tell the node to stop, unless it has ended."""

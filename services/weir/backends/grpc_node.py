@@ -5,7 +5,7 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from time import monotonic
@@ -108,13 +108,13 @@ class GrpcNode:
         is_over = False
         try:
             while True:
-                response = await self._next(call, timeout_s)
-                if response.error_message:
-                    is_over = True  # nothing comes behind it
-                    raise self._failure(None, response.error_message)
-                for event in reader.take([body_of(response, self._name)]):
+                bodies, words = await self._next(call, timeout_s)
+                for event in reader.take(bodies):
                     is_over = is_over or event.type == "finished"
                     yield event
+                if words and not is_over:
+                    is_over = True  # nothing comes behind it
+                    raise self._failure(None, words)
                 if is_over:
                     return
                 if reader.failure is not None:
@@ -274,20 +274,27 @@ class GrpcNode:
             self._gauges.close()
         await self._channel.aclose()
 
-    async def _next(self, call: Call, timeout_s: float) -> Any:
+    async def _next(self, call: Call, timeout_s: float) -> tuple[list[Mapping[str, Any]], str]:
+        """Return what has come together, and the words of an error behind it."""
         try:
-            raw = await call.read(timeout_s)
+            messages = await call.read_all(timeout_s)
         except SilenceError:
             raise BackendTimeoutError(f"{self._name} did not answer in time") from None
-        if raw is None:
+        if not messages:
             raise BackendUnavailableError(f"{self._name} went away in the middle of an answer")
-        response = self._parsed(raw)
-        if not response.error_message:
+        bodies: list[Mapping[str, Any]] = []
+        for raw in messages:
+            response = self._parsed(raw)
+            if response.error_message:
+                return bodies, response.error_message
             self._progress_at = monotonic()
-            said = response.infer_response.model_version
-            if said != self._version_said and said.isdigit():
-                self._version_said, self.report = said, replace(self.report, version=int(said))
-        return response
+            self._note_version(response.infer_response.model_version)
+            bodies.append(body_of(response, self._name))
+        return bodies, ""
+
+    def _note_version(self, said: str) -> None:
+        if said != self._version_said and said.isdigit():
+            self._version_said, self.report = said, replace(self.report, version=int(said))
 
     def _parsed(self, raw: bytes) -> Any:
         try:

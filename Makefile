@@ -4,9 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PINS   := deploy/constraints/dev.txt
 EXTRAS := gateway,node,train,export,bench,dev
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(PINS)
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint $(PINS)
 # Where PyTorch's CPU build lives, if your package index holds only the CUDA one (see README).
 TORCH  := torch==2.13.0 $(if $(WEIR_TORCH_INDEX),--extra-index-url $(WEIR_TORCH_INDEX))
+
+PYTEST := $(BIN)/python -m pytest
+JOBS   ?= 3  # tests mostly wait; what measures time runs afterwards, alone
 
 # The engine's operators are built by the installation (hatch_build.py).
 KERNELS := $(foreach folder,services/weir/engine/kernels services/weir/guard/native,$(wildcard $(folder)/*.c $(folder)/*.h $(folder)/build.py))
@@ -24,13 +27,16 @@ $(VENV)/.installed: pyproject.toml hatch_build.py $(PINS) $(KERNELS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) $(TORCH)
 	@$(PIP) --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip would do that on one core
 	@touch $@
 
 up: install  ## Train, prove and serve the demo on this machine, until Ctrl-C
 	@exec $(BIN)/weir up
 
 test: install lint  ## The whole suite
-	$(BIN)/python -m pytest
+	@trap 'exit 130' INT; code=0; \
+	$(PYTEST) -n $(JOBS) -m 'not soak and not timed' || code=1; \
+	$(PYTEST) -m 'timed and not soak' || code=1; exit $$code
 
 unit: install  ## The fast tests alone
 	$(BIN)/python -m pytest tests/unit

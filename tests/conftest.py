@@ -22,6 +22,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fuzz-seed", type=int, default=None, help="repeats a run; each run prints its own")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.support.sharing_out import SharingOut  # here: not every environment with tests has xdist
+
+    config.option.loadscopereorder = False  # the order is ours
+    manager = config.pluginmanager.getplugin("dsession").nodemanager
+    manager.EXIT_TIMEOUT = 60  # seconds in which workers may end their servers; xdist's ten are few after Ctrl-C
+    return SharingOut(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        from tests.support.sharing_out import turn
+
+        items.sort(key=lambda item: turn(item.nodeid))
+
+
 @pytest.fixture(autouse=True)
 def _nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("WEIR_")]:

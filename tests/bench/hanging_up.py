@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from tests.bench.overload import free_port, in_ms
+from tests.bench.overload import in_ms
 from tests.support.gateway import running
 from tests.support.oip_node import OipNode
+from tests.support.ports import free_port
 from tests.support.prompt_release import make_prompt_release
 from tests.support.tiny_release import make_tiny_release
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage

@@ -11,13 +11,12 @@ import asyncio
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import aiohttp
 import uvicorn
 
 from tests.support.oip_node import OipNode, reply
+from tests.support.ports import free_port
 from tests.support.prompt_release import make_prompt_release
 from weir.contracts.errors import OverloadedError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
@@ -206,11 +206,6 @@ def in_ms(seconds: list[float]) -> str:
 
 def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(share * len(values)), len(values) - 1)] if values else float("nan")
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

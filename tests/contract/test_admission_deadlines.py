@@ -19,6 +19,8 @@ from weir.gateway.app import GatewayApp
 from weir.gateway.generation import Ask, RequestContext
 from weir.gateway.streams import collected
 
+pytestmark = pytest.mark.timed
+
 REQUESTS, SLOTS, ANSWER_S, LOAD = 1_000, 10, 0.02, 3.0
 
 

@@ -17,6 +17,8 @@ from weir.gateway.admission.policy import Bounds
 from weir.gateway.admission.sizing import Sizing
 from weir.telemetry.metrics import GatewayMetrics
 
+pytestmark = pytest.mark.timed
+
 ROUNDS = 200
 
 

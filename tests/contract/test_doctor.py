@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.support.grpc_node import GrpcNode, serving
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.prompt_release import make_prompt_release
 
 from weir import __version__

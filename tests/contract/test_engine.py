@@ -113,7 +113,7 @@ async def collect(engine: Engine, request: GenerateRequest) -> SimpleNamespace:
     )
 
 
-async def until(condition: Callable[[], bool], seconds: float = 2.0) -> float:
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> float:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, "it did not come true in time"
@@ -312,6 +312,7 @@ async def test_running_streams_go_on_while_a_long_prompt_is_read(start: Starter)
 # leaving and stopping
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("after", [0, 1])
 async def test_closing_the_generator_frees_the_slot_within_a_step(start: Starter, after: int) -> None:
     observer = Observer()

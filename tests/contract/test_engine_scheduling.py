@@ -177,7 +177,7 @@ async def ids_of(engine: Engine, call: Call) -> tuple[int, ...]:
     return tuple(ids)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, "it did not come true in time"
@@ -278,6 +278,7 @@ async def test_a_higher_priority_overtakes_those_that_wait(start: Starter) -> No
     assert order == [10, 1, 0, -10]
 
 
+@pytest.mark.timed
 async def test_a_deadline_that_passes_in_the_queue_costs_no_work(start: Starter) -> None:
     observer = Observer()
     engine = start(Slow(blocks=60, context_tokens=CONTEXT), max_running=1, observer=observer)
@@ -292,6 +293,7 @@ async def test_a_deadline_that_passes_in_the_queue_costs_no_work(start: Starter)
     assert observer.outcomes == ["expired", "length"]
 
 
+@pytest.mark.timed
 async def test_a_deadline_that_passes_while_it_runs_gives_the_blocks_back(start: Starter) -> None:
     observer = Observer()
     engine = start(Slow(blocks=60, context_tokens=CONTEXT), observer=observer)

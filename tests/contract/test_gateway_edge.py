@@ -167,7 +167,7 @@ def test_a_head_that_drips_is_408_all_the_same(weir: Gateway) -> None:
             except TimeoutError:
                 continue
         assert b" 408 " in data
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5  # all of it would take six
 
 
 def test_a_connection_that_says_nothing_is_408(weir: Gateway) -> None:
@@ -330,6 +330,7 @@ def test_a_client_that_does_not_read_its_stream_is_cut(release: Path) -> None:
     assert told == ["response_unread"]
 
 
+@pytest.mark.timed
 def test_tokens_leave_at_once(weir: Gateway, stage: Stage) -> None:
     """With Nagle's algorithm a small write waits for the acknowledgement of the one before, up to 40 ms."""
     stage.script = (TokenChunk("a "), *(step for _ in range(50) for step in (0.004, TokenChunk("b "))))

@@ -113,6 +113,7 @@ def test_a_grammar_that_cannot_be_is_a_422_that_names_the_field(
     assert weir.metric("circuit_state", node="cpu-0") == 0
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "pattern", ["|".join(f"(a|b)*a(a|b){{{i}}}" for i in range(5, 300)), "(a?){4000}a{4000}", "(.*)*x" * 900]
 )

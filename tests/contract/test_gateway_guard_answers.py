@@ -164,6 +164,7 @@ def test_an_answer_that_breaks_its_schema_is_replaced_before_any_of_it_is_sent(
     assert broke == (given != expected)
 
 
+@pytest.mark.timed
 def test_a_rule_about_whole_answers_holds_back_only_where_it_applies(weir: Gateway, stage: Stage) -> None:
     stage.script = [TokenChunk("first "), 0.3, TokenChunk("refund"), Finished(FinishReason.EOS, Usage(1, 2))]
 

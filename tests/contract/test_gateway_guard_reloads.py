@@ -229,7 +229,7 @@ def test_a_slow_reader_gets_the_guarded_text_and_holds_up_nobody(watched: tuple[
         began = time.monotonic()
         stage.script = answer("an apple")
         assert text_of(weir.post("/generate", {"inputs": "?", "parameters": {"temperature": 1.0}})) == "an #"
-        assert time.monotonic() - began < 8  # the slow stream itself would take for ever; 2 s when the machine is free
+        assert time.monotonic() - began < 2  # the slow stream itself would take for ever
         for _ in range(100):
             begun += slow.recv(4000)
     assert b"#" in begun

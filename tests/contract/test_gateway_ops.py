@@ -9,18 +9,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.gateway import Gateway, Stage, answer, gateway, running
-from tests.support.oip_node import CUT, OipNode
+from tests.support.oip_node import CUT, OipNode, until
+from tests.support.ports import free_port
+from tests.support.processes import eventually
 from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.http_node import HttpNode
@@ -67,6 +71,7 @@ def begun(port: int, path: str, body: Any, *, read_bytes: int) -> Iterator[socke
         yield connection
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -95,6 +100,7 @@ def test_hanging_up_ends_the_work_within_200_ms(weir: Gateway, stage: Stage, pat
     assert weir.metric("requests_in_flight", route=path) == 0
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("streams", [False, True])
 def test_hanging_up_ends_the_work_on_every_answer_of_a_request(weir: Gateway, stage: Stage, streams: bool) -> None:
     stage.script = SLOW
@@ -262,13 +268,12 @@ def _any() -> Any:
 @contextmanager
 def served(release: Path, node_url: str, *flags: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run `python -m weir.gateway` as its own process, up to its readiness."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "weir.gateway", "--node", node_url, "--release", str(release), *flags]
     command += ["--port", str(port), "--admin-port", "0", "--home", str(release.parent)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while _status(f"http://127.0.0.1:{port}/readyz") != 200:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
@@ -293,22 +298,20 @@ def _status(url: str) -> int:
 def test_sigterm_flips_readyz_finishes_the_stream_and_exits_0(
     release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    node = OipNode([*(step for _ in range(40) for step in (TokenChunk("一 "), 0.05)), answer("x")(_any())[-1]])
+    told, word = threading.Event(), TokenChunk("一 ")
+    node = OipNode(lambda _: chain([word] * 20, until(told), [word] * 20, [answer("x")(_any())[-1]]))
     with running(node) as node_port, served(release, f"http://127.0.0.1:{node_port}") as (process, port):
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(
                 run, ["generate", "怎么退货？", "--url", f"http://127.0.0.1:{port}", "--max-new-tokens", "60"]
             )
-            while not node.bodies:
-                time.sleep(0.01)
-            time.sleep(0.1)
+            eventually(lambda: bool(node.bodies), within_s=10, what="the node is asked")
             os.kill(process.pid, signal.SIGTERM)
-            deadline = time.monotonic() + 1
-            while _status(f"http://127.0.0.1:{port}/readyz") != 503:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            assert asked.result(timeout=10) == 0
-        _, log = process.communicate(timeout=10)
+            is_leaving = f"http://127.0.0.1:{port}/readyz"
+            eventually(lambda: _status(is_leaving) == 503, within_s=10, what="it says that it leaves")
+            told.set()
+            assert asked.result(timeout=30) == 0
+        _, log = process.communicate(timeout=30)
 
     assert process.returncode == 0
     assert capsys.readouterr().out == "一 " * 40 + "\n"

@@ -125,6 +125,7 @@ def test_what_the_rules_refuse_it_never_sees(blocking: Gateway, classifier: Scri
     assert classifier.asked == []
 
 
+@pytest.mark.timed
 def test_a_flag_never_waits_and_is_audited_once_the_verdict_is_there(
     flagging: Gateway, classifier: ScriptedClassifier
 ) -> None:
@@ -183,17 +184,17 @@ def test_a_slow_classifier_costs_the_budget_and_no_more(
     with gateway(release, stage.backend, classifier=classifier, second_tier=chosen) as weir:
         began = time.monotonic()
         assert generate(weir, FINE).status == status
-        assert 0.1 <= time.monotonic() - began < 2
+        assert 0.1 <= time.monotonic() - began < 10
         assert weir.metric("guard_second_tier_total", outcome="timeout") == 1
         assert classifier.cancelled == 1
 
 
 def test_the_callers_deadline_ends_the_wait(blocking: Gateway, classifier: ScriptedClassifier) -> None:
-    classifier.delay_s = 3.0
+    classifier.delay_s = 30.0
     began = time.monotonic()
     late = blocking.post("/generate", {"inputs": FINE}, x_request_timeout="0.2")
     assert late.status == 504
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_a_kept_answer_is_cleared_as_well(release: Path, stage: Stage, classifier: ScriptedClassifier) -> None:

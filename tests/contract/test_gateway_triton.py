@@ -245,7 +245,7 @@ def test_a_path_that_almost_fits_is_found_out_quickly(weir: Gateway) -> None:
     """Patterns are linear: a long wrong path costs nothing that could be noticed."""
     routes = weir.app._routes
     path = "/v2/models/" + "a" * 60_000 + "/versions/" + "1/" * 1000 + "generate"
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(20):
         assert routes.find(path) is None
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5

@@ -182,6 +182,7 @@ async def test_a_refusal_is_read_and_its_connection_kept() -> None:
         assert node.connections == 1
 
 
+@pytest.mark.timed
 async def test_closing_in_the_middle_closes_the_connection_at_once() -> None:
     async with asking([HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(ONE), ONE), 5.0]) as (
         node,
@@ -221,9 +222,10 @@ async def test_a_node_that_falls_silent_before_its_head_is_late() -> None:
         began = time.monotonic()
         with pytest.raises(BackendTimeoutError):
             await answer_of(backend, timeout_s=0.1)
-        assert 0.1 <= time.monotonic() - began < 1
+        assert 0.1 <= time.monotonic() - began < 4
 
 
+@pytest.mark.timed
 async def test_every_word_gives_the_node_time_anew() -> None:
     slow = [step for piece in (ONE, ONE, ONE, END) for step in (0.1, b"%x\r\n%b\r\n" % (len(piece), piece))]
     async with asking([HEAD + b"transfer-encoding: chunked\r\n\r\n", *slow, b"0\r\n\r\n"]) as (_, backend):
@@ -237,6 +239,7 @@ async def test_a_node_that_ends_without_the_last_event_went_away() -> None:
                 await answer_of(backend)
 
 
+@pytest.mark.timed
 async def test_a_reader_that_is_slow_makes_the_node_wait() -> None:
     event = b'data: {"text_output":"%b"}\n\n' % (b"a" * 10_000)
     part = b"%x\r\n%b\r\n" % (len(event), event)

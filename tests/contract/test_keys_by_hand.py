@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from tests.support.gateway import Gateway, Stage, answer, gateway
+from tests.support.ports import free_port
 from tests.support.prompt_release import make_prompt_release
-from tests.support.up import free_port
 
 from weir.cli import run
 from weir.contracts.errors import UsageError

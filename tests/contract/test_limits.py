@@ -76,6 +76,7 @@ async def test_more_than_the_limit_itself_never_fits(make: Make) -> None:
     assert refused == Refusal("tokens", None)
 
 
+@pytest.mark.timed
 async def test_unused_tokens_come_back_and_used_ones_count(make: Make) -> None:
     limits, caller = make(60), Caller("k_1", "t", tokens_per_min=100)
     taken = await limits.take(caller, requests=0, tokens=80)
@@ -167,6 +168,7 @@ def test_reservations_never_leak(pairs: list[tuple[int, int]]) -> None:
     assert limits.levels(caller)["tokens"].remaining == AMPLE - sum(spent for _, spent in pairs)
 
 
+@pytest.mark.timed
 async def test_a_redis_that_is_away_says_so_at_once_and_is_found_again() -> None:
     with redis() as server:
         now = 0.0

@@ -141,6 +141,7 @@ async def test_unknown_paths_and_methods(node: Node, method: str, path: str, sta
 # leaving
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("path", ["generate_stream", "generate"])
 async def test_a_client_that_leaves_frees_its_slot_within_200_ms(node: Node, path: str) -> None:
     slow_down(node.engine)

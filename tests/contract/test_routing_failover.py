@@ -21,6 +21,8 @@ from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 
+pytestmark = pytest.mark.timed
+
 OK = (TokenChunk("ok"), Finished(FinishReason.EOS, Usage(1, 1)))
 STREAM = (*[step for _ in range(200) for step in (TokenChunk("a "), 0.02)], OK[-1])
 ASKED = GenerateRequest(id="r", prompt="?", sampling=SamplingParams(max_new_tokens=4))

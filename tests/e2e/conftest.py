@@ -11,7 +11,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """The demo as a newcomer gets it: trained, proven and served by the real processes. Made once."""
     running = Up(tmp_path_factory.mktemp("up")).start()
     try:
-        yield running.wait_ready(timeout_s=280)
+        yield running.wait_ready(timeout_s=450)
     finally:
         running.stop()
 

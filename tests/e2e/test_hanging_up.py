@@ -12,8 +12,8 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.tiny_release import make_tiny_release
-from tests.support.up import free_port
 
 ROUNDS = 20
 LONG = {"max_new_tokens": 400}
@@ -75,6 +75,7 @@ def is_begun(node: int, path: str, connection: socket.socket, request: bytes) ->
     return sample(node, "weir_node_running") == 1 or (path != "/generate" and has_words)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("path", ["/generate_stream", "/generate"])
 def test_the_nodes_work_stops_within_200_ms(ports: tuple[int, int, int], path: str) -> None:
     node, weir, admin = ports

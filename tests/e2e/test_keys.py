@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.support.gateway import running
 from tests.support.oip_node import OipNode
+from tests.support.ports import free_port
 from tests.support.prompt_release import make_prompt_release
-from tests.support.up import free_port
 
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 
@@ -105,6 +105,7 @@ def serving(home: Path, release: Path, node_port: int) -> Iterator[Serve]:
         serve.process.wait(30)
 
 
+@pytest.mark.timed
 def test_a_key_works_when_it_is_made_and_not_two_seconds_after_it_was_revoked(
     tmp_path: Path, release: Path, node_port: int
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_key_works_when_it_is_made_and_not_two_seconds_after_it_was_revoked(
         serve.until(rotated["key"], 401, within_s=2)
 
 
+@pytest.mark.timed
 def test_a_kill_loses_at_most_a_second_of_counts(tmp_path: Path, release: Path, node_port: int) -> None:
     key = weir(tmp_path, "keys", "create", "bot")["key"]
     serve = Serve(tmp_path, release, node_port).start()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients.environments import Environment
+from tests.e2e.clients.environments import Environment, environment
 from tests.fuzz.conftest import SCHEMA_SHARE, Target
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -17,7 +17,7 @@ DEADLINE_S = 15
 
 
 def test_requests_made_from_the_openapi_document_meet_no_fault(target: Target, tmp_path: Path) -> None:
-    place = Environment("schemathesis", HERE).made()
+    place = environment("schemathesis").made()
     wanted = int(target.cases * SCHEMA_SHARE)
     target.dice("requests from the schema")
     generated, turn = 0, 0

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support.containers import Container, lacking
+from tests.support.ports import free_port
 from tests.support.processes import eventually
 from tests.support.tiny_release import make_tiny_release
-from tests.support.up import free_port
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from weir.contracts.errors import OverloadedError, WeirError
@@ -13,11 +14,17 @@ from weir.contracts.request import GenerateRequest, SamplingParams
 CUT = "cut"  # a step: drop the connection
 
 
+def until(told: threading.Event) -> Iterator[float]:
+    """Return steps that wait until a test has seen enough."""
+    while not told.is_set():
+        yield 0.02
+
+
 class OipNode:
     """An ASGI app. A script is a sequence of events, waits in seconds, errors, raw bytes and `CUT`."""
 
     def __init__(self, script: Any = ()) -> None:
-        self.script: Sequence[Any] | Callable[[GenerateRequest], Sequence[Any]] = script
+        self.script: Iterable[Any] | Callable[[GenerateRequest], Iterable[Any]] = script
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each generate request
@@ -75,7 +82,7 @@ class OipNode:
             await send({"type": "http.response.body", "body": _frame(step, body), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    def _steps(self, body: dict[str, Any]) -> Sequence[Any]:
+    def _steps(self, body: dict[str, Any]) -> Iterable[Any]:
         if not callable(self.script):
             return self.script
         request = GenerateRequest(

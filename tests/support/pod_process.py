@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.manifests import Manifests, PodKind, Thing
-from tests.support.process import free_port
+from tests.support.ports import free_port
 
 _ROOTS = ("/models", "/etc/weir", "/var/lib/weir", "/fetch")
 

@@ -1,21 +1,17 @@
 """The gateway as a process of its own, as `weir serve` starts it."""
 
 import re
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return int(probe.getsockname()[1])
+from tests.support.ports import free_port
 
 
 @dataclass
@@ -83,7 +79,7 @@ def gateway_process(release: Path, node_url: str | None, folder: Path, *flags: s
         process = subprocess.Popen(command, stderr=log)
     running = GatewayProcess(process, port, admin_port, log_file)
     try:
-        running.eventually(lambda: process.poll() is not None or running.status("/readyz") == 200, within_s=30)
+        running.eventually(lambda: process.poll() is not None or running.status("/readyz") == 200, within_s=90)
         assert process.poll() is None, running.log
         yield running
     finally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.up import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.support.debian import debian_programs
-from tests.support.up import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "grafana" / "rules"

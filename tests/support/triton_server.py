@@ -11,12 +11,12 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.clients.environments import ROOT, Environment
-from tests.support.up import free_port
+from tests.e2e.clients.environments import ROOT, Environment, environment
+from tests.support.ports import free_port
 from weir.contracts.repository import REPOSITORY_KEY
 from weir_training.triton_entry import config_text
 
-ENVIRONMENT = Environment("triton", ROOT / "tests" / "e2e" / "triton_server")
+ENVIRONMENT = environment("triton")
 _SITE = Path("lib", "python3.11", "site-packages")
 KEY = "the-key-of-the-tests"  # of the session's server
 _PLAYED = ROOT / "tests" / "support" / "triton_models" / "played.py"

@@ -3,20 +3,15 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 _READY = re.compile(r"serving (\S+) version (\d+) on (\S+)")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -72,8 +67,11 @@ class Up:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
             raise AssertionError(f"Ctrl-C did not end it within {timeout_s} s:\n{self.text()}") from None
+        finally:  # also when the test's own time is over meanwhile
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -120,6 +120,7 @@ async def test_waiting_has_an_end(admission: Admission, registry: CollectorRegis
     assert admission.in_flight == 0
 
 
+@pytest.mark.timed
 async def test_a_deadline_that_passed_or_passes_while_waiting_ends_it(
     admission: Admission, registry: CollectorRegistry
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_deadline_that_passes_between_the_turn_and_the_start_ends_it(adm
     assert admission.in_flight == 0
 
 
+@pytest.mark.timed
 async def test_who_cannot_be_served_before_its_deadline_is_told_at_once(
     admission: Admission, registry: CollectorRegistry
 ) -> None:

@@ -106,6 +106,7 @@ def large_policy(seed: int = 5) -> str:
     return json.dumps({"version": 1, "id": "large", "lists": lists, "rules": rules}, ensure_ascii=False)
 
 
+@pytest.mark.timed
 def test_a_large_policy_is_loaded_tried_and_warmed_in_time() -> None:
     def loaded(text: str) -> tuple[PolicySet, float]:
         began = time.thread_time()

@@ -89,6 +89,7 @@ def test_the_first_words_are_seen_at_most_a_token_later(kind: str) -> None:
     assert late <= 20
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("kind", [*ORDINARY, *TECHNICAL])
 def test_a_piece_takes_few_microseconds(kind: str) -> None:
     best = []

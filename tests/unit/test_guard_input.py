@@ -167,6 +167,7 @@ EVIL = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", EVIL)
 def test_an_evil_text_takes_time_in_proportion(packaged: Chosen, name: str) -> None:
     """In CPU time, the best of four; bytes are what a caller sends.
@@ -183,6 +184,7 @@ def test_an_evil_text_takes_time_in_proportion(packaged: Chosen, name: str) -> N
     assert min(seconds) <= 0.05 * max(len(text.encode()) / 100_000, 1)
 
 
+@pytest.mark.timed
 def test_a_mebibyte_takes_as_much_longer_as_it_is_longer(packaged: Chosen) -> None:
     draw = random.Random(5)
     names = draw.sample(sorted(EVIL), 8)

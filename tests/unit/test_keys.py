@@ -161,6 +161,7 @@ def test_fail_open_takes_a_new_key_at_its_word_and_nothing_else() -> None:
             keyring.identify(key)
 
 
+@pytest.mark.timed
 def test_asking_who_it_is_takes_microseconds() -> None:
     keyring = ring(STORED)
     seconds = min(timeit.repeat(lambda: keyring.identify(KEY), number=1000, repeat=5)) / 1000

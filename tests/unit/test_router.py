@@ -156,7 +156,7 @@ async def test_probes_go_on_in_the_background() -> None:
     assert not house.router.is_ready
 
     house.backends[0].is_ready = True
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while not house.router.is_ready:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     await house.router.aclose()

@@ -22,6 +22,8 @@ from weir.routing.node import Node
 from weir.routing.router import Routed, Router
 from weir.telemetry.metrics import GatewayMetrics
 
+pytestmark = pytest.mark.timed
+
 OK = (TokenChunk("ok"), Finished(FinishReason.EOS, Usage(1, 1)))
 GONE = (BackendUnavailableError("it went away"),)
 UNREACHABLE = (NodeUnreachableError("it cannot be reached"),)

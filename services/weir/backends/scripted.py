@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final
 
 from weir.backends.base import NodeReport
 from weir.contracts.errors import BackendTimeoutError
@@ -10,6 +11,7 @@ from weir.contracts.request import GenerateRequest
 
 Step = GenerationEvent | Exception | float  # a number: wait so many seconds
 Script = Sequence[Step]
+_PAUSE_EVERY: Final = 64  # events
 
 
 class ScriptedBackend:
@@ -36,7 +38,7 @@ class ScriptedBackend:
         self.calls.append(request)
         is_finished = False
         try:
-            for step in self._next_script(request):
+            for number, step in enumerate(self._next_script(request), 1):
                 if isinstance(step, Exception):
                     is_finished = True
                     raise step
@@ -45,6 +47,8 @@ class ScriptedBackend:
                     continue
                 is_finished = step.type == "finished"
                 yield step
+                if number % _PAUSE_EVERY == 0:
+                    await asyncio.sleep(0)  # as a node's wire would; without it no other request gets a turn
         finally:
             if not is_finished:
                 self.cancelled_count += 1

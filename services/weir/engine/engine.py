@@ -17,7 +17,6 @@ from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
     DeadlineExceededError,
-    OverloadedError,
     ValidationError,
     WeirError,
 )
@@ -28,6 +27,7 @@ from weir.engine.adapters import Adapter
 from weir.engine.blocks import BlockPool
 from weir.engine.chunking import StepTimes
 from weir.engine.constraints import Constraint, Constraints
+from weir.engine.entrance import check_entrance
 from weir.engine.generation import Generation, Vocabulary
 from weir.engine.observer import EngineObserver, EngineStats, SilentObserver
 from weir.engine.outbox import Outbox, wake
@@ -250,12 +250,8 @@ class Engine:
     def _let_in(self, request: GenerateRequest, prompt: list[int], constraint: Constraint | None) -> Generation:
         generation = self._new_generation(request, prompt, constraint)
         with self._news:
-            if self._failure is not None:
-                raise BackendError(str(self._failure))
-            if not self._accepting:
-                raise BackendUnavailableError("the engine is stopping")
-            if len(self._live) >= self._slots + self._settings.max_waiting:
-                raise OverloadedError(self._speed.retry_after_s())
+            is_full = len(self._live) >= self._slots + self._settings.max_waiting
+            check_entrance(self._failure, self._speed, is_open=self._accepting, is_full=is_full)
             self._live[generation.sequence.id] = generation
             self._arrived.append(generation)
             self._news.notify()

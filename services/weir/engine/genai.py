@@ -28,6 +28,7 @@ from weir.contracts.errors import (
 from weir.contracts.events import Finished, FinishReason, GenerationEvent
 from weir.contracts.request import GenerateRequest
 from weir.engine.engine import EngineInfo
+from weir.engine.entrance import check_entrance
 from weir.engine.genai_turn import Turn, refuse_unsupported, set_options
 from weir.engine.generation import Vocabulary
 from weir.engine.observer import EngineObserver, EngineStats, SilentObserver
@@ -235,12 +236,8 @@ class GenaiEngine:
         if request.deadline_s is not None:
             turn.deadline = time.monotonic() + request.deadline_s
         with self._news:
-            if self._failure is not None:
-                raise BackendError(str(self._failure))
-            if not self._accepting:
-                raise BackendUnavailableError("the engine is stopping")
-            if len(self._live) >= self._settings.max_running + self._settings.max_waiting:
-                raise OverloadedError(self._speed.retry_after_s())
+            is_full = len(self._live) >= self._settings.max_running + self._settings.max_waiting
+            check_entrance(self._failure, self._speed, is_open=self._accepting, is_full=is_full)
             self._live.add(turn)
             self._arrived.append(turn)
             self._news.notify_all()

@@ -55,7 +55,7 @@ class Gateways:
             "HF_HOME": str(self.folder / "hf"),
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "NO_PROXY": "127.0.0.1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": str(place.folder / "bytecode"),  # none among the suites
             "WEIR_CLIENT_SUITE": json.dumps(self.told),
         }
 
@@ -66,10 +66,11 @@ _MAKER = pytest.StashKey[subprocess.Popen[bytes]]()
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Install beside the tests that come first; whoever needs an environment waits for it at its lock."""
     is_wanted = any(Path(__file__).parent in item.path.parents for item in session.items)
-    if not is_wanted or session.config.option.collectonly or all(one.is_made for one in ENVIRONMENTS):
+    is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    if not is_wanted or not is_first or session.config.option.collectonly or all(one.is_made for one in ENVIRONMENTS):
         return
     session.config.stash[_MAKER] = subprocess.Popen(
-        ["nice", "-n", "19", sys.executable, "-m", "tests.e2e.clients.environments"],
+        ["nice", "-n", "5", sys.executable, "-m", "tests.e2e.clients.environments"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

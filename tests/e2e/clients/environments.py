@@ -2,7 +2,8 @@
 
     python -m tests.e2e.clients.environments [NAME ...]
 
-makes them ahead of time. Each lies below `.weir/clients/` under the hash of its pins; `COMPLETE` is written last.
+makes them ahead of time, and those of two tools that have pins of their own. Each lies below `.weir/clients/` under the
+hash of its pins; `COMPLETE` is written last.
 """
 
 import fcntl
@@ -65,15 +66,15 @@ class Environment:
     def _make(self) -> None:
         _run(sys.executable, "-m", "venv", str(self.folder))
         # Everything is pinned: there is nothing to resolve.
-        pip = (str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-        _run(*pip, "--requirement", str(self.pins))
+        options = ("--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps")
+        _run(str(self.python), "-m", "pip", "install", *options, "--requirement", str(self.pins))
         if self.npm is None:
             return
         for source, name in zip(self.npm, ("package.json", "package-lock.json"), strict=True):
             shutil.copyfile(source, self.folder / name)
         npm = self.node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        options = ("ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-        _run(str(self.node), str(npm), *options, cwd=self.folder)
+        command = ("ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+        _run(str(self.node), str(npm), *command, cwd=self.folder)
 
     def _forget_others(self) -> None:
         for other in KEPT.glob(f"{self.name}-????????????"):
@@ -86,10 +87,14 @@ class Environment:
 
 
 ENVIRONMENTS = tuple(Environment(path.stem) for path in sorted(HERE.glob("*.txt")))
+TOOLS = (
+    Environment("triton", ROOT / "tests" / "e2e" / "triton_server"),
+    Environment("schemathesis", ROOT / "tests" / "fuzz"),
+)
 
 
 def environment(name: str) -> Environment:
-    return next(one for one in ENVIRONMENTS if one.name == name)
+    return next(one for one in (*ENVIRONMENTS, *TOOLS) if one.name == name)
 
 
 @contextmanager
@@ -106,7 +111,7 @@ def _run(*command: str, cwd: Path | None = None) -> None:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [one.name for one in ENVIRONMENTS]
+    wanted = sys.argv[1:] or [one.name for one in (*ENVIRONMENTS, *TOOLS)]
     for name in wanted:
         print(f"{name}: {environment(name).made().folder}", flush=True)
 

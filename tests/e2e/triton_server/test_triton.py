@@ -68,6 +68,7 @@ async def test_wrong_fields_are_told_in_their_own_names(node: GrpcNode) -> None:
         await answered(node, wrong)
 
 
+@pytest.mark.timed
 async def test_a_cancelled_request_leaves_the_engine_within_200_ms(triton: Triton, node: GrpcNode) -> None:
     """Counted once the engine was told, which gives a request up within one step, or had come to its end before."""
     names = ("weir_triton_cancelled_total", "weir_triton_time_to_first_token_seconds_count")
@@ -109,6 +110,7 @@ async def test_more_than_the_queue_holds_is_overloaded(node: GrpcNode, triton: T
     assert refused >= outcomes.count(OverloadedError.__name__)
 
 
+@pytest.mark.timed
 async def test_a_dead_stub_is_seen_by_the_canary_though_triton_calls_it_ready(triton: Triton, node: GrpcNode) -> None:
     assert await node.ready()
     os.kill(triton.stub("tiny"), signal.SIGKILL)

@@ -14,7 +14,7 @@ from tests.support.watched import Watched, Webhook
 pytestmark = pytest.mark.e2e
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 PICTURES = ROOT / ".weir" / "pictures"
-SEEN_S = 120.0
+SEEN_S = 600.0
 IN_DOCS = (  # docs/dashboards.png: copied by hand from PICTURES
     "Requests by status",
     "Requests by route",

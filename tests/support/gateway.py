@@ -119,7 +119,7 @@ class Gateway:
             response = connection.getresponse()
             return Reply(response.status, dict(response.getheaders()), response.read())
 
-    def eventually(self, is_so: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    def eventually(self, is_so: Callable[[], bool], *, within_s: float = 30.0) -> None:
         deadline = time.monotonic() + within_s
         while not is_so():
             assert time.monotonic() < deadline, "did not happen in time"

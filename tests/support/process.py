@@ -49,7 +49,7 @@ class GatewayProcess:
         found = re.search(rf"^{line} (\S+)$", self.ask("/metrics", admin=True)[1], re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def eventually(self, is_so: object, *, within_s: float = 10.0) -> None:
+    def eventually(self, is_so: object, *, within_s: float = 30.0) -> None:
         deadline = time.monotonic() + within_s
         while not is_so():  # type: ignore[operator]
             assert time.monotonic() < deadline, f"did not happen in time; log:\n{self.log[-3000:]}"

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.support.added_adapter import add_adapter
 from tests.support.served_node import Node, serve
 from tests.support.tiny_release import make_tiny_release
@@ -16,8 +17,14 @@ from weir.contracts.errors import ReleaseError, ValidationError
 from weir.contracts.events import TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.kernels.library import operators
+from weir.gateway.accounting import Accounts
 from weir.gateway.catalog import Catalog
+from weir.gateway.embedding import Embeddings
+from weir.gateway.guards import Guards
 from weir.gateway.information import openai_models, tgi_info
+from weir.guard.compiled import CompiledGuard
+from weir.guard.policy import default_policy
+from weir.telemetry.metrics import GatewayMetrics
 
 pytestmark = pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
 
@@ -111,14 +118,20 @@ async def test_a_flavour_that_takes_no_adapters_says_so(tmp_path: Path) -> None:
         await backend.aclose()
 
 
+def models_of(catalog: Catalog) -> list[str]:
+    metrics = GatewayMetrics(CollectorRegistry())
+    embeddings = Embeddings({}, Accounts(metrics), Guards(CompiledGuard.build(default_policy()), metrics), metrics)
+    return [entry["id"] for entry in openai_models(catalog, embeddings)]
+
+
 def test_a_gateway_lists_them_as_models(release: Path) -> None:
     catalog = Catalog.from_releases([release])
-    assert [entry["id"] for entry in openai_models(catalog)] == ["tiny"]
+    assert models_of(catalog) == ["tiny"]
     folder = add_adapter(release, "shop")
     catalog.replace(catalog.read_again())
     before = catalog.default.adapter_stamp("shop")
 
-    assert [entry["id"] for entry in openai_models(catalog)] == ["tiny", "tiny:shop"]
+    assert models_of(catalog) == ["tiny", "tiny:shop"]
     assert tgi_info(catalog.default, 1)["release"]["adapters"] == ["shop"]
 
     add_adapter(release, "shop", seed=7)

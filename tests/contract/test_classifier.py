@@ -24,7 +24,7 @@ from weir.contracts.errors import (
     OverloadedError,
     ReleaseError,
 )
-from weir.engine.classifier import load_classifier
+from weir.engine.classifier import TextClassifier, load_classifier
 from weir.engine.golden import GoldenMismatchError
 from weir.oip.infer import Scored
 from weir.release.hashing import sha256_file
@@ -145,8 +145,14 @@ async def test_a_node_scores_texts_beside_a_model_that_generates(node: Node) -> 
     assert node.metric("weir_node_infer_batch_windows_sum") == 2
 
 
+def classifier_of(node: Node) -> TextClassifier:
+    served = node.host.text_model("injection-tiny")
+    assert isinstance(served, TextClassifier)
+    return served
+
+
 async def test_a_score_does_not_depend_on_company_or_on_what_stands_around(node: Node) -> None:
-    classifier = node.host.classifier("injection-tiny")
+    classifier = classifier_of(node)
     (alone,) = await classifier.scores([INJECTION])
     together = await asyncio.gather(*(classifier.scores([INJECTION, "x " * n]) for n in range(1, 400, 40)))
     assert [scores[0] for scores in together] == pytest.approx([alone] * 10, abs=1e-5)
@@ -194,7 +200,7 @@ async def test_each_model_answers_only_its_own_kind_of_request(node: Node) -> No
 def classifier(request: pytest.FixtureRequest, node: Node) -> Classifier:
     if request.param == "real":
         return HttpClassifier(node.url, "injection-tiny")
-    threshold = node.host.classifier("injection-tiny").info.threshold
+    threshold = classifier_of(node).info.threshold
     return ScriptedClassifier(lambda text: 0.9 if "Ignore" in text else 0.1, threshold=threshold)
 
 
@@ -204,7 +210,7 @@ async def test_a_classifier_gives_a_score_for_each_text_and_its_threshold(classi
         assert isinstance(found, Scored)
         assert found.scores[0] > found.scores[1]
         assert all(0 <= score <= 1 for score in found.scores)
-        assert found.threshold == pytest.approx(node.host.classifier("injection-tiny").info.threshold)
+        assert found.threshold == pytest.approx(classifier_of(node).info.threshold)
         assert (await classifier.scored([INJECTION], timeout_s=5)).scores == pytest.approx(found.scores[:1], abs=1e-5)
 
 
@@ -216,7 +222,7 @@ async def test_what_fails_has_its_own_error(node: Node, monkeypatch: pytest.Monk
         with pytest.raises(BackendError, match="answered 404"):
             await unknown.scored(["a"], timeout_s=1)
     async with aclosing(HttpClassifier(node.url, "injection-tiny")) as client:
-        served = node.host.classifier("injection-tiny")
+        served = classifier_of(node)
 
         async def stuck(texts: object) -> list[float]:
             raise OverloadedError(1.0) if texts == ("full",) else await asyncio.sleep(30)
@@ -232,7 +238,7 @@ async def test_a_gateway_blocks_what_the_real_classifier_finds(node: Node, home:
     stage = Stage()
     stage.script = answer("ok")
     setting = {"url": node.url, "model": "injection-tiny", "action": "block", "budget_s": 5}
-    served = node.host.classifier("injection-tiny")
+    served = classifier_of(node)
     bad, fine = await served.scores([INJECTION, ORDER])
     served.info = replace(served.info, threshold=(bad + fine) / 2)
     with gateway(home / "releases" / "tiny" / "1", stage.backend, second_tier=setting) as weir:

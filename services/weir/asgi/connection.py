@@ -51,11 +51,8 @@ class HttpConnection(asyncio.Protocol):
     """
 
     def __init__(self, factory: ConnectionFactory, app: App, server_state: Any, app_state: dict[str, Any]) -> None:
-        self._factory = factory
-        self._limits = factory.limits
-        self._app = app
-        self._server_state = server_state
-        self._app_state = app_state
+        self._factory, self._limits, self._app = factory, factory.limits, app
+        self._server_state, self._app_state = server_state, app_state
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._wait: Wait | None = None
@@ -68,8 +65,7 @@ class HttpConnection(asyncio.Protocol):
         self._reading: RequestCycle | None = None
         self._refused: RequestRejectedError | None = None
         self._is_deaf = False  # what still comes is no request
-        self._is_paused = False
-        self._in_head = False
+        self._is_paused = self._in_head = False
         self._is_new = True
         self._is_staying = False  # the head was read already, by a parser that took it for the last of HTTP/1.1
         self._url = b""
@@ -160,8 +156,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._is_staying:
             return
-        self._in_head = True
-        self._is_new = False
+        self._in_head, self._is_new = True, False
         self._unparsed = 0
         self._url = b""
         self._headers = []

@@ -80,7 +80,7 @@ class _Supervisor:
             if heard is not None:
                 self._heed(signal.Signals(heard.si_signo))
             self._reap()
-            self._has_served = self._has_served or all(child.was_up for child in self._workers)
+            self._has_served = self._has_served or any(child.was_up for child in self._workers)
             self._end_what_is_late()
         self._end_admin()
         return self._code

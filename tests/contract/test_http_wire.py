@@ -108,6 +108,7 @@ async def test_every_framing_of_a_body_is_understood(reply: list[Step]) -> None:
         assert [e for e in await answer_of(backend) if isinstance(e, Finished)] == [DONE]
 
 
+@pytest.mark.timed
 @given(cuts=st.lists(st.integers(1, 200), max_size=30))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_how_the_bytes_are_cut_makes_no_difference(cuts: list[int]) -> None:

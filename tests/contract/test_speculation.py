@@ -189,6 +189,7 @@ def test_whatever_is_guessed_answers_are_those_without_guesses(
     assert (engine.stats.running, engine.stats.queued, engine.stats.kv_used_bytes) == (0, 0, 0)
 
 
+@pytest.mark.timed
 def test_right_guesses_spare_steps_and_are_counted() -> None:
     registry = CollectorRegistry()
     observer = NodeMetrics(registry)
@@ -242,6 +243,7 @@ async def test_leaving_in_the_middle_of_guesses_gives_everything_back() -> None:
         await engine.stop()
 
 
+@pytest.mark.timed
 def test_asked_again_an_answer_takes_a_few_steps_but_not_for_another_tenant() -> None:
     observer = Observer()
     engine = engine_of(Drafters(), observer=observer)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from weir.backends.http_wire import GoneError, Pool, SilenceError, WireError
-from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, OverloadedError
+from weir.backends.infer_client import InferClient
+from weir.contracts.errors import BackendUnavailableError, OverloadedError
 from weir.oip.embed import Embedded, embed_request, read_embedded
 
 _MAX_REPLY_BYTES: Final = 64 << 20
@@ -33,41 +33,19 @@ class HttpEmbedder:
     """One node that serves `model`; connections are kept between calls."""
 
     def __init__(self, url: str, model: str, *, connect_timeout_s: float = 1.0) -> None:
-        self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
-        self._path = f"/v2/models/{model}/infer".encode()
+        self._client = InferClient(
+            "embedder", url, model, max_reply_bytes=_MAX_REPLY_BYTES, connect_timeout_s=connect_timeout_s
+        )
 
     async def embedded(self, rows: Sequence[Row], *, timeout_s: float) -> Embedded:
-        raw = self._pool.request(b"POST", self._path, embed_request(rows))
+        reply = await self._client.answered(embed_request(rows), timeout_s)
         try:
-            status, body = await self._exchanged(raw, timeout_s)
-        except SilenceError as error:
-            raise BackendTimeoutError("the embedder did not answer in time") from error
-        except GoneError as error:
-            raise BackendUnavailableError("the embedder cannot be reached, or went away") from error
-        except WireError as error:
-            raise BackendError("the embedder did not speak the protocol") from error
-        if status == 429:
-            raise OverloadedError(1.0)
-        if status in {404, 503}:
-            raise BackendUnavailableError("the node does not serve this embedder now")
-        if status != 200:
-            raise BackendError(f"the embedder answered {status}")
-        try:
-            return read_embedded(body, len(rows))
+            return read_embedded(reply, len(rows))
         except ValueError as error:
-            raise BackendError("the embedder did not speak the protocol") from error
-
-    async def _exchanged(self, raw: bytes, timeout_s: float) -> tuple[int, bytes]:
-        """Ask, and once more on a new connection: the node may just have ended one that nobody used."""
-        try:
-            status, _, body = await self._pool.exchange(raw, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
-        except GoneError:
-            self._pool.drop_idle()
-            status, _, body = await self._pool.exchange(raw, timeout_s=timeout_s, max_bytes=_MAX_REPLY_BYTES)
-        return status, body
+            raise self._client.garbled() from error
 
     async def aclose(self) -> None:
-        self._pool.close()
+        await self._client.aclose()
 
 
 class Embedders:

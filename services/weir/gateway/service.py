@@ -87,7 +87,7 @@ class GenerationService:
             WeirError: nothing was sent yet; `events` raises the later ones.
         """
         generation = self._asked(ask)
-        generation.stream = running = Running(self, generation)
+        generation.stream = running = Running(self)
         await running.begin(generation)
         return generation
 
@@ -220,16 +220,17 @@ class Running(Started):
     No chain of generators: each would cost every token some steps more.
     """
 
-    def __init__(self, service: GenerationService, generation: Generation) -> None:
+    def __init__(self, service: GenerationService) -> None:
         self._service = service
-        self._generation: Generation | None = generation  # none at the end: it knows this stream
-        self._request = generation.ask.request  # what a node is asked is known later
+        self._generation: Generation | None = None  # and none at the end: it knows this stream
+        self._request: GenerateRequest  # what a node is asked
         self._answer: Events | Answering | None = None
         self._given: Iterator[GenerationEvent] = iter(())
         self._first: GenerationEvent | None = None
 
     async def begin(self, generation: Generation) -> None:
         """Return once the first event that may be sent is there; raises what `__anext__` raises."""
+        self._generation = generation
         self._service.accounts.begin(generation)
         try:
             self._request = await self._service.accepted(generation)

@@ -5,10 +5,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from weir.contracts.errors import OverloadedError, WeirError
-from weir.contracts.events import Finished, TokenChunk
+from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
 
 CUT = "cut"  # a step: drop the connection
@@ -132,3 +133,9 @@ async def reply(send: Any, status: int, body: bytes, *headers: tuple[bytes, byte
     start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})
+
+
+def words_until(told: threading.Event) -> Callable[[object], Iterable[object]]:
+    """Return a script that says some words, more than the guard holds back, and the last one when it is told to."""
+    end = Finished(FinishReason.EOS, Usage(5, 40))
+    return lambda _: chain([TokenChunk("一 ")] * 20, until(told), [TokenChunk("二 "), end])

@@ -13,7 +13,7 @@ from weir.release.prompts import PromptBuilder, load_prompt_builder
 from weir.release.reader import MANIFEST, newest_version, read_manifest
 
 # What clients send that were given a URL and no model: huggingface_hub, TGI's documentation, habit.
-_NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
+NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
 _SHA_DIGITS = 12
 _READ_BY_GATEWAY = ("model/tokenizer.json", "model/tokenizer_config.json", "model/chat_template.jinja")
 
@@ -78,7 +78,7 @@ class Catalog:
         Raises:
             UnknownModelError: there is no such model.
         """
-        if name is None or name in _NOBODYS_NAMES:
+        if name is None or name in NOBODYS_NAMES:
             return self._default
         model = self._by_name.get(name)
         if model is None:

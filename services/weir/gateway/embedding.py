@@ -13,7 +13,7 @@ from weir.contracts.errors import PromptBlockedError, ReleaseError, UnknownModel
 from weir.contracts.request import GenerateRequest, Message
 from weir.gateway.accounting import Accounts
 from weir.gateway.answering import cleared
-from weir.gateway.catalog import ServedModel
+from weir.gateway.catalog import NOBODYS_NAMES, ServedModel
 from weir.gateway.deadlines import in_time
 from weir.gateway.denials import ModelNotAllowedError
 from weir.gateway.filtering import PromptFilter
@@ -32,7 +32,7 @@ MAX_TOKENS: Final = 300_000  # of one request, as at OpenAI
 _POOL: Final = "embedder"
 _ROWS_PER_CALL: Final = 32
 _INLINE_CHARS: Final = 16_384  # more is filtered and tokenised in a thread
-_ANYBODYS: Final = frozenset({None, "", "dummy", "tgi", "default"})
+
 Text = str | tuple[int, ...]
 
 
@@ -88,7 +88,9 @@ class Embeddings:
 
     def find(self, name: str | None) -> EmbeddingModel | None:
         """Return the embedder called `name`; no name, or one that clients make up, is the first one."""
-        return next(iter(self.models.values()), None) if name in _ANYBODYS else self.models.get(name or "")
+        return (
+            next(iter(self.models.values()), None) if name is None or name in NOBODYS_NAMES else self.models.get(name)
+        )
 
     async def embed(self, asked: Asked) -> Vectors:
         """Return a vector for each text.

@@ -1,0 +1,151 @@
+"""How a gateway leaves: it drains what runs, tells whom it keeps, and is gone at once when nothing runs."""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.support.gateway import answer, running
+from tests.support.oip_node import OipNode, words_until
+from tests.support.ports import free_port
+from tests.support.process import GatewayProcess, gateway_process
+from tests.support.prompt_release import make_prompt_release
+
+from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+
+END = Finished(FinishReason.EOS, Usage(5, 40))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    return make_prompt_release(tmp_path / "releases")
+
+
+@pytest.fixture
+def node() -> OipNode:
+    return OipNode(answer("ok"))
+
+
+@pytest.fixture
+def node_url(node: OipNode) -> Iterator[str]:
+    with running(node) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def begun_stream(weir: GatewayProcess) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", weir.port), timeout=10)
+    connection.sendall(b'POST /generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}')
+    assert connection.recv(10)
+    return connection
+
+
+def is_told_to_close(kept: http.client.HTTPConnection) -> bool:
+    kept.request("GET", "/livez")
+    with kept.getresponse() as response:
+        assert (response.status, response.read() != b"") == (200, True)
+        return response.getheader("connection") == "close"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_lets_streams_end_and_kept_connections_are_told(
+    release: Path, node: OipNode, node_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """With a delay: a worker without a stream leaves at once else, and its connections with it."""
+    monkeypatch.setenv("WEIR_GATEWAY_DRAIN_DELAY_S", "3")
+    told = threading.Event()
+    node.script = words_until(told)
+    with (
+        gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir,
+        closing(http.client.HTTPConnection("127.0.0.1", weir.port, timeout=10)) as kept,
+    ):
+        begun = [begun_stream(weir) for _ in range(4)]
+        kept.request("GET", "/livez")
+        assert kept.getresponse().read()
+        weir.process.send_signal(signal.SIGTERM)
+        weir.eventually(lambda: weir.status("/readyz") == 503)
+        assert weir.metric("draining") == 1
+        weir.eventually(lambda: is_told_to_close(kept))
+        told.set()
+        for connection in begun:
+            with closing(connection):
+                data = b""
+                while part := connection.recv(65536):
+                    data += part
+                assert data.endswith(b"0\r\n\r\n")
+                assert b"generated_text" in data
+        assert weir.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_has_nothing_to_do_leaves_at_once_but_answers_whom_it_let_in(
+    release: Path, node_url: str, tmp_path: Path, workers: int
+) -> None:
+    """Without a delay."""
+    request = b'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}'
+    with gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir:
+        weir.eventually(lambda: weir.log.count('"node_ready"') == workers)
+        silent = [socket.create_connection(("127.0.0.1", weir.port), timeout=10) for _ in range(8)]
+        for connection in silent[::2]:
+            connection.sendall(request[:20])
+        time.sleep(0.3)  # they are let in by then; nothing tells when
+        weir.process.send_signal(signal.SIGTERM)
+        weir.eventually(lambda: weir.log.count('"leaving"') == workers, within_s=2)
+        for number, connection in enumerate(silent):
+            connection.sendall(request[20:] if number % 2 == 0 else request)
+        for connection in silent:
+            with closing(connection):
+                data = b""
+                while part := connection.recv(65536):
+                    data += part
+                assert data.startswith(b"HTTP/1.1 200 ")
+                assert b"connection: close" in data
+        assert weir.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_idle_gateway_is_gone_in_a_moment(release: Path, node_url: str, tmp_path: Path, workers: int) -> None:
+    with gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir:
+        weir.eventually(lambda: weir.log.count('"node_ready"') == workers)
+        began = time.monotonic()
+        weir.process.send_signal(signal.SIGTERM)
+        assert weir.process.wait(10) == 0
+        assert time.monotonic() - began < 3  # a second, and this machine's other jobs
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_ends_at_once(
+    release: Path, node: OipNode, node_url: str, tmp_path: Path, workers: int
+) -> None:
+    node.script = (*(step for _ in range(1000) for step in (TokenChunk("一 "), 0.03)), END)
+    with (
+        gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir,
+        closing(begun_stream(weir)),
+    ):
+        weir.process.send_signal(signal.SIGTERM)
+        weir.eventually(lambda: weir.status("/readyz") == 503)
+        weir.process.send_signal(signal.SIGTERM)
+        weir.process.wait(10)  # the stream goes on for half a minute
+
+
+def test_it_is_started_and_live_before_it_is_ready(release: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "weir.gateway", "--node", "http://127.0.0.1:1", "--release", str(release)]
+    port = free_port()
+    log_file = tmp_path / "log"
+    with log_file.open("wb") as log:
+        command += ["--port", str(port), "--admin-port", "0", "--home", str(tmp_path)]
+        process = subprocess.Popen(command, stderr=log)
+    weir = GatewayProcess(process, port, 0, log_file)
+    try:
+        weir.eventually(lambda: weir.status("/startupz") == 200, within_s=30)
+        assert weir.status("/livez") == 200
+        assert weir.status("/readyz") == 503
+    finally:
+        process.kill()
+        process.wait()

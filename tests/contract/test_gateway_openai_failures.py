@@ -107,6 +107,8 @@ def test_a_prompt_that_does_not_fit_has_openais_code(client: openai.OpenAI) -> N
         client.chat.completions.create(model="faq", messages=[{"role": "user", "content": "x" * 999}])
 
     assert caught.value.code == "context_length_exceeded"
+    assert "maximum context length is" in caught.value.message  # what clients look for
+    assert "`inputs`" not in caught.value.message
 
 
 OPENAI_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")

@@ -81,6 +81,3 @@ class ClassifierManifest(_Frozen):
     serve_flavour: Flavour
     gate_passed: bool
     evaluation: dict[str, float] = Field(default_factory=dict, description="e.g. heldout_recall, heldout_auc")
-
-    def format_of(self, flavour: str) -> ClassifierFormat | None:
-        return next((f for f in self.formats if f.flavour == flavour), None)

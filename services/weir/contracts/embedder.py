@@ -61,6 +61,3 @@ class EmbedderManifest(_Frozen):
     serve_flavour: Flavour
     gate_passed: bool
     evaluation: dict[str, float] = Field(default_factory=dict)
-
-    def format_of(self, flavour: str) -> EmbedderFormat | None:
-        return next((f for f in self.formats if f.flavour == flavour), None)

@@ -19,6 +19,7 @@ COMPLETE = "COMPLETE"
 TOKENIZER = "model/tokenizer.json"
 AnyManifest = ReleaseManifest | ClassifierManifest | EmbedderManifest
 M = TypeVar("M", ReleaseManifest, ClassifierManifest, EmbedderManifest)
+F = TypeVar("F", Format, ClassifierFormat, EmbedderFormat)
 _DOES: Final = {"classify": "classifies texts", "embed": "embeds texts"}
 
 
@@ -39,16 +40,7 @@ class Release:
         Raises:
             ReleaseError: the release has no such flavour, or it did not pass its gate.
         """
-        wanted = flavour or self.manifest.serve_flavour
-        found = self.manifest.format_of(wanted)
-        if found is None:
-            have = ", ".join(f.flavour for f in self.manifest.formats)
-            raise ReleaseError(f"{self.root.name}: no flavour {wanted!r} in this release (it has {have})")
-        if not found.parity.passed:
-            raise ReleaseError(
-                f"{self.root.name}: flavour {wanted!r} failed its parity gate: {'; '.join(found.parity.reasons)}"
-            )
-        return found
+        return _chosen(self.root, self.manifest.formats, flavour or self.manifest.serve_flavour)
 
     def graph(self, flavour: str | None = None) -> Path:
         return self.root / self.format(flavour).graph
@@ -67,11 +59,7 @@ class ClassifierRelease:
         Raises:
             ReleaseError: the release has no such flavour, or it did not pass its gate.
         """
-        wanted = flavour or self.manifest.serve_flavour
-        found = self.manifest.format_of(wanted)
-        if found is None or not found.parity.passed:
-            raise ReleaseError(f"{self.root.name}: no flavour {wanted!r} that passed its gate in this release")
-        return found
+        return _chosen(self.root, self.manifest.formats, flavour or self.manifest.serve_flavour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +75,17 @@ class EmbedderRelease:
         Raises:
             ReleaseError: the release has no such flavour, or it did not pass its gate.
         """
-        wanted = flavour or self.manifest.serve_flavour
-        found = self.manifest.format_of(wanted)
-        if found is None or not found.parity.passed:
-            raise ReleaseError(f"{self.root.name}: no flavour {wanted!r} that passed its gate in this release")
-        return found
+        return _chosen(self.root, self.manifest.formats, flavour or self.manifest.serve_flavour)
+
+
+def _chosen(root: Path, formats: Sequence[F], wanted: str) -> F:
+    found = next((one for one in formats if one.flavour == wanted), None)
+    if found is None:
+        have = ", ".join(one.flavour for one in formats)
+        raise ReleaseError(f"{root.name}: no flavour {wanted!r} in this release (it has {have})")
+    if not found.parity.passed:
+        raise ReleaseError(f"{root.name}: flavour {wanted!r} failed its parity gate: {'; '.join(found.parity.reasons)}")
+    return found
 
 
 def open_release(root: Path, *, reads: Callable[[str], bool] | None = None) -> Release:

@@ -12,7 +12,7 @@ from weir.contracts.errors import (
     ValidationError,
     WeirError,
 )
-from weir.gateway.refusals import LoneSurrogateError, UnreadableBodyError
+from weir.gateway.refusals import ContextTooLongError, LoneSurrogateError, UnreadableBodyError
 from weir.gateway.surfaces.base import JSON_HEADERS, Reply, retry_after
 
 
@@ -26,7 +26,7 @@ def error_event(error: WeirError) -> bytes:
 
 
 def error_object(error: WeirError) -> dict[str, Any]:
-    return {"error": {"message": str(error), "type": _type(error), "param": _param(error), "code": _code(error)}}
+    return {"error": {"message": _message(error), "type": _type(error), "param": _param(error), "code": _code(error)}}
 
 
 def status_of(error: WeirError) -> int:
@@ -39,7 +39,21 @@ def status_of(error: WeirError) -> int:
     return error.status.value
 
 
+def _message(error: WeirError) -> str:
+    """Clients look for OpenAI's own words about the context, to cut their input and ask again."""
+    if not isinstance(error, ContextTooLongError):
+        return str(error)
+    asked = f"{error.prompt_tokens} in the input"
+    if error.max_new_tokens is not None:
+        asked += f", {error.max_new_tokens} for the completion"
+    total = error.prompt_tokens + (error.max_new_tokens or 0)
+    most = f"This model's maximum context length is {error.context_tokens} tokens."
+    return f"{most} However, you requested {total} tokens ({asked}). Please reduce the length of either."
+
+
 def _param(error: WeirError) -> str | None:
+    if isinstance(error, ContextTooLongError):
+        return None  # it is called `messages`, `prompt` or `input`
     if isinstance(error, UnknownModelError):
         return "model"  # an adapter is named there too
     field: str | None = getattr(error, "field", None)

@@ -24,6 +24,7 @@ from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
 from weir.gateway.idempotency import Attempts
 from weir.gateway.nodes import NodeList
+from weir.gateway.pages import Pages, is_from_page
 from weir.gateway.preparation import Preparation
 from weir.gateway.pulse import Pulse
 from weir.gateway.response_cache import ResponseCache
@@ -59,11 +60,18 @@ class GatewayApp:
             for surface in SURFACES
         )
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
+        self._pages = Pages(self._answer, settings.edge.origins, lambda: access.keyring.needs_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
+        elif scope["type"] == "http" and is_from_page(scope):
+            await self._pages(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and (exchange := self._routes.find(scope["path"])):
             if self._tracing is None:
                 await exchange(scope, receive, send)
             else:

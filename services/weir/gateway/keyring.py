@@ -50,6 +50,11 @@ class Keyring:
     def callers(self) -> list[Caller]:
         return [key.caller for key in self._keys.values()]
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether callers without a key are refused."""
+        return not (self._lets_anyone_in or (self._opens_when_empty and not self.has_keys))
+
     def identify(self, key: bytes | None) -> Caller:
         """Return who has this key, in about a microsecond.
 

@@ -165,6 +165,21 @@ def test_get_answers_are_as_documented(weir: Gateway, schema: Any) -> None:
         check(schema, "get", path, unknown)
 
 
+def test_what_can_be_got_can_be_asked_for_its_head(weir: Gateway, schema: Any) -> None:
+    """Load balancers ask so whether a gateway is well; text-generation-inference answers them."""
+    for path, operations in schema["paths"].items():
+        whole, head = weir.get(real(path)), weir._ask("HEAD", real(path), None, {})
+        assert head.body == b""
+        assert head.status == whole.status, path
+        if "get" in operations:
+            assert {name.lower() for name in head.headers} == {name.lower() for name in whole.headers}, path
+            assert head.headers.get("content-length") == whole.headers.get("content-length"), path
+
+
+def test_the_list_of_models_is_also_behind_a_slash(weir: Gateway) -> None:
+    assert weir.get("/v1/models/").json == weir.get("/v1/models").json
+
+
 @pytest.mark.parametrize("path", sorted(ASKS))
 def test_whole_and_streamed_answers_are_as_documented(weir: Gateway, schema: Any, path: str) -> None:
     check(schema, "post", path, weir.post(real(path), ASKS[path]))

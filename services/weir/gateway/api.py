@@ -120,6 +120,8 @@ def _models(service: GenerationService) -> APIRouter:
         responses={200: {"model": Model}, 404: {"model": OpenAIError, "description": "there is no such model"}},
     )
     async def model(name: str) -> Response:
+        if not name:
+            return await models()
         try:
             return JSONResponse(openai_model(service.catalog, service.embeddings, name))
         except UnknownModelError as error:

@@ -77,7 +77,9 @@ class GatewayApp:
             else:
                 await traced(self._tracing, exchange.surface.path, exchange, scope, receive, send)
         else:
-            await self._api(scope, receive, send)
+            # What there is to GET there is to HEAD (RFC 9110); the connection keeps the body back, as this is a copy.
+            is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+            await self._api({**scope, "method": "GET"} if is_head else scope, receive, send)
 
     def _sizing(self) -> Sizing:
         fleet, interval_s = self.service.router.fleet, self.settings.probe_interval_s

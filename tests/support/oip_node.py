@@ -42,7 +42,7 @@ class OipNode:
             await reply(send, 200 if self.is_ready else 503, b"")
         elif scope["path"].endswith("/load"):
             self.paths.append(scope["path"])
-            is_known = json.loads(await _body(receive))["parameters"]["version"] == 2
+            is_known = json.loads(await body_of(receive))["parameters"]["version"] == 2
             await reply(send, 200 if is_known else 404, b'{"error":"there is no release 9","code":"unknown_model"}')
         else:
             self.paths.append(scope["path"])
@@ -50,7 +50,7 @@ class OipNode:
             await self._generate(receive, send)
 
     async def _generate(self, receive: Any, send: Any) -> None:
-        body = json.loads(await _body(receive))
+        body = json.loads(await body_of(receive))
         self.bodies.append(body)
         playing = asyncio.create_task(self._play(body, send))
         gone = asyncio.create_task(_disconnected(receive))
@@ -115,7 +115,7 @@ def _frame(step: Any, body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 
-async def _body(receive: Any) -> bytes:
+async def body_of(receive: Any) -> bytes:
     parts = b""
     while True:
         message = await receive()
@@ -129,7 +129,7 @@ async def _disconnected(receive: Any) -> None:
         pass
 
 
-async def reply(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+async def reply(send: Any, status: int, body: bytes = b"", *headers: tuple[bytes, bytes]) -> None:
     start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

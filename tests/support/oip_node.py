@@ -30,6 +30,7 @@ class OipNode:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each generate request
         self.is_ready = True
+        self.flavours: dict[str, str] | None = None  # of each model that it says to serve; none: it says nothing
         self.closed_at: list[float] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -39,7 +40,7 @@ class OipNode:
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["method"] == "GET":
-            await reply(send, 200 if self.is_ready else 503, b"")
+            await self._describe(scope["path"], send)
         elif scope["path"].endswith("/load"):
             self.paths.append(scope["path"])
             is_known = json.loads(await body_of(receive))["parameters"]["version"] == 2
@@ -48,6 +49,14 @@ class OipNode:
             self.paths.append(scope["path"])
             self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
             await self._generate(receive, send)
+
+    async def _describe(self, path: str, send: Any) -> None:
+        if self.flavours is None or path.endswith("/ready"):
+            await reply(send, 200 if self.is_ready else 503)
+        elif (flavour := self.flavours.get(path.removeprefix("/v2/models/"))) is None:
+            await reply(send, 404, b'{"error":"no such model","code":"unknown_model"}')
+        else:
+            await reply(send, 200, json.dumps({"versions": ["1"], "parameters": {"flavour": flavour}}).encode())
 
     async def _generate(self, receive: Any, send: Any) -> None:
         body = json.loads(await body_of(receive))

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from weir.backends.base import NodeReport
 from weir.backends.scripted import ScriptedBackend
+from weir.contracts.errors import BackendUnavailableError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.routing.jobs import job_of
@@ -23,19 +26,19 @@ ASKED = GenerateRequest(id="r", prompt="?", sampling=SamplingParams(max_new_toke
 class House:
     """A router over a GPU and a CPU node that say what they run."""
 
-    def __init__(self, *proven: str, gpu_says: str | None = "cuda-int4") -> None:
+    def __init__(self, *proven: str, gpu_says: str | None = "cuda-int4", others: Sequence[Offer] = ()) -> None:
         self.registry = CollectorRegistry()
         self.metrics = GatewayMetrics(self.registry)
         self.gpu, self.cpu = (ScriptedBackend(OK, name=name) for name in ("gpu", "cpu"))
         self.gpu.report, self.cpu.report = NodeReport(2, gpu_says), NodeReport(2, "cpu-fp32")
         nodes = [Node(self.gpu, self.metrics, pool="gpu"), Node(self.cpu, self.metrics)]
         offer = Offer("faq", 2, "cpu-fp32", frozenset(proven))
-        self.router = Router(nodes, self.metrics, probe_interval_s=0.01, offer=offer)
+        self.router = Router(nodes, self.metrics, probe_interval_s=0.01, offer=offer, others=others)
 
-    async def answers(self, count: int = 6) -> set[str]:
+    async def answers(self, count: int = 6, model: str = "faq") -> set[str]:
         names = set()
         for _ in range(count):
-            routed = await self.router.open(ASKED, timeout_s=1)
+            routed = await self.router.open(ASKED.changed(model=model), timeout_s=1)
             async for _ in routed.events:
                 pass
             names.add(routed.node)
@@ -99,6 +102,31 @@ async def test_another_release_may_prove_what_the_last_one_did_not() -> None:
     house.router.offers(Offer("faq", 3, "cpu-fp32", frozenset({"cpu-fp32", "cuda-int4"})))
 
     assert "gpu" in await house.answers()
+    await house.router.aclose()
+
+
+async def test_a_release_that_nobody_speaks_of_is_mixed_with_nothing() -> None:
+    """Nodes that say what they run of one release have said nothing of another one."""
+    house = House("cpu-fp32", "cuda-int4", others=[Offer("big", 1, "cpu-fp32", frozenset({"cpu-fp32", "cuda-int4"}))])
+    await house.router.start()
+
+    assert await house.answers(12) == {"gpu", "cpu"}
+    assert await house.answers(12, "big") == {"gpu"}
+    assert house.value("pool_nodes", pool="big/gpu/unknown", use="first") == 1
+    assert house.value("pool_nodes", pool="big/cpu/unknown", use="standby") == 1
+    assert house.value("routed_total", backend="gpu", why="standby") is None
+    await house.router.aclose()
+
+
+async def test_a_model_that_no_node_serves_is_away_and_the_others_are_not() -> None:
+    house = House("cpu-fp32", "cuda-int4", others=[Offer("big", 1, "cpu-fp32", frozenset({"cpu-fp32"}))])
+    for backend in (house.gpu, house.cpu):
+        backend.report = replace(backend.report, others={})
+    await house.router.start()
+
+    assert await house.answers(12) == {"gpu", "cpu"}
+    with pytest.raises(BackendUnavailableError):
+        await house.answers(1, "big")
     await house.router.aclose()
 
 

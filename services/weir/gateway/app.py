@@ -39,7 +39,6 @@ from weir.guard.policy import default_policy, load_policy
 from weir.routing.discovery import NodeSpec
 from weir.routing.embedders import EmbedderNodes
 from weir.routing.node import Node
-from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 from weir.telemetry.tracing import Tracing, open_tracing
@@ -119,11 +118,11 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
     tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
-    default = catalog.default.name
+    default, *others = [model.name for model in catalog.models]
 
     def make(spec: NodeSpec) -> Node:
         metrics.know_node(spec.name, spec.pool)
-        backend = connect(spec.name, spec.url, default, metrics_port=spec.metrics_port)
+        backend = connect(spec.name, spec.url, default, others=others, metrics_port=spec.metrics_port)
         traced = backend if tracing is None else TracedBackend(backend, tracing)
         return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
 
@@ -131,10 +130,6 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access, tracing=tracing)
     app.nodes = nodes
     return app
-
-
-def _offer(catalog: Catalog) -> Offer:
-    return Offer.of(catalog.default.prompts.manifest)
 
 
 def _second_tier(
@@ -175,6 +170,7 @@ def assemble(  # noqa: PLR0913 - a composition root
     embedder_nodes = EmbedderNodes(metrics, probe_interval_s=settings.probe_interval_s, connect=embedder)
     models = read_embedders(settings.embedders_at_nodes, embedder_nodes)
     metrics.set_models((*catalog.labels, *labels_of(models)))
+    offer, *others = catalog.offers
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
@@ -185,7 +181,7 @@ def assemble(  # noqa: PLR0913 - a composition root
             Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
-        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=_offer(catalog)),
+        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=offer, others=others),
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,

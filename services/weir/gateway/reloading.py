@@ -16,7 +16,6 @@ from weir.gateway.settings import GatewaySettings
 from weir.gateway.watching import Watch, look
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
-from weir.routing.release import Offer
 
 _log = logging.getLogger(__name__)
 _LOOK_S: Final = 1.0
@@ -110,7 +109,7 @@ class Reloader:
     async def _hold_to(self, found: "_Found") -> None:
         service = self._service
         service.catalog.replace(found.models)
-        service.router.offers(Offer.of(service.catalog.default.prompts.manifest))
+        service.router.offers(*service.catalog.offers)
         await service.embeddings.hold(found.embedders)
         service.metrics.set_models((*service.catalog.labels, *labels_of(found.embedders)))
         service.metrics.reloads("applied").inc()

@@ -71,11 +71,6 @@ class Doctor:
         return code, {finding["check"]: finding for finding in found["findings"]}
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
-
-
 @pytest.fixture
 def doctor(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
     (tmp_path / "home").mkdir()

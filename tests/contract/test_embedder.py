@@ -224,6 +224,7 @@ def test_a_model_says_that_it_embeds_and_generates_nothing(node: EmbedderNode) -
         (of_rows(*[[5]] * 257), "256"),
         (of_texts("a " * 200), "64 tokens"),
         (of_texts("a", parameters={"encoding": "hex"}), "encoding"),
+        (of_texts("a", parameters=[1]), "parameters"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused_with_words(node: EmbedderNode, body: Any, words: str) -> None:

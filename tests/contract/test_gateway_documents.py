@@ -46,11 +46,6 @@ RICH = {
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
 def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     release = make_prompt_release(tmp_path_factory.mktemp("releases"))
     with gateway(release, stage.backend, max_body_bytes=4096) as running:

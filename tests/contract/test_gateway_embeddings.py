@@ -14,7 +14,6 @@ import pytest
 from tests.support.classifiers import ScriptedClassifier
 from tests.support.embedders import EmbedderNode, ScriptedEmbedder, embedder_node, export_tiny
 from tests.support.gateway import Gateway, Stage, gateway
-from tests.support.prompt_release import make_prompt_release
 
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, OverloadedError
 from weir.store.records import RecordStore
@@ -30,11 +29,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
-
-
-@pytest.fixture(scope="module")
 def node(exported: Exported) -> Iterator[EmbedderNode]:
     with embedder_node(exported.root.parents[2], exported.root) as running:
         yield running
@@ -46,12 +40,6 @@ def weir(exported: Exported, release: Path, node: EmbedderNode, tmp_path_factory
     home = tmp_path_factory.mktemp("gateway")
     given: dict[str, Any] = {"embedders": embedders, "with_store": True, "home": home}
     with gateway(release, Stage().backend, **given) as running:
-        yield running
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
         yield running
 
 

@@ -1,6 +1,5 @@
 """Adapters of a release as models of their own; no model."""
 
-
 from pathlib import Path
 
 import openai

@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from tests.support.asgi import live
 from tests.support.gateway import running
 from tests.support.oip_node import body_of, reply
 from tests.support.tiny_encoder import make_tiny_encoder
@@ -99,10 +100,7 @@ class EmbedderPeer:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await live(receive, send)
         elif scope["method"] == "GET":
             await reply(send, 200 if self.is_ready else 503)
         else:

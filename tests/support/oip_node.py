@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
+from tests.support.asgi import live
 from weir.contracts.errors import OverloadedError, WeirError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
@@ -35,10 +36,7 @@ class OipNode:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await live(receive, send)
         elif scope["method"] == "GET":
             await self._describe(scope["path"], send)
         elif scope["path"].endswith("/load"):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from weir.backends.base import NodeReport
@@ -15,6 +17,8 @@ from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.routing.jobs import job_of
 from weir.routing.node import Node
+from weir.routing.policy.fleet import Fleet
+from weir.routing.policy.member import KindKey
 from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
@@ -128,6 +132,33 @@ async def test_a_model_that_no_node_serves_is_away_and_the_others_are_not() -> N
     with pytest.raises(BackendUnavailableError):
         await house.answers(1, "big")
     await house.router.aclose()
+
+
+_FLAVOURS = st.sampled_from(["", "cpu-fp32", "cpu-int8", "cuda-int4"])
+_PROVEN = st.sets(st.sampled_from(["cpu-fp32", "cpu-int8", "cuda-int4"]))
+_NODES = st.lists(st.tuples(_FLAVOURS, st.none() | _FLAVOURS, st.sampled_from(["cpu", "gpu"])), max_size=6)
+
+
+@given(_NODES, _PROVEN, _PROVEN)
+def test_whatever_nodes_say_only_proven_flavours_of_the_release_that_is_asked_for_share_a_pool(
+    nodes: list[tuple[str, str | None, str]], faq: set[str], big: set[str]
+) -> None:
+    fleet = Fleet(lambda: 0.0)
+    for number, (flavour, other, label) in enumerate(nodes):
+        fleet.add(f"n{number}", KindKey("faq/1", flavour, label, (("big", other),)))
+    fleet.prove(faq, {"big": big})
+
+    for pools, proven, of in (
+        (fleet.pools, faq, lambda key: key.flavour),
+        (fleet.pools_of["big"], big, lambda key: key.flavour_of("big")),
+    ):
+        kinds = [kind for pool in pools for kind in pool.kinds]
+        serving = {member.kind.key for member in fleet.members.values() if of(member.kind.key) is not None}
+        assert len(kinds) == len(serving)
+        assert {kind.key for kind in kinds} == serving
+        for pool in pools:
+            flavours = {of(kind.key) for kind in pool.kinds}
+            assert flavours <= proven or len(flavours) == 1 == len({kind.key.label for kind in pool.kinds})
 
 
 def test_beginnings_are_shared_by_one_tenant_model_and_adapter_only() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric
+from tests.support.commands import commands, fault
 
 from weir.cli import VERBS
 from weir.cpu_node.settings import NodeSettings
@@ -19,6 +20,7 @@ from weir.telemetry.node_metrics import NodeMetrics
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = ROOT / "docs" / "guides" / "clients.md"  # its snippets need a gateway: tests/e2e/clients/test_guide.py
 GUIDES = sorted(path for path in (ROOT / "docs" / "guides").glob("*.md") if path != CLIENTS)
+PAGES = [ROOT / "README.md", ROOT / "helm" / "weir" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+) (file|run)(?:=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -44,6 +46,26 @@ def test_the_readme_names_only_verbs_and_targets_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert verbs <= set(VERBS)
     assert targets <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_in_a_document_has_the_verb_and_flags_that_it_is_shown_with(page: Path) -> None:
+    assert [found for words in commands(page.read_text(encoding="utf-8")) if (found := fault(words))] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("weir serf --node x", "no verb serf"),
+        ("weir keys mint a", "has no mint"),
+        ("weir keys create a --request-per-min 1", "takes no --request-per-min"),
+        ("weir serve \\\n  --nodes x", "takes no --nodes"),
+        ("see `weir up --no-serv`", "takes no --no-serv"),
+    ],
+)
+def test_a_command_that_is_not_there_would_be_noticed(line: str, words: str) -> None:
+    (found,) = commands(line)
+    assert words in str(fault(found))
 
 
 def test_decisions_are_numbered_one_by_one() -> None:

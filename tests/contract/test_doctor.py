@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support.embedders import export_tiny
 from tests.support.grpc_node import GrpcNode, serving
 from tests.support.ports import free_port
 from tests.support.prompt_release import make_prompt_release
@@ -68,11 +69,6 @@ class Doctor:
         assert found["fail"] == sum(finding["level"] == "fail" for finding in found["findings"])
         assert all(finding["do"] for finding in found["findings"] if finding["level"] == "fail")
         return code, {finding["check"]: finding for finding in found["findings"]}
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture
@@ -166,6 +162,20 @@ def test_a_node_that_serves_another_release_is_told_from_one_of_another_weir(doc
     assert found["model at cpu-0"]["says"] == "it serves version 7; the gateway expects faq version 1"
     assert found["node cpu-0"]["level"] == "warn"
     assert f"9.9.9; here is {__version__}" in found["node cpu-0"]["says"]
+
+
+def test_embedders_and_their_nodes_are_looked_at_too(doctor: Doctor) -> None:
+    words = export_tiny(doctor.folder / "home", name="words").root.parent
+    with played_node() as url:
+        settings = doctor.settings(nodes=at(url), embedders=[{"release": str(words)}])
+        code, found = doctor.says(settings)
+        assert code == 3
+        assert found["embedder"]["says"] == "words version 1"
+        assert found["model at words@0"]["says"] == "it does not serve words"
+
+        settings["embedders"] = [{"release": str(doctor.folder / "nowhere")}]
+        code, found = doctor.says(settings)
+        assert (code, found["embedder"]["level"]) == (3, "fail")
 
 
 def test_nodes_of_the_file_and_of_names_are_looked_at_too(doctor: Doctor) -> None:
@@ -343,6 +353,17 @@ def test_without_settings_only_the_machine_is_looked_at(
     assert "only this machine was checked" in said
     assert "-> `weir up` makes one" in said
     assert run(["doctor", "--no-such-flag"]) == 2
+
+
+def test_without_settings_an_embedder_is_not_taken_for_a_model_that_generates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_tiny(tmp_path / ".weir")
+    make_prompt_release(tmp_path / ".weir" / "releases")
+    monkeypatch.chdir(tmp_path)
+    run(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["says"] for one in found if one["check"] == "release"] == ["faq version 1"]
 
 
 @pytest.mark.parametrize(

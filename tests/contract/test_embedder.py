@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.support.embedders import EmbedderNode, embedder_node, export_tiny
 from tests.support.tiny_checkpoint import make_tiny_checkpoint
 from tests.support.tiny_encoder import BEGIN, END, make_tiny_encoder
 
-from weir.backends.embedder import Embedders, HttpEmbedder
+from weir.backends.embedder import HttpEmbedder
 from weir.contracts.errors import (
     BackendError,
     BackendUnavailableError,
@@ -223,6 +224,7 @@ def test_a_model_says_that_it_embeds_and_generates_nothing(node: EmbedderNode) -
         (of_rows(*[[5]] * 257), "256"),
         (of_texts("a " * 200), "64 tokens"),
         (of_texts("a", parameters={"encoding": "hex"}), "encoding"),
+        (of_texts("a", parameters=[1]), "parameters"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused_with_words(node: EmbedderNode, body: Any, words: str) -> None:
@@ -237,20 +239,22 @@ def test_what_cannot_be_embedded_is_refused_with_words(node: EmbedderNode, body:
 # as the gateway asks it
 
 
-async def test_a_node_that_is_away_is_no_hindrance_while_another_has_the_model(node: EmbedderNode) -> None:
-    away, here = HttpEmbedder("http://127.0.0.1:9", "tiny-embed"), HttpEmbedder(node.url, "tiny-embed")
-    both = Embedders([away, here])
-    for _ in range(3):
-        assert (await both.embedded([[5, 6]], timeout_s=5)).dimensions == 48
-    with pytest.raises(BackendUnavailableError):
-        await Embedders([away]).embedded([[5]], timeout_s=5)
-    nobody = HttpEmbedder(node.url, "nobody")
-    with pytest.raises(BackendUnavailableError):
-        await nobody.embedded([[5]], timeout_s=5)
-    await nobody.aclose()
-    with pytest.raises(BackendError):
-        await here.embedded([[400]], timeout_s=5)
-    await both.aclose()
+async def test_a_node_says_whether_it_serves_the_model_and_why_it_gives_no_vectors(node: EmbedderNode) -> None:
+    async with AsyncExitStack() as stack:
+
+        def at(url: str, model: str = "tiny-embed") -> HttpEmbedder:
+            client = HttpEmbedder(url, model)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        here, nobody, away = at(node.url), at(node.url, "nobody"), at("http://127.0.0.1:9")
+        assert [await one.ready() for one in (here, nobody, away)] == [True, False, False]
+        assert (await here.embedded([[5, 6]], timeout_s=5)).dimensions == 48
+        for one in (nobody, away):
+            with pytest.raises(BackendUnavailableError):
+                await one.embedded([[5]], timeout_s=5)
+        with pytest.raises(BackendError):
+            await here.embedded([[400]], timeout_s=5)
 
 
 async def test_an_embedder_that_is_stopped_takes_no_more(exported: Exported) -> None:

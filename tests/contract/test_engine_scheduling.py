@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 import pytest_asyncio
+from tests.support.observer import Observer
 from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_graph
 from tests.support.toy_model import ToyModel
 
@@ -26,7 +27,6 @@ from weir.engine.slot_model import SlotModel
 from weir.engine.speculation import Draft
 from weir.engine.step import Model, PositionLogits, Row
 from weir.release.tokenizer import ReleaseTokenizer
-from weir.telemetry.step_report import StepReport
 
 CONTEXT = 96
 WORDS = ("How", "do", "I", "return", "an", "order", "怎么", "退货", "the", "quick", "brown", "7")
@@ -54,21 +54,6 @@ def packed(precision: str, tokens: int) -> PackedModel:
 @cache
 def packed_graph(precision: str) -> PackedGraph:
     return PackedGraph(tiny_graph(precision) / "model.onnx", threads=2)
-
-
-class Observer:
-    def __init__(self) -> None:
-        self.reports: list[StepReport] = []
-        self.outcomes: list[str] = []
-
-    def stepped(self, report: StepReport) -> None:
-        self.reports.append(report)
-
-    def ended(self, outcome: str, *, prompt_tokens: int, generated_tokens: int) -> None:
-        self.outcomes.append(outcome)
-
-    def total(self, name: str) -> int:
-        return sum(getattr(report, name) for report in self.reports)
 
 
 class Guesser:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
+from tests.support.gateway import Gateway, Reply, Stage, answer, asked, gateway
 from tests.support.prompt_release import make_prompt_release
 from tests.support.tool_release import make_tool_release
 
@@ -43,11 +43,6 @@ RICH = {
     "top_n_tokens": 2,
     "max_new_tokens": 5,
 }
-
-
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +163,7 @@ def test_get_answers_are_as_documented(weir: Gateway, schema: Any) -> None:
 def test_what_can_be_got_can_be_asked_for_its_head(weir: Gateway, schema: Any) -> None:
     """Load balancers ask so whether a gateway is well; text-generation-inference answers them."""
     for path, operations in schema["paths"].items():
-        whole, head = weir.get(real(path)), weir._ask("HEAD", real(path), None, {})
+        whole, head = weir.get(real(path)), asked(weir.port, "HEAD", real(path))
         assert head.body == b""
         assert head.status == whole.status, path
         if "get" in operations:

@@ -13,7 +13,6 @@ import pytest
 from tests.support.gateway import Gateway, Stage, answer, build_app, running
 from tests.support.oip_node import OipNode
 from tests.support.process import gateway_process
-from tests.support.prompt_release import make_prompt_release
 
 from weir.asgi.limits import ConnectionLimits
 from weir.backends.scripted import ScriptedBackend
@@ -22,16 +21,6 @@ from weir.contracts.events import TokenChunk
 QUICK = ConnectionLimits(head_timeout_s=0.3, body_timeout_s=0.4, idle_timeout_s=0.5, write_timeout_s=0.5)
 BODY = b'{"inputs":"?"}'
 ASK = b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
-
-
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from time import monotonic
 
 import pytest
 from tests.support.gateway import Gateway, Stage, answer, build_app, gateway, running
-from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.scripted import ScriptedBackend
 from weir.contracts.caller import Caller
@@ -26,11 +25,6 @@ from weir.gateway.surfaces.tgi import TgiSurface
 
 LONG = (TokenChunk("a "), *(step for _ in range(40) for step in (0.05, TokenChunk("b "))))
 END = Finished(FinishReason.EOS, Usage(3, 41))
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture

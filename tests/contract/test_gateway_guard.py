@@ -51,11 +51,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
 def weir(stage: Stage, release: Path) -> Iterator[Gateway]:
     with gateway(release, stage.backend, policy=parse_policy(POLICY)) as running:
         yield running

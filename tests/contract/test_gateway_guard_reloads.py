@@ -16,7 +16,6 @@ from tests.support.gateway import Gateway, Stage, answer, gateway, running
 from tests.support.oip_node import OipNode
 from tests.support.process import GatewayProcess, gateway_process
 from tests.support.processes import eventually
-from tests.support.prompt_release import make_prompt_release
 from tests.support.surfaces import text_of
 
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
@@ -25,11 +24,6 @@ from weir.gateway.watching import Watch, look
 from weir.guard.policy import load_policy
 
 END = Finished(FinishReason.EOS, Usage(5, 40))
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
-from tests.support.prompt_release import make_prompt_release
 from tests.support.servers import redis
 from tests.support.stores import database, postgres_url, url
 
@@ -25,11 +24,6 @@ __all__ = ["database", "postgres_url", "url"]
 CANARY = "canary-7f3a"
 CHAT = {"model": "faq", "messages": [{"role": "user", "content": "hi"}]}
 ASK = {"inputs": "hi", "parameters": {"max_new_tokens": 5}}
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture

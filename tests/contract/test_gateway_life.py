@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import json
 import os
 import re
 import signal
@@ -17,7 +16,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.gateway import answer, gateway, running
+from tests.support.gateway import answer, asked, gateway, running
+from tests.support.load import Load
 from tests.support.oip_node import OipNode, words_until
 from tests.support.ports import free_port
 from tests.support.process import gateway_process
@@ -50,43 +50,8 @@ def node_url(node: OipNode) -> Iterator[str]:
 
 def ask(port: int, path: str = "/generate", text: str = "?") -> tuple[int, bytes]:
     """One request on a connection of its own."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=15)) as connection:
-        connection.request("POST", path, json.dumps({"inputs": text}), {"content-type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read()
-
-
-class Load:
-    """Clients that keep asking; `wrong` is everything but a 200."""
-
-    def __init__(self, port: int, clients: int = 4) -> None:
-        self._port = port
-        self._stop = threading.Event()
-        self.done, self.wrong = 0, []  # type: ignore[var-annotated]
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                status, body = ask(self._port)
-                if status == 200:
-                    self.done += 1
-                else:
-                    self.wrong.append((status, body))
-            except OSError as error:
-                self.wrong.append(error)
-            except http.client.HTTPException as error:
-                self.wrong.append(error)
+    reply = asked(port, "POST", path, {"inputs": text})
+    return reply.status, reply.body
 
 
 def test_metrics_have_their_own_port_and_closed_labels(release: Path, node_url: str, tmp_path: Path) -> None:
@@ -179,7 +144,10 @@ def test_a_reload_drops_no_request_and_a_bad_file_changes_nothing(
     policy = tmp_path / "policy.yaml"
     policy.write_text(policy_text("a", "input", "apple"))
     flags = ("--guard", str(policy), "--workers", str(workers))
-    with gateway_process(release, node_url, tmp_path, *flags) as weir, Load(weir.port) as load:
+    with (
+        gateway_process(release, node_url, tmp_path, *flags) as weir,
+        Load(lambda: asked(weir.port, "POST", "/generate", {"inputs": "?"})) as load,
+    ):
         assert ask(weir.port, text="apple pie")[0] == 422
         weir.eventually(lambda: weir.metric("guard_reloads_total", result="unchanged") == workers)  # all are up
         policy.write_text(policy_text("b", "input", "pear"))
@@ -260,7 +228,7 @@ def test_gauges_of_workers_are_added_while_requests_run(
 def test_a_killed_worker_is_replaced_and_its_counts_stay(release: Path, node_url: str, tmp_path: Path) -> None:
     with gateway_process(release, node_url, tmp_path, "--workers", "2") as weir:
         victim = weir.children()[0]
-        with Load(weir.port) as load:
+        with Load(lambda: asked(weir.port, "POST", "/generate", {"inputs": "?"})) as load:
             weir.eventually(lambda: load.done > 30)
             os.kill(victim, signal.SIGKILL)
             weir.eventually(lambda: victim not in weir.children() and len(weir.children()) == 3)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from tests.support.gateway import Gateway, answer, gateway
-from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.scripted import ScriptedBackend
 from weir.contracts.errors import BackendTimeoutError, BackendUnavailableError, OverloadedError
@@ -21,11 +20,6 @@ STREAM, WHOLE = "/generate_stream", "/generate"
 CHAT = "/v1/chat/completions"
 DONE = Finished(FinishReason.EOS, Usage(5, 1))
 ASK: dict[str, Any] = {"inputs": "?"}
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 class Pair:

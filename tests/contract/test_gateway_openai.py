@@ -1,6 +1,5 @@
 """OpenAI's chat completions, through the openai client and on the raw wire; no model."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,9 @@ SCHEMA_GRAMMAR = JsonSchema(schema_text=SCHEMA)
 USER = [{"role": "user", "content": "怎么退货？"}]
 
 
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
-def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    release = make_prompt_release(tmp_path_factory.mktemp("releases"))
-    with gateway(release, stage.backend) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def every_test_finds_a_node_that_is_well(weir: Gateway) -> None:
     weir.forgive()
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
-        yield running
 
 
 def chat(weir: Gateway, **fields: Any) -> Any:

@@ -1,10 +1,10 @@
 """Adapters of a release as models of their own; no model."""
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
-from tests.support.gateway import Gateway, Stage, answer, gateway
+from tests.support.gateway import Stage, answer
 from tests.support.prompt_release import change_manifest, make_prompt_release
 
 from weir.contracts.manifest import AdapterEntry
@@ -13,22 +13,10 @@ USER = [{"role": "user", "content": "?"}]
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
-def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     release = make_prompt_release(tmp_path_factory.mktemp("releases"))
     change_manifest(release, adapters=(AdapterEntry(name="polite", rank=8, mean_kl=0.0, argmax_agreement=1.0),))
-    with gateway(release, stage.backend) as running:
-        yield running
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
-        yield running
+    return release
 
 
 def test_an_adapter_is_listed_as_a_model(client: openai.OpenAI) -> None:

@@ -1,40 +1,16 @@
 """OpenAI's older completions, through the openai client and as lm-eval reads them; no model."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from tests.support.gateway import Gateway, Stage, answer, gateway
-from tests.support.prompt_release import make_prompt_release
+from tests.support.gateway import Gateway, Stage, answer
 
 from weir.backends.scripted import Script
 from weir.contracts.events import Finished, FinishReason, PromptToken, Token, TokenChunk, TopToken, Usage
 from weir.contracts.request import GenerateRequest
 from weir.release.tokenizer import ReleaseTokenizer
-
-
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
-
-
-@pytest.fixture(scope="module")
-def weir(stage: Stage, release: Path) -> Iterator[Gateway]:
-    with gateway(release, stage.backend) as running:
-        yield running
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

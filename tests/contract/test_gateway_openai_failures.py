@@ -1,7 +1,6 @@
 """What OpenAI's clients are told when something is wrong, and what they do then."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,9 @@ from weir.contracts.events import TokenChunk
 USER = [{"role": "user", "content": "怎么退货？"}]
 
 
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
-def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    release = make_prompt_release(tmp_path_factory.mktemp("releases"))
-    with gateway(release, stage.backend) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def every_test_finds_a_node_that_is_well(weir: Gateway) -> None:
     weir.forgive()
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
-        yield running
 
 
 def chat(weir: Gateway, **fields: Any) -> Any:

@@ -1,12 +1,10 @@
 """OpenAI's responses, through the openai client; no model."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
-from tests.support.gateway import Gateway, Stage, answer, gateway
-from tests.support.prompt_release import make_prompt_release
+from tests.support.gateway import Gateway, Stage, answer
 
 from weir.contracts.errors import BackendUnavailableError
 from weir.contracts.events import Finished, FinishReason, Token, TokenChunk, TopToken, Usage
@@ -15,27 +13,9 @@ from weir.contracts.grammar import JsonObject, JsonSchema
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
-def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    release = make_prompt_release(tmp_path_factory.mktemp("releases"))
-    with gateway(release, stage.backend) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def every_test_finds_a_node_that_is_well(weir: Gateway) -> None:
     weir.forgive()
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
-        yield running
 
 
 def test_a_whole_response(client: openai.OpenAI, stage: Stage) -> None:

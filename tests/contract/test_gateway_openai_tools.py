@@ -1,12 +1,12 @@
 """Tools over `/v1/chat/completions`, through the openai client; no model."""
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from tests.support.gateway import Gateway, Stage, answer, gateway
+from tests.support.gateway import Gateway, Stage, answer
 from tests.support.tool_release import make_tool_release
 
 from weir.contracts.events import FinishReason
@@ -31,21 +31,8 @@ CALL = ('<tool_call>\n{"name": "weather", ', '"arguments": {"place"', ': "Bern"}
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
-def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    release = make_tool_release(tmp_path_factory.mktemp("releases"))
-    with gateway(release, stage.backend) as running:
-        yield running
-
-
-@pytest.fixture
-def client(weir: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{weir.url}/v1", api_key="none", max_retries=0, timeout=10) as running:
-        yield running
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tool_release(tmp_path_factory.mktemp("releases"))
 
 
 def create(client: openai.OpenAI, **fields: Any) -> Any:

@@ -25,7 +25,6 @@ from tests.support.gateway import Gateway, Stage, answer, gateway, running
 from tests.support.oip_node import CUT, OipNode, until
 from tests.support.ports import free_port
 from tests.support.processes import eventually
-from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.http_node import HttpNode
 from weir.backends.scripted import ScriptedBackend
@@ -36,16 +35,6 @@ from weir.telemetry.logs import JsonFormatter
 
 CANARY = "canary-7f3a"
 SLOW = (TokenChunk("一 "), *(step for _ in range(400) for step in (0.01, TokenChunk("二 "))))
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
-
-
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
 
 
 @pytest.fixture(scope="module")

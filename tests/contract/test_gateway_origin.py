@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 from tests.support.gateway import Gateway, Stage, answer, gateway
-from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.base import NodeReport
 from weir.contracts.errors import BackendUnavailableError
@@ -31,11 +30,6 @@ SURFACES = [
     ("/v2/models/faq/generate", TRITON),
     ("/v2/models/faq/generate_stream", TRITON),
 ]
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture(scope="module")

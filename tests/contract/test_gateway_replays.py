@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from tests.support.gateway import Gateway, Stage, answer, gateway
-from tests.support.prompt_release import make_prompt_release
 
 from weir.contracts.errors import BackendTimeoutError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
@@ -18,11 +17,6 @@ from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 SLOW = (0.3, TokenChunk("slow"), Finished(FinishReason.EOS, Usage(3, 1)))
 GREEDY: dict[str, Any] = {"inputs": "?", "parameters": {"max_new_tokens": 8}}
 CHAT = {"messages": [{"role": "user", "content": "?"}], "max_tokens": 8}
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from tests.support.gateway import Gateway, Reply, Stage, answer, gateway
-from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.scripted import Script
 from weir.contracts.errors import BackendError
@@ -21,11 +20,6 @@ from weir.contracts.request import GenerateRequest
 SLOW: Script = (TokenChunk("slow "), 0.5, TokenChunk("answer"), Finished(FinishReason.EOS, Usage(3, 2)))
 GREEDY: dict[str, Any] = {"inputs": "?", "parameters": {"max_new_tokens": 8}}
 CHAT = {"messages": [{"role": "user", "content": "?"}], "max_tokens": 8}
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture

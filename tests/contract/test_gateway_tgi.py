@@ -18,11 +18,6 @@ CONTEXT = 128
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
 def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     release = make_prompt_release(tmp_path_factory.mktemp("releases"), context_tokens=CONTEXT)
     with gateway(release, stage.backend) as running:

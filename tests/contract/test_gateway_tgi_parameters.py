@@ -8,15 +8,11 @@ from huggingface_hub import InferenceClient, TextGenerationInputGrammarType
 from huggingface_hub.errors import ValidationError
 from tests.support.gateway import Gateway, Stage, answer, gateway
 from tests.support.prompt_release import make_prompt_release
+from tests.support.surfaces import ask
 
 from weir.contracts import errors
 from weir.contracts.events import Finished, FinishReason, PromptToken, Token, TokenChunk, TopToken, Usage
 from weir.contracts.grammar import JsonObject, JsonSchema, Regex
-
-
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +32,6 @@ def a_node_that_is_well(weir: Gateway, stage: Stage) -> None:
 @pytest.fixture
 def client(weir: Gateway) -> InferenceClient:
     return InferenceClient(weir.url, timeout=10)
-
-
-def ask(weir: Gateway, path: str = "/generate", **parameters: Any) -> Any:
-    reply = weir.post(path, {"inputs": "?", "parameters": parameters})
-    assert reply.status == 200, reply.body
-    return reply.json
 
 
 def with_top(*steps: tuple[str, Sequence[str]]) -> Any:

@@ -1,20 +1,15 @@
 """The traps of TGI's clients, each with its name."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import GenerationError, OverloadedError, ValidationError
 from tests.support.gateway import Gateway, Stage, answer, gateway
 from tests.support.prompt_release import make_prompt_release
+from tests.support.surfaces import ask
 
 from weir.contracts import errors
-
-
-@pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +29,6 @@ def a_node_that_is_well(weir: Gateway, stage: Stage) -> None:
 @pytest.fixture
 def client(weir: Gateway) -> InferenceClient:
     return InferenceClient(weir.url, timeout=10)
-
-
-def ask(weir: Gateway, path: str = "/generate", **parameters: Any) -> Any:
-    reply = weir.post(path, {"inputs": "?", "parameters": parameters})
-    assert reply.status == 200, reply.body
-    return reply.json
 
 
 def test_trap_clients_post_to_the_root(client: InferenceClient, weir: Gateway) -> None:

@@ -12,11 +12,6 @@ from weir.release.tokenizer import ReleaseTokenizer
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_prompt_release(tmp_path_factory.mktemp("releases"), adapters=["shop"])
 

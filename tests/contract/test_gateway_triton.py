@@ -20,11 +20,6 @@ STREAM = "/v2/models/faq/generate_stream"
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture(scope="module")
 def weir(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     release = make_prompt_release(tmp_path_factory.mktemp("releases"), version=3, adapters=["shop"])
     with gateway(release, stage.backend, max_body_bytes=1 << 16) as running_gateway:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.exported import command, opened, prepared
-from tests.support.tiny_graph import lively_checkpoint, tiny_graph
+from tests.support.exported import command, opened, released, verified_for_gpus
+from tests.support.tiny_graph import tiny_graph
 
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.device import DeviceMissingError, choose_device
@@ -18,13 +18,10 @@ from weir.engine.slot_model import SlotModel
 from weir.engine.step import Detail, Row
 from weir.release.reader import open_release
 from weir_training.data import read_data
-from weir_training.export import export_flavours
-from weir_training.publish import make_release
 from weir_training.sampling_head import add_sampling_head
 from weir_training.verify import verified
 
 GPU = ("cuda-fp16", "cuda-int4", "cuda-int4-paged")
-LOOSE = {"kl": 10.0, "argmax": 0.0, "nll_rise": 10.0, "exact_match_drop": 1.0}
 DEVICE_CPU = EngineSettings(threads=1, max_running=4, device="cpu")
 
 
@@ -32,16 +29,13 @@ DEVICE_CPU = EngineSettings(threads=1, max_running=4, device="cpu")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the flavours for GPUs, exported and verified on this machine."""
     folder = tmp_path_factory.mktemp("gpu")
-    recipe, run = prepared(folder, lively_checkpoint(), flavours=["cpu-fp32"], gpu=True, fp16=LOOSE)
-    export_flavours(recipe, run.merged, run)
-    verified(recipe, run)
+    verified_for_gpus(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def release(exported: Path) -> Path:
-    recipe, run = opened(exported)
-    return make_release(recipe, run, exported / "home").root
+    return released(exported)
 
 
 def graph_of(folder: Path, flavour: str) -> Graph:

@@ -187,6 +187,19 @@ async def test_a_models_configuration_says_its_flavour_and_an_answer_its_version
         await node.aclose()
 
 
+async def test_each_models_configuration_says_its_flavour_and_one_without_is_not_served() -> None:
+    triton = Triton([outputs_of({"text_output": "x", "num_output_tokens": 1}), DONE])
+    triton.parameters, triton.lacks = {"flavour": "cuda-int4"}, {"later"}
+    async with serving(triton) as address:
+        node = GrpcNode("gpu", address, "tiny", others=("big", "later"))
+        assert await node.ready()
+        assert node.report.others == {"big": "cuda-int4"}
+        triton.lacks = set()
+        assert await node.ready()  # busy: no canary is asked for
+        assert node.report.others == {"big": "cuda-int4", "later": "cuda-int4"}
+        await node.aclose()
+
+
 async def test_a_canary_that_gets_no_answer_in_time_is_a_silence_and_not_a_no(monkeypatch) -> None:
     monkeypatch.setattr("weir.backends.grpc_node._PROBE_TIMEOUT_S", 0.1)
     async with serving(Triton([5.0, DONE])) as address:

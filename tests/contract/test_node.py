@@ -3,30 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.support.served_node import Node, body, serve, slow_down, until
-from tests.support.tiny_release import PROMPTS, golden_ids, make_tiny_release
+from tests.support.tiny_release import PROMPTS, golden_ids
 
 LONG = {"max_tokens": 480, "ignore_eos": True}
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with versions 1 and 2 of a model; read-only."""
-    home = tmp_path_factory.mktemp("home")
-    make_tiny_release(home / "releases", version=1)
-    make_tiny_release(home / "releases", version=2, precisions=("int8",))
-    return home
-
-
-@pytest_asyncio.fixture
-async def node(releases: Path) -> AsyncIterator[Node]:
-    async with serve(releases) as started:
-        yield started
 
 
 # the wire form

@@ -7,13 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from tests.support.served_node import Node, body, serve, slow_down, until
 from tests.support.tiny_release import PROMPTS, make_tiny_release, write_manifest
 
@@ -24,21 +22,6 @@ from weir.cpu_node.server import find_release
 from weir.cpu_node.settings import load_node_settings
 
 LONG = {"max_tokens": 480, "ignore_eos": True}
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with versions 1 and 2 of a model; read-only."""
-    home = tmp_path_factory.mktemp("home")
-    make_tiny_release(home / "releases", version=1)
-    make_tiny_release(home / "releases", version=2, precisions=("int8",))
-    return home
-
-
-@pytest_asyncio.fixture
-async def node(releases: Path) -> AsyncIterator[Node]:
-    async with serve(releases) as started:
-        yield started
 
 
 # loading

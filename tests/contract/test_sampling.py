@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import pytest_asyncio
+from tests.support.observer import Observer
 from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_graph
 from tests.support.tiny_release import PROMPTS
 from tests.support.toy_model import ToyModel
@@ -27,7 +28,6 @@ from weir.engine.slot_model import SlotModel
 from weir.engine.speculation import Draft
 from weir.engine.step import Detail, Model, Row
 from weir.release.tokenizer import ReleaseTokenizer
-from weir.telemetry.step_report import StepReport
 
 EOS = (3, 1)
 
@@ -40,18 +40,6 @@ def tokenizer() -> ReleaseTokenizer:
 def tiny() -> Model:
     graph = Graph(tiny_graph() / "model.onnx", threads=2)
     return SlotModel(GraphSession(graph, slots=4, context_tokens=CONTEXT_TOKENS))
-
-
-class Observer:
-    def __init__(self) -> None:
-        self.reports: list[StepReport] = []
-        self.outcomes: list[str] = []
-
-    def stepped(self, report: StepReport) -> None:
-        self.reports.append(report)
-
-    def ended(self, outcome: str, *, prompt_tokens: int, generated_tokens: int) -> None:
-        self.outcomes.append(outcome)
 
 
 Starter = Callable[..., Engine]

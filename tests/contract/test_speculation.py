@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from tests.support.observer import Observer
 from tests.support.tiny_graph import CONTEXT_TOKENS, lively_checkpoint, tiny_graph
 
 from weir.contracts.events import Finished
@@ -26,7 +27,6 @@ from weir.engine.speculation import Draft, Drafter
 from weir.release.drafts import Drafts
 from weir.release.tokenizer import ReleaseTokenizer
 from weir.telemetry.node_metrics import NodeMetrics
-from weir.telemetry.step_report import StepReport
 
 pytestmark = pytest.mark.skipif(operators() is None, reason="the operators are not built here")
 
@@ -43,19 +43,6 @@ def tokenizer() -> ReleaseTokenizer:
 @cache
 def graph() -> PackedGraph:
     return PackedGraph(tiny_graph("packed8") / "model.onnx", threads=2)
-
-
-class Observer:
-    def __init__(self) -> None:
-        self.reports: list[StepReport] = []
-
-    def stepped(self, report: StepReport) -> None:
-        self.reports.append(report)
-
-    def ended(self, outcome: str, *, prompt_tokens: int, generated_tokens: int) -> None: ...
-
-    def total(self, name: str) -> int:
-        return sum(getattr(report, name) for report in self.reports)
 
 
 @dataclass(frozen=True)

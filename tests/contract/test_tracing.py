@@ -13,7 +13,6 @@ import pytest
 from tests.support.collector import Collector, collector
 from tests.support.gateway import Gateway, Stage, answer, gateway, running
 from tests.support.oip_node import OipNode
-from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.http_node import HttpNode
 from weir.backends.scripted import ScriptedBackend
@@ -25,11 +24,6 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 CHAT = {"model": "faq", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4, "temperature": 0.5}
 _SERVER, _CLIENT, _INTERNAL = 2, 3, 1
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_prompt_release(tmp_path_factory.mktemp("releases"))
 
 
 @contextmanager

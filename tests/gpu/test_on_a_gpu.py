@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.exported import opened, prepared
-from tests.support.tiny_graph import lively_checkpoint
+from tests.support.exported import opened, released, verified_for_gpus
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, TokenChunk
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.engine.device import Device
@@ -21,12 +20,9 @@ from weir.engine.settings import EngineSettings
 from weir.engine.slot_model import SlotModel
 from weir.engine.step import Detail, Row
 from weir.release.reader import open_release
-from weir_training.export import export_flavours
-from weir_training.publish import make_release
 from weir_training.verify import verified
 
 pytestmark = pytest.mark.gpu
-LOOSE = {"kl": 10.0, "argmax": 0.0, "nll_rise": 10.0, "exact_match_drop": 1.0}
 FLAVOURS = ("cuda-fp16", "cuda-int4", "cuda-int4-paged")
 SETTINGS = EngineSettings(max_running=16, max_waiting=64)
 
@@ -34,16 +30,13 @@ SETTINGS = EngineSettings(max_running=16, max_waiting=64)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpu")
-    recipe, run = prepared(folder, lively_checkpoint(), flavours=["cpu-fp32"], gpu=True, fp16=LOOSE)
-    export_flavours(recipe, run.merged, run)
-    verified(recipe, run)
+    verified_for_gpus(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def release(folder: Path) -> Path:
-    recipe, run = opened(folder)
-    return make_release(recipe, run, folder / "home").root
+    return released(folder)
 
 
 @pytest.fixture(params=FLAVOURS)

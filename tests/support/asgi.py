@@ -1,4 +1,4 @@
-"""Calls an ASGI app without a server, so that a test can say where the caller is."""
+"""ASGI: an app called without a server, so that a test can say where the caller is; and how an app starts and ends."""
 
 import json
 from typing import Any
@@ -27,3 +27,11 @@ async def ask(
 
     await app(scope, receive, send)
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+async def live(receive: Any, send: Any) -> None:
+    """Start and end at once, for an app that has nothing to prepare."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -2,15 +2,19 @@
 
 import asyncio
 import base64
+import json
 import struct
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from tests.support.asgi import live
 from tests.support.gateway import running
+from tests.support.oip_node import body_of, reply
 from tests.support.tiny_encoder import make_tiny_encoder
 from weir.cpu_node.app import NodeApp
 from weir.cpu_node.models import ModelHost
@@ -52,8 +56,9 @@ def embedder_node(home: Path, *roots: Path) -> Generator[EmbedderNode]:
 class ScriptedEmbedder:
     """A vector whose first number is the row's length, `delay_s` after it was asked, or `error`."""
 
-    def __init__(self, dimensions: int = 4) -> None:
+    def __init__(self, dimensions: int = 48) -> None:
         self.dimensions = dimensions
+        self.is_ready = True
         self.delay_s = 0.0
         self.error: Exception | None = None
         self.asked: list[tuple[tuple[int, ...], ...]] = []
@@ -69,8 +74,40 @@ class ScriptedEmbedder:
             raise
         if self.error is not None:
             raise self.error
-        vectors = ([float(len(row)), *[0.0] * (self.dimensions - 1)] for row in rows)
-        packed = (base64.b64encode(struct.pack(f"<{self.dimensions}f", *vector)).decode() for vector in vectors)
-        return Embedded(tuple(packed), self.dimensions)
+        return Embedded(tuple(packed(len(row), self.dimensions) for row in rows), self.dimensions)
+
+    async def ready(self) -> bool:
+        return self.is_ready
 
     async def aclose(self) -> None: ...
+
+
+def packed(first: float, dimensions: int) -> str:
+    """A vector as nodes send it: `first`, and zeros."""
+    return base64.b64encode(struct.pack(f"<{dimensions}f", first, *[0.0] * (dimensions - 1))).decode()
+
+
+class EmbedderPeer:
+    """An ASGI app that speaks as a node with an embedder, without one; the first number of a vector is its `mark`."""
+
+    def __init__(self, mark: float, dimensions: int = 48) -> None:
+        self.mark = mark
+        self.dimensions = dimensions
+        self.is_ready = True
+        self.is_broken = False  # it says that it is ready, and fails
+        self.delay_s = 0.0
+        self.asked = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await live(receive, send)
+        elif scope["method"] == "GET":
+            await reply(send, 200 if self.is_ready else 503)
+        else:
+            lengths = json.loads(await body_of(receive))["inputs"][1]["data"]
+            self.asked += 1
+            await asyncio.sleep(self.delay_s)
+            rows = [packed(self.mark, self.dimensions) for _ in lengths]
+            output = {"name": "embedding", "datatype": "FP32", "shape": [len(rows), self.dimensions], "data": rows}
+            status = 500 if self.is_broken else 200 if self.is_ready else 503
+            await reply(send, status, json.dumps({"outputs": [output]}).encode())

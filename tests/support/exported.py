@@ -7,9 +7,13 @@ from pathlib import Path
 import yaml
 
 from tests.support.tiny_checkpoint import faq_rows
+from tests.support.tiny_graph import lively_checkpoint
 from weir import cli
+from weir_training.export import export_flavours
+from weir_training.publish import make_release
 from weir_training.recipe import Recipe, load_recipe
 from weir_training.rundir import RunDirectory, open_run
+from weir_training.verify import verified
 
 FLAVOURS = ("cpu-fp32", "cpu-int8", "cpu-int4", "cpu-packed8", "cpu-packed4")
 LOOSE = {"kl": 10.0, "argmax": 0.0, "nll_rise": 10.0, "exact_match_drop": 1.0}
@@ -44,6 +48,19 @@ def prepared(folder: Path, base: Path, **export: object) -> tuple[Recipe, RunDir
 def opened(folder: Path, *overrides: str) -> tuple[Recipe, RunDirectory]:
     recipe = load_recipe(folder / "recipe.yaml", overrides)
     return recipe, open_run(folder / "home", recipe)
+
+
+def verified_for_gpus(folder: Path) -> None:
+    """Make a run with the flavours for GPUs, exported and verified on this machine."""
+    recipe, run = prepared(folder, lively_checkpoint(), flavours=["cpu-fp32"], gpu=True, fp16=LOOSE)
+    export_flavours(recipe, run.merged, run)
+    verified(recipe, run)
+
+
+def released(folder: Path) -> Path:
+    """Make a release of a verified run."""
+    recipe, run = opened(folder)
+    return make_release(recipe, run, folder / "home").root
 
 
 def command(folder: Path, verb: str, *options: str) -> int:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from weir import __version__
 from weir.asgi.limits import ConnectionLimits
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier
+from weir.backends.embedder import Embedder, HttpEmbedder
 from weir.backends.scripted import Script, ScriptedBackend
 from weir.backends.traced import TracedBackend
 from weir.contracts.events import Finished, FinishReason, GenerationEvent, Token, TokenChunk, Usage
@@ -27,7 +28,6 @@ from weir.gateway.access import Access
 from weir.gateway.app import GatewayApp, assemble
 from weir.gateway.catalog import Catalog
 from weir.gateway.edge import connections
-from weir.gateway.embedding import EmbeddingModel
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicySet, parse_policy
@@ -106,24 +106,27 @@ class Gateway:
             node.member.set_open()
 
     def get(self, path: str) -> "Reply":
-        return self._ask("GET", path, None, {})
+        return asked(self.port, "GET", path)
 
     def post(self, path: str, body: Any, **headers: str) -> "Reply":
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._ask("POST", path, raw, {"content-type": "application/json"} | given)
-
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> "Reply":
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return Reply(response.status, dict(response.getheaders()), response.read())
+        return asked(self.port, "POST", path, body, **headers)
 
     def eventually(self, is_so: Callable[[], bool], *, within_s: float = 30.0) -> None:
         deadline = time.monotonic() + within_s
         while not is_so():
             assert time.monotonic() < deadline, "did not happen in time"
             time.sleep(0.005)
+
+
+def asked(port: int, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+    """Ask a gateway on a connection of its own; a body that is not bytes is sent as JSON."""
+    raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    given = {"content-type": "application/json"} if method == "POST" else {}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=15)) as connection:
+        connection.request(method, path, raw, given)
+        response = connection.getresponse()
+        return Reply(response.status, dict(response.getheaders()), response.read())
 
 
 def answer(
@@ -146,7 +149,7 @@ def build_app(
     *,
     with_store: bool = False,
     classifier: Classifier | None = None,
-    embedding_models: Mapping[str, EmbeddingModel] | None = None,
+    embedder: Callable[[str, str], Embedder] = HttpEmbedder,
     **given: Any,
 ) -> GatewayApp:
     settings = GatewaySettings(
@@ -163,7 +166,7 @@ def build_app(
         "access": access,
         "classifier": classifier,
         "tracing": tracing,
-        "embedders": embedding_models,
+        "embedder": embedder,
     }
     return assemble(settings, catalog, guard, nodes, **made)
 

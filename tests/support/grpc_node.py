@@ -29,6 +29,7 @@ class GrpcNode:
         self.is_ready = True
         self.backend = "vllm"
         self.parameters: dict[str, str] = {}
+        self.lacks: set[str] = set()  # models that it has no configuration of
         self.closed_at: list[float] = []
 
     async def infer(self, messages: Any, context: Any) -> AsyncIterator[Any]:
@@ -57,6 +58,8 @@ class GrpcNode:
         return pb.ModelReadyResponse(ready=self.is_ready)
 
     async def config(self, request: Any, context: Any) -> Any:
+        if request.name in self.lacks:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' is not found")
         answer = pb.ModelConfigResponse()
         answer.config.name, answer.config.backend = request.name, self.backend
         for name, value in self.parameters.items():

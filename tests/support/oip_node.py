@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
+from tests.support.asgi import live
 from weir.contracts.errors import OverloadedError, WeirError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
@@ -30,27 +31,33 @@ class OipNode:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each generate request
         self.is_ready = True
+        self.flavours: dict[str, str] | None = None  # of each model that it says to serve; none: it says nothing
         self.closed_at: list[float] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await live(receive, send)
         elif scope["method"] == "GET":
-            await reply(send, 200 if self.is_ready else 503, b"")
+            await self._describe(scope["path"], send)
         elif scope["path"].endswith("/load"):
             self.paths.append(scope["path"])
-            is_known = json.loads(await _body(receive))["parameters"]["version"] == 2
+            is_known = json.loads(await body_of(receive))["parameters"]["version"] == 2
             await reply(send, 200 if is_known else 404, b'{"error":"there is no release 9","code":"unknown_model"}')
         else:
             self.paths.append(scope["path"])
             self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
             await self._generate(receive, send)
 
+    async def _describe(self, path: str, send: Any) -> None:
+        if self.flavours is None or path.endswith("/ready"):
+            await reply(send, 200 if self.is_ready else 503)
+        elif (flavour := self.flavours.get(path.removeprefix("/v2/models/"))) is None:
+            await reply(send, 404, b'{"error":"no such model","code":"unknown_model"}')
+        else:
+            await reply(send, 200, json.dumps({"versions": ["1"], "parameters": {"flavour": flavour}}).encode())
+
     async def _generate(self, receive: Any, send: Any) -> None:
-        body = json.loads(await _body(receive))
+        body = json.loads(await body_of(receive))
         self.bodies.append(body)
         playing = asyncio.create_task(self._play(body, send))
         gone = asyncio.create_task(_disconnected(receive))
@@ -115,7 +122,7 @@ def _frame(step: Any, body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 
-async def _body(receive: Any) -> bytes:
+async def body_of(receive: Any) -> bytes:
     parts = b""
     while True:
         message = await receive()
@@ -129,7 +136,7 @@ async def _disconnected(receive: Any) -> None:
         pass
 
 
-async def reply(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+async def reply(send: Any, status: int, body: bytes = b"", *headers: tuple[bytes, bytes]) -> None:
     start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

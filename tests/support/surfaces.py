@@ -112,3 +112,10 @@ def _reason_in(body: dict[str, Any]) -> str | None:
     if response.get("status") == "incomplete":
         return str(response["incomplete_details"]["reason"])
     return body.get("weir_finish_reason") or body.get("finish_reason")
+
+
+def ask(weir: Gateway, path: str = "/generate", **parameters: Any) -> Any:
+    """Ask on a route of TGI's, and return the answer's JSON."""
+    reply = weir.post(path, {"inputs": "?", "parameters": parameters})
+    assert reply.status == 200, reply.body
+    return reply.json

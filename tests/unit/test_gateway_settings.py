@@ -6,7 +6,7 @@ import pytest
 
 from weir.contracts.errors import UsageError
 from weir.gateway.settings import load_settings
-from weir.gateway.verbs import _node
+from weir.gateway.verbs import _embedders, _node
 
 GIVEN = {"nodes": [{"name": "cpu-0", "url": "http://127.0.0.1:8100"}], "releases": [Path("r")]}
 
@@ -35,6 +35,14 @@ def test_the_second_tier_is_off_until_it_is_named(monkeypatch: pytest.MonkeyPatc
     assert (chosen.model, chosen.action, chosen.budget_s, chosen.fail_open) == ("injection", "flag", 0.25, False)
 
 
+def test_an_embedder_is_at_its_own_nodes_or_at_those_that_generate() -> None:
+    given = _embedders(["words", "minilm=http://a:1", "minilm=https://b:2"])
+    words, minilm = load_settings(GIVEN | {"embedders": given}).embedders_at_nodes
+
+    assert (words.release, words.urls) == (Path("words"), ("http://127.0.0.1:8100",))
+    assert (minilm.release, minilm.urls) == (Path("minilm"), ("http://a:1", "https://b:2"))
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -45,6 +53,10 @@ def test_the_second_tier_is_off_until_it_is_named(monkeypatch: pytest.MonkeyPatc
         (GIVEN | {"port": 0}, "port: Input should be greater than or equal to 1"),
         (GIVEN | {"nodes": [*GIVEN["nodes"], *GIVEN["nodes"]]}, "node names must differ: cpu-0, cpu-0"),
         (GIVEN | {"nodes": [{"name": "a", "url": "ftp://x"}]}, "nodes.0.url"),
+        (
+            {"nodes": [{"name": "a", "url": "grpc://h:1"}], "releases": ["r"], "embedders": [{"release": "e"}]},
+            "an embedder needs `urls`",
+        ),
         (GIVEN | {"second_tier": {"url": "http://h:1"}}, "second_tier.model: Field required"),
         (GIVEN | {"second_tier": {"url": "http://h:1", "model": "m", "action": "redact"}}, "second_tier.action"),
     ],

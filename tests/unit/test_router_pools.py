@@ -2,16 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from weir.backends.base import NodeReport
 from weir.backends.scripted import ScriptedBackend
+from weir.contracts.errors import BackendUnavailableError
 from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
 from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.routing.jobs import job_of
 from weir.routing.node import Node
+from weir.routing.policy.fleet import Fleet
+from weir.routing.policy.member import KindKey
 from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
@@ -23,19 +30,19 @@ ASKED = GenerateRequest(id="r", prompt="?", sampling=SamplingParams(max_new_toke
 class House:
     """A router over a GPU and a CPU node that say what they run."""
 
-    def __init__(self, *proven: str, gpu_says: str | None = "cuda-int4") -> None:
+    def __init__(self, *proven: str, gpu_says: str | None = "cuda-int4", others: Sequence[Offer] = ()) -> None:
         self.registry = CollectorRegistry()
         self.metrics = GatewayMetrics(self.registry)
         self.gpu, self.cpu = (ScriptedBackend(OK, name=name) for name in ("gpu", "cpu"))
         self.gpu.report, self.cpu.report = NodeReport(2, gpu_says), NodeReport(2, "cpu-fp32")
         nodes = [Node(self.gpu, self.metrics, pool="gpu"), Node(self.cpu, self.metrics)]
         offer = Offer("faq", 2, "cpu-fp32", frozenset(proven))
-        self.router = Router(nodes, self.metrics, probe_interval_s=0.01, offer=offer)
+        self.router = Router(nodes, self.metrics, probe_interval_s=0.01, offer=offer, others=others)
 
-    async def answers(self, count: int = 6) -> set[str]:
+    async def answers(self, count: int = 6, model: str = "faq") -> set[str]:
         names = set()
         for _ in range(count):
-            routed = await self.router.open(ASKED, timeout_s=1)
+            routed = await self.router.open(ASKED.changed(model=model), timeout_s=1)
             async for _ in routed.events:
                 pass
             names.add(routed.node)
@@ -100,6 +107,58 @@ async def test_another_release_may_prove_what_the_last_one_did_not() -> None:
 
     assert "gpu" in await house.answers()
     await house.router.aclose()
+
+
+async def test_a_release_that_nobody_speaks_of_is_mixed_with_nothing() -> None:
+    """Nodes that say what they run of one release have said nothing of another one."""
+    house = House("cpu-fp32", "cuda-int4", others=[Offer("big", 1, "cpu-fp32", frozenset({"cpu-fp32", "cuda-int4"}))])
+    await house.router.start()
+
+    assert await house.answers(12) == {"gpu", "cpu"}
+    assert await house.answers(12, "big") == {"gpu"}
+    assert house.value("pool_nodes", pool="big/gpu/unknown", use="first") == 1
+    assert house.value("pool_nodes", pool="big/cpu/unknown", use="standby") == 1
+    assert house.value("routed_total", backend="gpu", why="standby") is None
+    await house.router.aclose()
+
+
+async def test_a_model_that_no_node_serves_is_away_and_the_others_are_not() -> None:
+    house = House("cpu-fp32", "cuda-int4", others=[Offer("big", 1, "cpu-fp32", frozenset({"cpu-fp32"}))])
+    for backend in (house.gpu, house.cpu):
+        backend.report = replace(backend.report, others={})
+    await house.router.start()
+
+    assert await house.answers(12) == {"gpu", "cpu"}
+    with pytest.raises(BackendUnavailableError):
+        await house.answers(1, "big")
+    await house.router.aclose()
+
+
+_FLAVOURS = st.sampled_from(["", "cpu-fp32", "cpu-int8", "cuda-int4"])
+_PROVEN = st.sets(st.sampled_from(["cpu-fp32", "cpu-int8", "cuda-int4"]))
+_NODES = st.lists(st.tuples(_FLAVOURS, st.none() | _FLAVOURS, st.sampled_from(["cpu", "gpu"])), max_size=6)
+
+
+@given(_NODES, _PROVEN, _PROVEN)
+def test_whatever_nodes_say_only_proven_flavours_of_the_release_that_is_asked_for_share_a_pool(
+    nodes: list[tuple[str, str | None, str]], faq: set[str], big: set[str]
+) -> None:
+    fleet = Fleet(lambda: 0.0)
+    for number, (flavour, other, label) in enumerate(nodes):
+        fleet.add(f"n{number}", KindKey("faq/1", flavour, label, (("big", other),)))
+    fleet.prove(faq, {"big": big})
+
+    for pools, proven, of in (
+        (fleet.pools, faq, lambda key: key.flavour),
+        (fleet.pools_of["big"], big, lambda key: key.flavour_of("big")),
+    ):
+        kinds = [kind for pool in pools for kind in pool.kinds]
+        serving = {member.kind.key for member in fleet.members.values() if of(member.kind.key) is not None}
+        assert len(kinds) == len(serving)
+        assert {kind.key for kind in kinds} == serving
+        for pool in pools:
+            flavours = {of(kind.key) for kind in pool.kinds}
+            assert flavours <= proven or len(flavours) == 1 == len({kind.key.label for kind in pool.kinds})
 
 
 def test_beginnings_are_shared_by_one_tenant_model_and_adapter_only() -> None:

@@ -8,12 +8,17 @@ from tools.dashboards.spec import Board, Limit, Panel, Query, Row, quantile, rat
 
 _BURNING: Final = (Limit(1, "yellow"), Limit(3, "orange"), Limit(14.4))  # as grafana/rules/slo.yaml
 
+_WELL: Final = (
+    "min(sum by (pod, instance) (weir_gateway_node_healthy * on (namespace, pod, instance, node) "
+    'weir_gateway_node_info{backend!="embedder"}))'
+)
+
 _STATE: Final = (
     Panel(
         "Nodes that are well",
-        "Nodes that answered their last probe, as the gateway that sees the fewest sees them.",
+        "Nodes that generate and answered their last probe, as the gateway that sees the fewest sees them.",
         "short",
-        [Query("min(sum by (pod, instance) (weir_gateway_node_healthy))")],
+        [Query(_WELL)],
         kind="stat",
         width=4,
         height=4,

@@ -25,6 +25,12 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")
 ]
 Home = Annotated[Path, typer.Option("--home", envvar="WEIR_HOME", help="Where runs and releases live.")]
+Repository = Annotated[
+    Path | None, typer.Option("--repository", help="Model repository to link into; default beside the home.")
+]
+NodeUrls = Annotated[
+    list[str] | None, typer.Option("--node", metavar="URL", help="A running node to tell; may be repeated.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, nothing else.")]
 DEFAULT_HOME = Path(".weir")
 

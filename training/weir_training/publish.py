@@ -24,7 +24,9 @@ from weir_training.options import (
     DataFiles,
     HeldoutFile,
     Home,
+    NodeUrls,
     RecipeName,
+    Repository,
     Sets,
     read_recipe,
 )
@@ -180,12 +182,8 @@ def command(  # noqa: PLR0913 — a command line's options are its arguments
     base: Base = None,
     sets: Sets = None,
     home: Home = DEFAULT_HOME,
-    repository: Annotated[
-        Path | None, typer.Option("--repository", help="Model repository to link into; default beside the home.")
-    ] = None,
-    node: Annotated[
-        list[str] | None, typer.Option("--node", metavar="URL", help="A running node to tell; may be repeated.")
-    ] = None,
+    repository: Repository = None,
+    node: NodeUrls = None,
     gateway: Annotated[
         list[str] | None,
         typer.Option("--gateway", metavar="URL", help="A gateway's admin port: all its nodes, and it."),

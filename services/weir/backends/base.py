@@ -1,6 +1,6 @@
 """The one seam between routing and inference."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,12 +17,14 @@ class NodeReport:
         flavour: of its graph; empty: the one that the release serves unless told otherwise.
         slots: requests that it answers together.
         present: requests that it has, whoever sent them.
+        others: the flavours of further models that it was asked about; those that are not in it, it does not serve.
     """
 
     version: int | None = None
     flavour: str | None = None
     slots: int | None = None
     present: int | None = None
+    others: Mapping[str, str | None] | None = None
 
 
 class Answer(Protocol):

@@ -1,5 +1,6 @@
 """From a node's URL to who speaks to it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from weir.backends.gauges import Gauges
@@ -13,18 +14,24 @@ NODE_URL: Final = r"^(https?://[^\s/]+|grpc(\+trtllm)?://[^\s/:]+:[0-9]+)/?$"
 
 
 def connect(
-    name: str, url: str, model: str, *, repository_key: str = "", metrics_port: int | None = None
+    name: str,
+    url: str,
+    model: str,
+    *,
+    others: Sequence[str] = (),
+    repository_key: str = "",
+    metrics_port: int | None = None,
 ) -> "HttpNode | GrpcNode":
     """Return a client of the node at `url` (`NODE_URL`); nothing is opened before the first request.
 
-    grpc+trtllm is a Triton that serves TensorRT-LLM's LLM API model.
+    `others`: further models that it may serve. grpc+trtllm is a Triton that serves TensorRT-LLM's LLM API model.
     `metrics_port`: where a Triton server publishes the load of Weir's model.
 
     Raises:
         UsageError: gRPC is not installed.
     """
     if not url.startswith("grpc"):
-        return HttpNode(name, url, model, repository_key=repository_key)
+        return HttpNode(name, url, model, others=others, repository_key=repository_key)
     try:
         # Here: gRPC and its numpy are large, and few gateways need them.
         from weir.backends.grpc_node import GrpcNode
@@ -35,4 +42,4 @@ def connect(
     address = rest.rstrip("/")
     gauges = None if metrics_port is None else Gauges(f"http://{address.rpartition(':')[0]}:{metrics_port}")
     kind = TensorRtLlmNode if scheme == SCHEME else GrpcNode
-    return kind(name, address, model, repository_key=repository_key, gauges=gauges)
+    return kind(name, address, model, others=others, repository_key=repository_key, gauges=gauges)

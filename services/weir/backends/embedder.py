@@ -1,14 +1,12 @@
-"""An embedder on nodes, over HTTP: rows of token ids in, vectors out (`weir.oip.embed`)."""
+"""An embedder on a node, over HTTP: rows of token ids in, vectors out (`weir.oip.embed`)."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from weir.backends.infer_client import InferClient
-from weir.contracts.errors import BackendUnavailableError, OverloadedError
 from weir.oip.embed import Embedded, embed_request, read_embedded
 
 _MAX_REPLY_BYTES: Final = 64 << 20
-_TRY_ANOTHER: Final = (OverloadedError, BackendUnavailableError)
 Row = Sequence[int]
 
 
@@ -26,7 +24,17 @@ class Embedder(Protocol):
         """
         ...
 
-    async def aclose(self) -> None: ...
+    async def ready(self) -> bool:
+        """Whether it is served there now.
+
+        Raises:
+            BackendTimeoutError: it does not say.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Keep no connection; what runs, runs on."""
+        ...
 
 
 class HttpEmbedder:
@@ -44,26 +52,8 @@ class HttpEmbedder:
         except ValueError as error:
             raise self._client.garbled() from error
 
+    async def ready(self) -> bool:
+        return await self._client.ready()
+
     async def aclose(self) -> None:
         await self._client.aclose()
-
-
-class Embedders:
-    """Several nodes with one embedder: each takes its turn, and where one is full or away the next one is asked."""
-
-    def __init__(self, nodes: Sequence[Embedder]) -> None:
-        self._nodes = tuple(nodes)
-        self._turn = 0
-
-    async def embedded(self, rows: Sequence[Row], *, timeout_s: float) -> Embedded:
-        first, self._turn = self._turn, (self._turn + 1) % len(self._nodes)
-        for node in (*self._nodes[first:], *self._nodes[:first])[:-1]:
-            try:
-                return await node.embedded(rows, timeout_s=timeout_s)
-            except _TRY_ANOTHER:
-                continue
-        return await self._nodes[first - 1].embedded(rows, timeout_s=timeout_s)
-
-    async def aclose(self) -> None:
-        for node in self._nodes:
-            await node.aclose()

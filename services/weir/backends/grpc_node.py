@@ -5,7 +5,7 @@ Triton says what went wrong in words only. Weir's own model under Triton begins 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from time import monotonic
@@ -36,6 +36,7 @@ from weir.contracts.events import GenerationEvent
 from weir.contracts.request import GenerateRequest, SamplingParams
 
 _INFER: Final = SERVICE + "ModelStreamInfer"  # one request is sent, and the stream closed with it
+_CONNECT_TIMEOUT_S: Final = 2.0
 _PROBE_TIMEOUT_S: Final = 2.0
 _DOUBT_S: Final = 0.3  # what a node that has gone silent gets to show that it lives
 _BEATS_S: Final = 60.0  # the pulse has a patience of its own
@@ -71,16 +72,20 @@ class GrpcNode:
         address: str,
         model: str,
         *,
+        others: Sequence[str] = (),
         repository_key: str = "",
         gauges: Gauges | None = None,
-        connect_timeout_s: float = 2.0,
     ) -> None:
-        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
+        """`others`: further models that it may serve.
+
+        `repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none.
+        """
         self._name = name
         self._model = model
+        self._others = others
         self._repository_key = repository_key
         self._gauges = gauges
-        self._channel = Channel(address, connect_timeout_s=connect_timeout_s)
+        self._channel = Channel(address, connect_timeout_s=_CONNECT_TIMEOUT_S)
         self._progress_at = float("-inf")
         self._pulse = Pulse(self._beats, self._answers, self._lost)
         self._calls: set[Call] = set()
@@ -181,6 +186,8 @@ class GrpcNode:
         if self._gauges is not None:
             self.report = replace(self.report, present=await self._gauges.present(self._model))
         if monotonic() - self._progress_at < _PROGRESS_S:
+            if len(self.report.others or ()) < len(self._others):
+                await self._look_at_others()  # one may be there by now
             return True
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
@@ -214,13 +221,22 @@ class GrpcNode:
         return False
 
     async def _look_closer(self) -> None:
-        """Read the model's configuration: a parameter names the flavour; Weir's own backend needs none."""
+        """Read the models' configuration: a parameter names the flavour; Weir's own backend needs none."""
         with suppress(RpcError, SilenceError):
-            found = await self._ask("ModelConfig", pb.ModelConfigRequest(name=self._model), pb.ModelConfigResponse)
-            flavour = found.config.parameters["flavour"].string_value or (
-                "" if found.config.backend == "weir" else None
-            )
-            self.report = replace(self.report, flavour=flavour)
+            self.report = replace(self.report, flavour=await self._flavour(self._model))
+        if self._others:
+            await self._look_at_others()
+
+    async def _look_at_others(self) -> None:
+        others = {}
+        for model in self._others:
+            with suppress(RpcError, SilenceError):  # without a configuration it is not served
+                others[model] = await self._flavour(model)
+        self.report = replace(self.report, others=others)
+
+    async def _flavour(self, model: str) -> str | None:
+        found = await self._ask("ModelConfig", pb.ModelConfigRequest(name=model), pb.ModelConfigResponse)
+        return found.config.parameters["flavour"].string_value or ("" if found.config.backend == "weir" else None)
 
     async def load(self, model: str, version: int) -> None:
         """Make Triton serve this version, and ask it for one token before anyone else does."""

@@ -1,6 +1,7 @@
 """A node over HTTP: Open Inference Protocol v2, generate extension, server-sent events."""
 
-from collections.abc import Generator, Mapping
+import asyncio
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -19,6 +20,7 @@ _ALWAYS: Final = (
     b',"stream":true,"exclude_input_in_output":true,"return_finish_reason":true,"return_num_input_tokens":true'
     b',"return_num_output_tokens":true,'
 )
+_CONNECT_TIMEOUT_S: Final = 2.0
 _PROBE_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
 
@@ -27,12 +29,16 @@ class HttpNode:
     """One node that serves `model`. Keeps connections alive between requests; one connection per running request."""
 
     def __init__(
-        self, name: str, url: str, model: str, *, repository_key: str = "", connect_timeout_s: float = 2.0
+        self, name: str, url: str, model: str, *, others: Sequence[str] = (), repository_key: str = ""
     ) -> None:
-        """`repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none."""
+        """`others`: further models that it may serve.
+
+        `repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none.
+        """
         self._name = name
         self._model = model
-        self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
+        self._others = others
+        self._pool = Pool(url, connect_timeout_s=_CONNECT_TIMEOUT_S)
         self._key = f"{REPOSITORY_KEY}: {repository_key}\r\n".encode() if repository_key else b""
         self._sampling = SamplingText()
         self._version_said = ""
@@ -62,9 +68,8 @@ class HttpNode:
         return status == 200
 
     async def serving(self, model: str) -> int | None:
-        raw = self._pool.request(b"GET", f"/v2/models/{model}".encode())
         with _foreign_errors(self._name):
-            status, _, reply = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
+            status, reply = await self._metadata(model)
         if status == 404:
             return None
         try:
@@ -79,12 +84,18 @@ class HttpNode:
 
     async def _look_closer(self) -> None:
         """Read what the node says of itself; one that says nothing is none the worse for it."""
-        raw = self._pool.request(b"GET", f"/v2/models/{self._model}".encode())
         with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
-            status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
-            if status == 200 and body:
-                self.report = _report(orjson.loads(body))
-                self._version_said = str(self.report.version)
+            (status, body), *said = await asyncio.gather(*map(self._metadata, (self._model, *self._others)))
+            found = zip(self._others, said, strict=True)
+            others = {model: _flavour(about) for model, (is_there, about) in found if is_there != 404}
+            report = _report(orjson.loads(body)) if status == 200 and body else self.report
+            self.report = replace(report, others=others if self._others else None)
+            self._version_said = str(report.version)
+
+    async def _metadata(self, model: str) -> tuple[int, bytes]:
+        raw = self._pool.request(b"GET", f"/v2/models/{model}".encode())
+        status, _, body = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
+        return status, body
 
     async def load(self, model: str, version: int) -> None:
         """As `ManagedNode.load`; a node that serves it already is left in peace."""
@@ -134,6 +145,10 @@ def _report(metadata: Any) -> NodeReport:
         _count(said.get("slots")) or None,
         None if queued is None or running is None else queued + running,
     )
+
+
+def _flavour(metadata: bytes) -> str | None:
+    return _report(orjson.loads(metadata)).flavour if metadata else None
 
 
 def _count(value: Any) -> int | None:

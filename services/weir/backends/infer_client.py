@@ -1,7 +1,11 @@
 """A model on a node that is asked once and answers once, over HTTP: the infer form of the Open Inference Protocol."""
 
+from typing import Final
+
 from weir.backends.http_wire import GoneError, Pool, SilenceError, WireError
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, OverloadedError
+
+_PROBE_TIMEOUT_S: Final = 1.0
 
 
 class InferClient:
@@ -10,7 +14,7 @@ class InferClient:
     def __init__(self, what: str, url: str, model: str, *, max_reply_bytes: int, connect_timeout_s: float) -> None:
         self._what = what
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
-        self._path = f"/v2/models/{model}/infer".encode()
+        self._path = f"/v2/models/{model}".encode()
         self._max_bytes = max_reply_bytes
 
     async def answered(self, body: bytes, timeout_s: float) -> bytes:
@@ -22,7 +26,7 @@ class InferClient:
             BackendUnavailableError: it cannot be reached, went away, or does not serve the model now.
             BackendError: it refused, failed, or does not speak HTTP.
         """
-        raw = self._pool.request(b"POST", self._path, body)
+        raw = self._pool.request(b"POST", self._path + b"/infer", body)
         try:
             status, _, reply = await self._pool.exchange(raw, timeout_s=timeout_s, max_bytes=self._max_bytes)
         except SilenceError as error:
@@ -38,6 +42,21 @@ class InferClient:
         if status != 200:
             raise BackendError(f"the {self._what} answered {status}")
         return reply
+
+    async def ready(self) -> bool:
+        """Whether the model is served there now.
+
+        Raises:
+            BackendTimeoutError: it does not say.
+        """
+        raw = self._pool.request(b"GET", self._path + b"/ready")
+        try:
+            status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=self._max_bytes)
+        except SilenceError as error:
+            raise BackendTimeoutError(f"the {self._what} did not answer in time") from error
+        except (GoneError, WireError):
+            return False
+        return status == 200
 
     def garbled(self) -> BackendError:
         """Return the error for an answer that is none."""

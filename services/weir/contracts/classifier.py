@@ -3,19 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from weir.contracts.frozen import Frozen
 from weir.contracts.manifest import SCHEMA_VERSION, FileEntry, Flavour, Lineage
 from weir.contracts.request import MODEL_NAME
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Hashed(_Frozen):
+class Hashed(Frozen):
     """What a text is cut into, see `weir.release.ngrams` and `weir.release.windows`."""
 
     buckets: int = Field(ge=64, le=1 << 20)
@@ -30,7 +27,7 @@ class Hashed(_Frozen):
         return self
 
 
-class Threshold(_Frozen):
+class Threshold(Frozen):
     """The score from which on a text counts as found, and what was seen of it where it was chosen."""
 
     score: Share
@@ -40,14 +37,14 @@ class Threshold(_Frozen):
     rows: int = Field(ge=2)
 
 
-class GoldenText(_Frozen):
+class GoldenText(Frozen):
     """A text and its score in the released graph; asked again at every load."""
 
     text: str
     score: Share
 
 
-class ScoreParity(_Frozen):
+class ScoreParity(Frozen):
     """How the graph's scores differ from the checkpoint's, on validation and held-out rows."""
 
     max_abs: float
@@ -57,13 +54,13 @@ class ScoreParity(_Frozen):
     reasons: tuple[str, ...] = ()
 
 
-class ClassifierFormat(_Frozen):
+class ClassifierFormat(Frozen):
     flavour: Flavour
     graph: str = Field(description="path of the ONNX file inside the release")
     parity: ScoreParity
 
 
-class ClassifierManifest(_Frozen):
+class ClassifierManifest(Frozen):
     """Beside `ReleaseManifest`: a release says in `task` which of the two it is."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -3,19 +3,16 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from weir.contracts.frozen import Frozen
 from weir.contracts.manifest import SCHEMA_VERSION, FileEntry, Flavour, Lineage, Sha256
 from weir.contracts.request import MODEL_NAME
 
 Pooling = Literal["mean", "last", "cls"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VectorParity(_Frozen):
+class VectorParity(Frozen):
     """How the graph's vectors differ from the checkpoint's, whose hidden states were pooled text by text."""
 
     min_cosine: float
@@ -26,13 +23,13 @@ class VectorParity(_Frozen):
     reasons: tuple[str, ...] = ()
 
 
-class EmbedderFormat(_Frozen):
+class EmbedderFormat(Frozen):
     flavour: Flavour
     graph: str = Field(description="path of the ONNX file inside the release")
     parity: VectorParity
 
 
-class GoldenVector(_Frozen):
+class GoldenVector(Frozen):
     """A text, its tokens and its vector in the released graph; asked again at every load."""
 
     text: str
@@ -40,7 +37,7 @@ class GoldenVector(_Frozen):
     vector: tuple[float, ...] = Field(min_length=1)
 
 
-class EmbedderManifest(_Frozen):
+class EmbedderManifest(Frozen):
     """Beside `ReleaseManifest`: a release says in `task` which of the kinds it is."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -3,14 +3,12 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from weir.contracts.frozen import Frozen
 
 MAX_GRAMMAR_CHARS = 65_536
 Choice = Annotated[str, Field(min_length=1, max_length=1_024)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _as_text(schema: Any) -> Any:
@@ -23,27 +21,27 @@ def _as_text(schema: Any) -> Any:
 SchemaText = Annotated[str, BeforeValidator(_as_text), Field(min_length=2, max_length=MAX_GRAMMAR_CHARS)]
 
 
-class JsonSchema(_Frozen):
+class JsonSchema(Frozen):
     """JSON that is valid under a schema, which is an object or its text."""
 
     type: Literal["json_schema"] = "json_schema"
     schema_text: SchemaText = Field(repr=False)
 
 
-class JsonObject(_Frozen):
+class JsonObject(Frozen):
     """Any JSON object."""
 
     type: Literal["json_object"] = "json_object"
 
 
-class Regex(_Frozen):
+class Regex(Frozen):
     """Text that a regular expression matches as a whole; no look-around, no back-references."""
 
     type: Literal["regex"] = "regex"
     pattern: str = Field(min_length=1, max_length=8_192, repr=False)
 
 
-class OneOf(_Frozen):
+class OneOf(Frozen):
     """One of these texts."""
 
     type: Literal["choice"] = "choice"

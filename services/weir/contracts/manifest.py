@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from weir.contracts.frozen import Frozen
 from weir.contracts.request import MODEL_NAME
 
 SCHEMA_VERSION: Final = 1
@@ -29,11 +30,7 @@ def is_paged(flavour: str) -> bool:
     return is_cuda(flavour) and flavour.endswith("-paged")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(_Frozen):
+class FileEntry(Frozen):
     """One file of a release; `path` is relative, with `/`, and never leaves the release."""
 
     path: str = Field(pattern=_PATH)
@@ -41,7 +38,7 @@ class FileEntry(_Frozen):
     bytes: int = Field(ge=0)
 
 
-class Lineage(_Frozen):
+class Lineage(Frozen):
     """Everything needed to make this release again."""
 
     base: str
@@ -55,7 +52,7 @@ class Lineage(_Frozen):
     libraries: dict[str, str]
 
 
-class GoldenPrompt(_Frozen):
+class GoldenPrompt(Frozen):
     """A prompt as text and token ids, and the first greedy tokens of the checkpoint's answer."""
 
     prompt: str
@@ -63,7 +60,7 @@ class GoldenPrompt(_Frozen):
     greedy_ids: tuple[int, ...]
 
 
-class Parity(_Frozen):
+class Parity(Frozen):
     """How one flavour answers compared with the fp32 checkpoint, teacher-forced, token by token through the past."""
 
     max_abs: float
@@ -89,7 +86,7 @@ class Parity(_Frozen):
     reasons: tuple[str, ...] = Field(default=(), description="which numbers failed the gate")
 
 
-class Format(_Frozen):
+class Format(Frozen):
     """One exported graph.
 
     `golden_greedy_ids`: per golden prompt, what *this* flavour says (a quantised one may differ from the checkpoint).
@@ -101,7 +98,7 @@ class Format(_Frozen):
     golden_greedy_ids: tuple[tuple[int, ...], ...]
 
 
-class QuantisedEntry(_Frozen):
+class QuantisedEntry(Frozen):
     """The checkpoint in another number format, as NVIDIA ModelOpt writes it, for servers on GPUs."""
 
     format: Literal["fp8", "int4_awq"]
@@ -109,7 +106,7 @@ class QuantisedEntry(_Frozen):
     parity: Parity
 
 
-class AdapterEntry(_Frozen):
+class AdapterEntry(Frozen):
     """A LoRA adapter in `adapters/<name>`.
 
     The figures are the worst over the packed flavours, against the checkpoint with that adapter, on the golden prompts
@@ -122,7 +119,7 @@ class AdapterEntry(_Frozen):
     argmax_agreement: float = Field(ge=0, le=1)
 
 
-class ReleaseManifest(_Frozen):
+class ReleaseManifest(Frozen):
     """Written by export and publish, read by nodes and gateway before anything is loaded."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -1,33 +1,29 @@
 """Scores texts with a classifier's graph: what waits together runs together, and long texts let short ones pass."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.classifier import ClassifierManifest
-from weir.contracts.errors import BackendError, BackendUnavailableError, OverloadedError, ReleaseError
+from weir.contracts.errors import OverloadedError, ReleaseError
 from weir.engine.golden import GoldenMismatchError
+from weir.engine.texts import Batched, BatchObserver, open_graph
 from weir.release.ngrams import Ids, Ngrams
 from weir.release.reader import ClassifierRelease, open_classifier
 from weir.release.windows import Windows, padded
 
-_log = logging.getLogger("weir.engine")
 _BATCH: Final = 16  # windows; a short text waits for one such batch at most
 _MAX_WAITING_CHARS: Final = 4 << 20
 _MAX_WAITING_TEXTS: Final = 4096
 _THREADS: Final = 1  # of onnxruntime: a window is a millisecond's work, and the cores are a generator's beside it
 _GOLDEN_ABS: Final = 1e-3  # another processor rounds differently
-_QUIET: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +37,6 @@ class ClassifierInfo:
     threshold: float
 
 
-class ClassifierObserver(Protocol):
-    """Told of every batch; it must not block."""
-
-    def batch_scored(self, windows: int, seconds: float) -> None: ...
-
-
 class Scorer:
     """A graph on onnxruntime: windows of one batch in, a score each out.
 
@@ -55,14 +45,7 @@ class Scorer:
     """
 
     def __init__(self, path: Path, columns: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = _THREADS
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _QUIET
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise ReleaseError(f"{path.name}: onnxruntime does not load this graph: {error}") from error
+        self._session = open_graph(path, threads=_THREADS)
         takes = [(i.name, i.type, len(i.shape), i.shape[-1]) for i in self._session.get_inputs()]
         gives = [(o.name, o.type) for o in self._session.get_outputs()]
         if takes != [("ids", "tensor(int32)", 3, columns)] or gives != [("score", "tensor(float)")]:
@@ -89,24 +72,17 @@ class _Job:
         return found
 
 
-class TextClassifier:
-    """Belongs to one event loop, but computes in a thread of its own."""
+class TextClassifier(Batched[_Job]):
+    """Scores texts; see `Batched`."""
 
     def __init__(
-        self, scorer: Scorer, cut: Windows, info: ClassifierInfo, observer: ClassifierObserver | None = None
+        self, scorer: Scorer, cut: Windows, info: ClassifierInfo, observer: BatchObserver | None = None
     ) -> None:
+        super().__init__("classifier", info.model)
         self.info = info
         self._scorer = scorer
         self._cut = cut
         self._observer = observer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"classifier-{info.model}")
-        self._jobs: deque[_Job] = deque()
-        self._work: asyncio.Task[None] | None = None
-        self._accepting = True
-
-    @property
-    def ready(self) -> bool:
-        return self._accepting
 
     @property
     def waiting(self) -> int:
@@ -124,35 +100,17 @@ class TextClassifier:
             BackendError: the graph failed.
         """
         if not self._accepting:
-            raise BackendUnavailableError("the classifier is being stopped")
+            raise self._stopped()
         job = _Job(self._cut, texts)
         is_too_much = sum(other.chars for other in self._jobs) + job.chars > _MAX_WAITING_CHARS
         if self._jobs and (is_too_much or self.waiting + len(texts) > _MAX_WAITING_TEXTS):
             raise OverloadedError(1.0)
-        self._jobs.append(job)
-        if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._run())
+        self._begin(job)
         return await job.done
 
-    async def stop(self, *, drain_s: float = 0.0) -> None:
-        """Let nobody in, give what waits `drain_s` seconds, and end the thread."""
-        self._accepting = False
-        if self._work is not None and not self._work.done():
-            await asyncio.wait({self._work}, timeout=drain_s)
-        self._fail(BackendUnavailableError("the classifier is being stopped"))
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._jobs:
-            jobs = tuple(job for job in self._jobs if not job.done.done())  # without those that nobody waits for
-            try:
-                taken = await loop.run_in_executor(self._thread, self._round, jobs) if jobs else 0
-            except Exception:  # noqa: BLE001 - whatever it is: the next batch may go well
-                _log.exception("classifier_failed")
-                self._fail(BackendError("the classifier failed"))
-                return
-            self._settle(jobs, taken)
+    async def _turn(self) -> None:
+        jobs = tuple(job for job in self._jobs if not job.done.done())  # without those that nobody waits for
+        self._settle(jobs, await self._computed(self._round, jobs) if jobs else 0)
 
     def _settle(self, jobs: Sequence[_Job], taken: int) -> None:
         """Answer what is complete; those that had their turn go behind the others."""
@@ -162,12 +120,6 @@ class TextClassifier:
         known = set(jobs)
         arrived = [job for job in self._jobs if job not in known]
         self._jobs = deque(job for job in (*jobs[taken:], *arrived, *jobs[:taken]) if not job.done.done())
-
-    def _fail(self, error: Exception) -> None:
-        while self._jobs:
-            job = self._jobs.popleft()
-            if not job.done.done():
-                job.done.set_exception(error)
 
     def _round(self, jobs: Sequence[_Job]) -> int:
         """Run one batch, a window of each job in turn; return how many jobs had theirs."""
@@ -195,7 +147,7 @@ class TextClassifier:
         return batch, taken
 
 
-def load_classifier(root: Path, *, observer: ClassifierObserver | None = None) -> TextClassifier:
+def load_classifier(root: Path, *, observer: BatchObserver | None = None) -> TextClassifier:
     """Check the release at `root`, load its graph, score the golden texts again.
 
     Raises:

@@ -1,38 +1,33 @@
 """Makes vectors of texts with an embedder's graph: rows that wait together and are about as long run together."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weir.contracts.embedder import EmbedderManifest
 from weir.contracts.errors import (
     BackendError,
-    BackendUnavailableError,
     OverloadedError,
     ReleaseError,
     ValidationError,
 )
 from weir.engine.golden import GoldenMismatchError
+from weir.engine.texts import Batched, BatchObserver, open_graph
 from weir.release.hashing import sha256_file
 from weir.release.reader import TOKENIZER, EmbedderRelease, open_embedder
 from weir.release.tokenizer import ReleaseTokenizer
 
-_log = logging.getLogger("weir.engine")
 _BATCH_ROWS: Final = 16
 _BATCH_TOKENS: Final = 2048  # padding included: a run is a fraction of a second, and whoever comes next waits for one
 _MAX_WAITING_TOKENS: Final = 1 << 20
 _GOLDEN_COSINE: Final = 0.9999  # another processor rounds differently
-_QUIET: Final = 3
 Row = Sequence[int]
 Vectors = NDArray[np.float32]
 
@@ -50,12 +45,6 @@ class EmbedderInfo:
     pad_id: int
 
 
-class EmbedderObserver(Protocol):
-    """Told of every run; it must not block."""
-
-    def batch_scored(self, windows: int, seconds: float) -> None: ...
-
-
 class VectorGraph:
     """A graph on onnxruntime: rows of token ids in, a vector of length 1 each out.
 
@@ -64,14 +53,7 @@ class VectorGraph:
     """
 
     def __init__(self, path: Path, *, dimensions: int, pad_id: int, threads: int = 1) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _QUIET
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise ReleaseError(f"{path.name}: onnxruntime does not load this graph: {error}") from error
+        self._session = open_graph(path, threads=threads)
         takes = [(i.name, i.type, len(i.shape)) for i in self._session.get_inputs()]
         gives = [(o.name, o.type, len(o.shape)) for o in self._session.get_outputs()]
         wanted = [(name, "tensor(int64)", 2) for name in ("input_ids", "attention_mask")]
@@ -103,28 +85,21 @@ class _Job:
         self.waiting = deque(sorted(enumerate(rows), key=lambda numbered: -len(numbered[1])))
 
 
-class TextEmbedder:
-    """Belongs to one event loop, but computes in a thread of its own."""
+class TextEmbedder(Batched[_Job]):
+    """Makes vectors of rows of token ids; see `Batched`."""
 
     def __init__(
         self,
         graph: VectorGraph,
         tokenizer: ReleaseTokenizer,
         info: EmbedderInfo,
-        observer: EmbedderObserver | None = None,
+        observer: BatchObserver | None = None,
     ) -> None:
+        super().__init__("embedder", info.model)
         self.info = info
         self.tokenizer = tokenizer
         self._graph = graph
         self._observer = observer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"embedder-{info.model}")
-        self._jobs: deque[_Job] = deque()
-        self._work: asyncio.Task[None] | None = None
-        self._accepting = True
-
-    @property
-    def ready(self) -> bool:
-        return self._accepting
 
     @property
     def waiting(self) -> int:
@@ -143,23 +118,13 @@ class TextEmbedder:
             BackendError: the graph failed.
         """
         if not self._accepting:
-            raise BackendUnavailableError("the embedder is being stopped")
+            raise self._stopped()
         self._check(rows)
         job = _Job(rows, self.info.dimensions)
         if self._jobs and sum(other.tokens for other in self._jobs) + job.tokens > _MAX_WAITING_TOKENS:
             raise OverloadedError(1.0)
-        self._jobs.append(job)
-        if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._run())
+        self._begin(job)
         return await job.done
-
-    async def stop(self, *, drain_s: float = 0.0) -> None:
-        """Let nobody in, give what waits `drain_s` seconds, and end the thread."""
-        self._accepting = False
-        if self._work is not None and not self._work.done():
-            await asyncio.wait({self._work}, timeout=drain_s)
-        self._fail(BackendUnavailableError("the embedder is being stopped"))
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, rows: Sequence[Row]) -> None:
         info = self.info
@@ -169,24 +134,17 @@ class TextEmbedder:
             if not 0 <= min(row) <= max(row) < info.vocab_size:
                 raise ValidationError(f"row {number}: a token beyond the vocabulary of {info.vocab_size}", "inputs")
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._jobs:
-            self._jobs = deque(job for job in self._jobs if not job.done.done())  # without those nobody waits for
-            batch = self._filled()
-            if not batch:
-                continue
-            try:
-                vectors = await loop.run_in_executor(self._thread, self._computed, [row for _, _, row in batch])
-            except Exception:  # noqa: BLE001 - whatever it is: the next batch may go well
-                _log.exception("embedder_failed")
-                self._fail(BackendError("the embedder failed"))
-                return
-            for (job, place, _), vector in zip(batch, vectors, strict=True):
-                job.vectors[place] = vector
-                job.left -= 1
-                if not job.left and not job.done.done():
-                    job.done.set_result(job.vectors)
+    async def _turn(self) -> None:
+        self._jobs = deque(job for job in self._jobs if not job.done.done())  # without those nobody waits for
+        batch = self._filled()
+        if not batch:
+            return
+        vectors = await self._computed(self._round, [row for _, _, row in batch])
+        for (job, place, _), vector in zip(batch, vectors, strict=True):
+            job.vectors[place] = vector
+            job.left -= 1
+            if not job.left and not job.done.done():
+                job.done.set_result(job.vectors)
 
     def _filled(self) -> list[tuple[_Job, int, Row]]:
         """Take a row of each job in turn, so that a long list holds up nobody, while they fit into one run."""
@@ -207,21 +165,15 @@ class TextEmbedder:
         self._jobs.rotate(-1)
         return batch
 
-    def _computed(self, rows: Sequence[Row]) -> Vectors:
+    def _round(self, rows: Sequence[Row]) -> Vectors:
         began = monotonic()
         vectors = self._graph(rows)
         if self._observer is not None:
             self._observer.batch_scored(len(rows), monotonic() - began)
         return vectors
 
-    def _fail(self, error: Exception) -> None:
-        while self._jobs:
-            job = self._jobs.popleft()
-            if not job.done.done():
-                job.done.set_exception(error)
 
-
-def load_embedder(root: Path, *, threads: int = 1, observer: EmbedderObserver | None = None) -> TextEmbedder:
+def load_embedder(root: Path, *, threads: int = 1, observer: BatchObserver | None = None) -> TextEmbedder:
     """Check the release at `root`, load its graph, ask the golden texts again.
 
     Raises:

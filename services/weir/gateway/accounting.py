@@ -13,7 +13,7 @@ from typing import Final
 
 from weir.contracts.errors import DeadlineExceededError, PromptBlockedError, WeirError
 from weir.contracts.events import Finished, GenerationEvent
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Accounted
 from weir.gateway.ledger import Ledger, NoLedger
 from weir.gateway.tracing import begun, ended
 from weir.telemetry.logs import log_event
@@ -34,12 +34,12 @@ class Accounts:
         self._metrics = metrics
         self._ledger = ledger or NoLedger()
         self._tracing = tracing
-        self._ended: list[Generation] = []
+        self._ended: list[Accounted] = []
         self.active = 0  # requests between their first and their last step
         self.is_draining = False
         metrics.before_fold(self._fold)
 
-    async def reserve(self, generation: Generation) -> None:
+    async def reserve(self, generation: Accounted) -> None:
         """Ask the ledger whether the caller may spend so much.
 
         Raises:
@@ -47,14 +47,14 @@ class Accounts:
         """
         await self._ledger.reserve(generation)
 
-    def begin(self, generation: Generation) -> None:
+    def begin(self, generation: Accounted) -> None:
         """Count a request; `end` must follow."""
         self.active += 1
         self._metrics.in_flight(generation.ask.route).inc()
         if self._tracing is not None:
             generation.span = begun(self._tracing, generation)
 
-    def failed(self, generation: Generation, error: Exception) -> None:
+    def failed(self, generation: Accounted, error: Exception) -> None:
         """Note why a request ends."""
         generation.status = error.status.value if isinstance(error, WeirError) else 500
         generation.is_late = isinstance(error, DeadlineExceededError)
@@ -63,7 +63,7 @@ class Accounts:
         if generation.span is not None:
             generation.span.fail(error.code if isinstance(error, WeirError) else "internal")
 
-    def end(self, generation: Generation) -> None:
+    def end(self, generation: Accounted) -> None:
         """Note that a request has ended."""
         generation.ended = monotonic()
         generation.is_drained = self.is_draining
@@ -76,7 +76,7 @@ class Accounts:
         elif len(self._ended) >= _MOST_ENDED:
             self._metrics.fold()
 
-    def observe(self, generation: Generation, event: GenerationEvent) -> None:
+    def observe(self, generation: Accounted, event: GenerationEvent) -> None:
         """Note an event that goes to the caller."""
         if isinstance(event, Finished):
             generation.status = 200
@@ -94,7 +94,7 @@ class Accounts:
             generation.first_text = now
         generation.last_text = now
 
-    def forget(self, generation: Generation) -> None:
+    def forget(self, generation: Accounted) -> None:
         """Take back what was observed: another node begins the answer anew, and the caller has seen nothing of it."""
         generation.sent_tokens, generation.first_text, generation.last_text = 0, 0.0, 0.0
         generation.answer_hash = self._ledger.hasher()
@@ -120,7 +120,7 @@ class Accounts:
             metrics.requests(route, model, pool, str(status)).inc(count)
         self._count_tokens(done)
 
-    def _count_times(self, generation: Generation, model: str, pool: str) -> None:
+    def _count_times(self, generation: Accounted, model: str, pool: str) -> None:
         if not generation.first_text:
             return
         self._metrics.first_token(model, pool).observe(generation.first_text - generation.began)
@@ -128,7 +128,7 @@ class Accounts:
         if generation.generated_tokens > 1 and span > 0:
             self._metrics.time_per_token(model, pool).observe(span / (generation.generated_tokens - 1))
 
-    def _count_tokens(self, done: Iterable[Generation]) -> None:
+    def _count_tokens(self, done: Iterable[Accounted]) -> None:
         read: dict[str, int] = defaultdict(int)
         made: dict[str, int] = defaultdict(int)
         for generation in done:
@@ -141,7 +141,7 @@ class Accounts:
             self._metrics.prompt_tokens(model).inc(tokens)
             self._metrics.generated_tokens(model).inc(made[model])
 
-    def _count_end(self, generation: Generation) -> None:
+    def _count_end(self, generation: Accounted) -> None:
         if generation.reason is not None:
             self._metrics.finish(generation.reason).inc()
         if generation.status == 200 and generation.blocked_by is None:
@@ -150,7 +150,7 @@ class Accounts:
             self._metrics.stream_aborted(side).inc()
         self._count_waste(generation)
 
-    def _count_waste(self, generation: Generation) -> None:
+    def _count_waste(self, generation: Accounted) -> None:
         got = generation.sent_tokens if generation.status == 200 or generation.is_streamed else 0
         wasted = generation.generated_tokens - got
         if wasted <= 0 or generation.is_cached:
@@ -164,7 +164,7 @@ class Accounts:
                 reason = "deadline" if generation.is_late else "error"
         self._metrics.wasted_tokens(reason).inc(wasted)
 
-    def _log(self, generation: Generation) -> None:
+    def _log(self, generation: Accounted) -> None:
         log_event(
             _log,
             "request_done",
@@ -185,7 +185,7 @@ class Accounts:
         )
 
 
-def _cut_by(generation: Generation) -> str | None:
+def _cut_by(generation: Accounted) -> str | None:
     if generation.status == 499:
         return "drain" if generation.is_drained else "client"
     return "upstream" if generation.status >= 500 and generation.first_text else None

@@ -1,7 +1,7 @@
 """Composition root: a thin ASGI dispatcher in front of a FastAPI app, over one service."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -9,6 +9,7 @@ from weir import __version__
 from weir.asgi.types import Receive, Scope, Send
 from weir.backends.classifier import Classifier, HttpClassifier
 from weir.backends.connecting import connect
+from weir.backends.embedder import Embedder, HttpEmbedder
 from weir.backends.traced import TracedBackend
 from weir.gateway.access import Access
 from weir.gateway.accounting import Accounts
@@ -18,7 +19,8 @@ from weir.gateway.admission.sizing import Sizing
 from weir.gateway.api import create_api
 from weir.gateway.catalog import Catalog
 from weir.gateway.choices import Choices
-from weir.gateway.embedding import EmbeddingModel, Embeddings, labels_of, read_embedders
+from weir.gateway.embedder_releases import labels_of, read_embedders
+from weir.gateway.embedding import Embeddings
 from weir.gateway.exchange import Exchange
 from weir.gateway.findings import Seal
 from weir.gateway.guards import Guards
@@ -36,8 +38,8 @@ from weir.gateway.tracing import traced
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
 from weir.routing.discovery import NodeSpec
+from weir.routing.embedders import EmbedderNodes
 from weir.routing.node import Node
-from weir.routing.release import Offer
 from weir.routing.router import Router
 from weir.telemetry.metrics import GatewayMetrics
 from weir.telemetry.tracing import Tracing, open_tracing
@@ -91,6 +93,7 @@ class GatewayApp:
         if self.nodes is not None:
             await self.nodes.settle(self.service.router)
         await self.service.router.start()
+        await self.service.embeddings.start()
         sizing = self._sizing()
         sizing.look()
         tasks = [asyncio.create_task(Pulse(self.service.metrics).beat()), asyncio.create_task(sizing.follow())]
@@ -125,11 +128,11 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     guard = CompiledGuard.build(default_policy() if settings.guard is None else load_policy(settings.guard))
     catalog = Catalog.from_releases(settings.releases, Choices(settings.home))
     tracing = open_tracing(settings.tracing, "weir-gateway", __version__)
-    default = catalog.default.name
+    default, *others = [model.name for model in catalog.models]
 
     def make(spec: NodeSpec) -> Node:
         metrics.know_node(spec.name, spec.pool)
-        backend = connect(spec.name, spec.url, default, metrics_port=spec.metrics_port)
+        backend = connect(spec.name, spec.url, default, others=others, metrics_port=spec.metrics_port)
         traced = backend if tracing is None else TracedBackend(backend, tracing)
         return Node(traced, metrics, pool=spec.pool, flavour=spec.flavour)
 
@@ -137,10 +140,6 @@ def create_app(settings: GatewaySettings) -> GatewayApp:
     app = assemble(settings, catalog, guard, nodes.first(make), metrics=metrics, access=access, tracing=tracing)
     app.nodes = nodes
     return app
-
-
-def _offer(catalog: Catalog) -> Offer:
-    return Offer.of(catalog.default.prompts.manifest)
 
 
 def _second_tier(
@@ -162,9 +161,12 @@ def assemble(  # noqa: PLR0913 - a composition root
     access: Access | None = None,
     classifier: Classifier | None = None,
     tracing: Tracing | None = None,
-    embedders: Mapping[str, EmbeddingModel] | None = None,
+    embedder: Callable[[str, str], Embedder] = HttpEmbedder,
 ) -> GatewayApp:
-    """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down."""
+    """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down.
+
+    `embedder` makes who asks a node for vectors, of its URL and the model's name.
+    """
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)
     metrics.set_config(settings.digest)
@@ -175,8 +177,10 @@ def assemble(  # noqa: PLR0913 - a composition root
         metrics.know_node(node.name, node.pool)
     accounts = Accounts(metrics, access.ledger, tracing)
     second_tier = _second_tier(settings, classifier, metrics, guards.seal)
-    models = read_embedders(settings.embedders) if embedders is None else dict(embedders)
+    embedder_nodes = EmbedderNodes(metrics, probe_interval_s=settings.probe_interval_s, connect=embedder)
+    models = read_embedders(settings.embedders_at_nodes, embedder_nodes)
     metrics.set_models((*catalog.labels, *labels_of(models)))
+    offer, *others = catalog.offers
     service = GenerationService(
         catalog=catalog,
         preparation=Preparation(metrics, guards.seal),
@@ -187,11 +191,11 @@ def assemble(  # noqa: PLR0913 - a composition root
             Bounds(running=settings.max_in_flight, waiting=settings.max_queue, tokens=settings.max_tokens),
             queue_timeout_s=settings.queue_timeout_s,
         ),
-        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=_offer(catalog)),
+        router=Router(nodes, metrics, probe_interval_s=settings.probe_interval_s, offer=offer, others=others),
         guards=guards,
         metrics=metrics,
         timeout_s=settings.node_timeout_s,
-        embeddings=Embeddings(models, accounts, guards, metrics, second_tier),
+        embeddings=Embeddings(models, embedder_nodes, accounts, guards, metrics, second_tier),
         second_tier=second_tier,
     )
     return GatewayApp(service, settings, access, tracing)

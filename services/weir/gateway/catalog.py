@@ -11,6 +11,7 @@ from weir.release.added import Added, added_adapters
 from weir.release.hashing import sha256_file
 from weir.release.prompts import PromptBuilder, load_prompt_builder
 from weir.release.reader import MANIFEST, newest_version, read_manifest
+from weir.routing.release import Offer
 
 # What clients send that were given a URL and no model: huggingface_hub, TGI's documentation, habit.
 NOBODYS_NAMES = frozenset({"", "dummy", "tgi", "default"})
@@ -67,6 +68,12 @@ class Catalog:
     def labels(self) -> tuple[tuple[str, str, str], ...]:
         """Name, version and digest of each, as metrics show them."""
         return tuple((one.name, str(one.version), one.release_sha256[:_SHA_DIGITS]) for one in self.models)
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """What routing has to know of each release; the default one's comes first."""
+        others = [model for model in self.models if model is not self._default]
+        return tuple(Offer.of(model.prompts.manifest) for model in (self._default, *others))
 
     @property
     def default(self) -> ServedModel:

@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,11 +17,13 @@ from weir.contracts.errors import UsageError, WeirError
 from weir.contracts.finding import Finding, Place, fail, ok, warn
 from weir.gateway.access import database_url, is_loopback
 from weir.gateway.catalog import Catalog, ServedModel
+from weir.gateway.embedder_releases import folder_of
 from weir.gateway.nodes import listed
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.native.library import core
 from weir.guard.policy import PolicyError, default_policy, load_policy
+from weir.release.reader import open_embedder
 from weir.routing.discovery import Finder
 from weir.store.database import StoreError
 from weir.store.state import DatabaseState, database_state, reach_redis
@@ -32,12 +34,16 @@ _MOST_FAULTS: Final = 20
 
 @dataclass
 class Diagnosis:
-    """What was found. `nodes` are names and URLs; `expected`: the model that they must serve."""
+    """What was found. `nodes` are names and URLs; `expected`: the model that they must serve.
+
+    `embedders`: models with the URLs of nodes that must serve them.
+    """
 
     findings: list[Finding]
     places: list[Place]
     nodes: list[tuple[str, str]]
     expected: tuple[str, int] | None = None
+    embedders: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
 
 
 def diagnosed(settings: GatewaySettings) -> Diagnosis:
@@ -47,6 +53,7 @@ def diagnosed(settings: GatewaySettings) -> Diagnosis:
     models = _models(settings, found.findings)
     if models:
         found.expected = (models[0].name, models[0].version)
+    found.embedders = _embedders(settings, found.findings)
     found.findings += [*_policy(settings.guard), _search(), *_store(settings), *_tracing(settings)]
     return found
 
@@ -82,6 +89,19 @@ def _models(settings: GatewaySettings, findings: list[Finding]) -> tuple[ServedM
         return ()
     findings += [ok("release", f"{model.name} version {model.version}") for model in models]
     return models
+
+
+def _embedders(settings: GatewaySettings, findings: list[Finding]) -> list[tuple[str, int, tuple[str, ...]]]:
+    found = []
+    for chosen in settings.embedders_at_nodes:
+        try:
+            manifest = open_embedder(folder_of(chosen.release)).manifest
+        except WeirError as error:
+            findings.append(fail("embedder", str(error), "export one (`weir embedder export`), or mend --embedder"))
+            continue
+        findings.append(ok("embedder", f"{manifest.model} version {manifest.version}"))
+        found.append((manifest.model, manifest.version, chosen.urls))
+    return found
 
 
 def _policy(path: Path | None) -> Iterator[Finding]:

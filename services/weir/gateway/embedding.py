@@ -2,56 +2,35 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
-from typing import Final, cast
+from typing import Final
 
-from weir.backends.embedder import Embedder, Embedders, HttpEmbedder
-from weir.contracts.errors import PromptBlockedError, ReleaseError, UnknownModelError, ValidationError, WeirError
+from weir.contracts.errors import PromptBlockedError, UnknownModelError, ValidationError, WeirError
 from weir.contracts.request import GenerateRequest, Message
 from weir.gateway.accounting import Accounts
 from weir.gateway.answering import cleared
-from weir.gateway.catalog import NOBODYS_NAMES, ServedModel
+from weir.gateway.catalog import NOBODYS_NAMES
 from weir.gateway.deadlines import in_time
 from weir.gateway.denials import ModelNotAllowedError
+from weir.gateway.embedder_releases import EmbeddingModel, read_embedders
 from weir.gateway.filtering import PromptFilter
-from weir.gateway.generation import Ask, Generation, RequestContext
+from weir.gateway.generation import Accounted, Ask, RequestContext
 from weir.gateway.guards import Guards
 from weir.gateway.refusals import ContextTooLongError, DrainingError, KeyBusyError, SaturatedError
 from weir.gateway.second_tier import SecondTier
 from weir.gateway.settings_embedder import EmbedderSettings
-from weir.release.hashing import sha256_file
-from weir.release.reader import MANIFEST, TOKENIZER, EmbedderRelease, newest_version, open_embedder
-from weir.release.tokenizer import ReleaseTokenizer
+from weir.routing.embedders import POOL, EmbedderNodes
 from weir.telemetry.metrics import GatewayMetrics
 
 MAX_TEXTS: Final = 2048  # as at OpenAI
 MAX_TOKENS: Final = 300_000  # of one request, as at OpenAI
-_POOL: Final = "embedder"
 _ROWS_PER_CALL: Final = 32
+_TOKENS_PER_CALL: Final = 65_536  # half a megabyte: nodes take a whole one
 _INLINE_CHARS: Final = 16_384  # more is filtered and tokenised in a thread
 
 Text = str | tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingModel:
-    """One embedder: what its release says, and who serves it."""
-
-    name: str
-    version: int
-    release_sha256: str
-    created: int
-    context_tokens: int
-    dimensions: int
-    vocab_size: int
-    tokenizer: ReleaseTokenizer
-    embedder: Embedder
-    timeout_s: float
-    max_in_flight: int
-    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +58,7 @@ class Embeddings:
     """All embedders of a gateway. Requests wait at nodes, not here: they are short, and bounded by number."""
 
     models: dict[str, EmbeddingModel]
+    nodes: EmbedderNodes
     accounts: Accounts
     guards: Guards
     metrics: GatewayMetrics
@@ -118,11 +98,27 @@ class Embeddings:
         finally:
             self.accounts.end(generation)
 
-    async def aclose(self) -> None:
-        for model in self.models.values():
-            await model.embedder.aclose()
+    async def start(self) -> None:
+        """Watch the nodes; returns once each was asked how it is."""
+        await self.hold(self.models)
 
-    def _begun(self, asked: Asked) -> tuple[Generation, EmbeddingModel]:
+    def read_again(self, settings: Sequence[EmbedderSettings]) -> dict[str, EmbeddingModel]:
+        """Read releases anew; `hold` makes them hold.
+
+        Raises:
+            ReleaseError: one is refused.
+        """
+        return read_embedders(settings, self.nodes)
+
+    async def hold(self, models: dict[str, EmbeddingModel]) -> None:
+        """Serve these from now on. Requests under way keep their model and its nodes."""
+        await self.nodes.hold([model.embedders for model in models.values()])
+        self.models = models
+
+    async def aclose(self) -> None:
+        await self.nodes.aclose()
+
+    def _begun(self, asked: Asked) -> tuple[Accounted, EmbeddingModel]:
         try:
             model = self.find(asked.model)
             if model is None:
@@ -138,10 +134,9 @@ class Embeddings:
         messages = tuple(Message(role="user", content=_text(model, text)) for text in asked.texts)
         request = GenerateRequest.trusted(id=asked.context.id, messages=messages)
         ask = Ask(request, asked.route, asked.context)
-        # Accounts and audit read no more of a model than what an embedder has, too.
-        return Generation(ask, cast("ServedModel", model), guard), model
+        return Accounted(ask, model, guard), model
 
-    async def _prepared(self, generation: Generation, model: EmbeddingModel, asked: Asked) -> list[Sequence[int]]:
+    async def _prepared(self, generation: Accounted, model: EmbeddingModel, asked: Asked) -> list[Sequence[int]]:
         if self.accounts.is_draining:
             raise DrainingError
         if asked.dimensions not in {None, model.dimensions}:
@@ -152,7 +147,7 @@ class Embeddings:
             return await asyncio.to_thread(self._rows, generation, model, asked)
         return self._rows(generation, model, asked)
 
-    def _rows(self, generation: Generation, model: EmbeddingModel, asked: Asked) -> list[Sequence[int]]:
+    def _rows(self, generation: Accounted, model: EmbeddingModel, asked: Asked) -> list[Sequence[int]]:
         """Return the token ids of each text as the input rules leave it."""
         request = self._filtered(generation)
         rows: list[Sequence[int]] = []
@@ -166,7 +161,7 @@ class Embeddings:
             raise ValidationError(f"`input`: at most {MAX_TOKENS} tokens in one request", "input")
         return rows
 
-    def _filtered(self, generation: Generation) -> GenerateRequest:
+    def _filtered(self, generation: Accounted) -> GenerateRequest:
         prompt = PromptFilter(generation.guard, self.guards.seal, generation.notes)
         try:
             request = prompt.passed(generation.ask.request, self.metrics)
@@ -177,7 +172,7 @@ class Embeddings:
         generation.filtered = request
         return request
 
-    async def _asked(self, generation: Generation, model: EmbeddingModel, rows: Sequence[Sequence[int]]) -> Vectors:
+    async def _asked(self, generation: Accounted, model: EmbeddingModel, rows: Sequence[Sequence[int]]) -> Vectors:
         """Ask nodes, some rows at a time: others get their turn, and who hangs up costs no more than that."""
         key, most = generation.ask.context.caller.key_id, generation.ask.context.caller.max_concurrency
         if most is not None and self._of_key[key] >= most:
@@ -186,12 +181,11 @@ class Embeddings:
             raise SaturatedError(1.0)
         self._of_key[key] += 1
         self._running[model.name] += 1
-        generation.prepared, generation.pool = monotonic(), _POOL
+        generation.prepared, generation.pool = monotonic(), POOL
         found: list[str] = []
         try:
-            for begin in range(0, len(rows), _ROWS_PER_CALL):
-                part = rows[begin : begin + _ROWS_PER_CALL]
-                work = model.embedder.embedded(part, timeout_s=model.timeout_s)
+            for part in _parts(rows):
+                work = model.embedders.embedded(part, timeout_s=model.timeout_s)
                 found += (await in_time(work, generation.ask.context.deadline)).rows
         finally:
             self._running[model.name] -= 1
@@ -199,6 +193,17 @@ class Embeddings:
             if not self._of_key[key]:
                 del self._of_key[key]
         return Vectors(model, tuple(found), generation.prompt_tokens)
+
+
+def _parts(rows: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """Cut rows into as many as a node is asked for at once."""
+    begin = tokens = 0
+    for end, row in enumerate(rows):
+        if end - begin == _ROWS_PER_CALL or (end > begin and tokens + len(row) > _TOKENS_PER_CALL):
+            yield rows[begin:end]
+            begin, tokens = end, 0
+        tokens += len(row)
+    yield rows[begin:]
 
 
 def _text(model: EmbeddingModel, text: Text) -> str:
@@ -212,45 +217,3 @@ def _text(model: EmbeddingModel, text: Text) -> str:
     if max(text) >= model.vocab_size:
         raise ValidationError(f"`input`: a token id beyond the vocabulary of {model.vocab_size}", "input")
     return model.tokenizer.decode(list(text), skip_special=False)
-
-
-def read_embedders(settings: Sequence[EmbedderSettings]) -> dict[str, EmbeddingModel]:
-    """Open the releases.
-
-    Raises:
-        ReleaseError: one is refused, or two are of one model.
-    """
-    models: dict[str, EmbeddingModel] = {}
-    for chosen in settings:
-        release = open_embedder(_root(chosen.release))
-        name = release.manifest.model
-        if name in models:
-            raise ReleaseError(f"{chosen.release}: there is an embedder {name} already")
-        models[name] = embedding_model(release, chosen, Embedders([HttpEmbedder(url, name) for url in chosen.urls]))
-    return models
-
-
-def labels_of(models: Mapping[str, EmbeddingModel]) -> list[tuple[str, str, str]]:
-    """Name, version and digest of each, as metrics show them."""
-    return [(one.name, str(one.version), one.release_sha256[:12]) for one in models.values()]
-
-
-def embedding_model(release: EmbedderRelease, chosen: EmbedderSettings, embedder: Embedder) -> EmbeddingModel:
-    manifest = release.manifest
-    return EmbeddingModel(
-        name=manifest.model,
-        version=manifest.version,
-        release_sha256=sha256_file(release.root / MANIFEST),
-        created=int(manifest.created.timestamp()),
-        context_tokens=manifest.context_tokens,
-        dimensions=manifest.dimensions,
-        vocab_size=manifest.vocab_size,
-        tokenizer=ReleaseTokenizer(release.root / TOKENIZER),
-        embedder=embedder,
-        timeout_s=chosen.timeout_s,
-        max_in_flight=chosen.max_in_flight,
-    )
-
-
-def _root(root: Path) -> Path:
-    return root if (root / MANIFEST).is_file() or not root.is_dir() else newest_version(root)

@@ -93,12 +93,25 @@ class Screening(Protocol):
         ...
 
 
+class CountedModel(Protocol):
+    """What accounts, limits and audit read of a model, whatever it does."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def adapters(self) -> tuple[str, ...]: ...
+
+
 @dataclass(slots=True)
-class Generation:
+class Accounted:
     """What is known of one request so far; times are `time.monotonic()`."""
 
     ask: Ask
-    model: ServedModel
+    model: CountedModel
     guard: Chosen  # a policy that comes later changes nothing
     prompt: str = ""  # as the input rules left it
     filtered: GenerateRequest | None = None  # as the input rules left it, before the template
@@ -147,3 +160,10 @@ class Generation:
         if self.stream is None:
             raise RuntimeError("this generation was never started")
         return self.stream
+
+
+@dataclass(slots=True)
+class Generation(Accounted):
+    """A request to a model that generates text."""
+
+    model: ServedModel

@@ -6,7 +6,8 @@ from typing import Any
 from weir import __version__
 from weir.contracts.errors import UnknownModelError
 from weir.gateway.catalog import Catalog, ServedModel
-from weir.gateway.embedding import EmbeddingModel, Embeddings
+from weir.gateway.embedder_releases import EmbeddingModel
+from weir.gateway.embedding import Embeddings
 from weir.gateway.surfaces.limits import MAX_ANSWERS, MAX_BATCH, MAX_STOPS
 from weir.gateway.surfaces.openai_wire import model_and_adapter
 from weir.routing.node import Node

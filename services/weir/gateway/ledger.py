@@ -3,13 +3,13 @@
 from hmac import HMAC
 from typing import Protocol
 
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Accounted
 
 
 class Ledger(Protocol):
     """Is asked before a request is queued, and told when it has ended."""
 
-    async def reserve(self, generation: Generation) -> None:
+    async def reserve(self, generation: Accounted) -> None:
         """Set the tokens of its prompt and of its longest answer aside.
 
         Raises:
@@ -22,7 +22,7 @@ class Ledger(Protocol):
         """Return a fresh HMAC for an answer's text; none: nobody keeps it."""
         ...
 
-    def settle(self, generation: Generation) -> None:
+    def settle(self, generation: Accounted) -> None:
         """Replace what was set aside by what was used; it must not wait for anything.
 
         Called once for every request, also for one that was refused.
@@ -33,9 +33,9 @@ class Ledger(Protocol):
 class NoLedger:
     """Keeps no accounts."""
 
-    async def reserve(self, generation: Generation) -> None: ...
+    async def reserve(self, generation: Accounted) -> None: ...
 
     def hasher(self) -> HMAC | None:
         return None
 
-    def settle(self, generation: Generation) -> None: ...
+    def settle(self, generation: Accounted) -> None: ...

@@ -8,7 +8,7 @@ from typing import Final
 
 from weir.contracts.caller import Caller
 from weir.gateway.denials import BudgetExhaustedError, Headers, KeysAwayError, LimitReachedError
-from weir.gateway.generation import Generation, Reservation
+from weir.gateway.generation import Accounted, Reservation
 from weir.gateway.recording import Journal, used_by
 from weir.store.database import StoreError
 from weir.store.keys import Clock, now
@@ -66,7 +66,7 @@ class StoreLedger:
             else:
                 await self._taken(caller, requests=1, tokens=0)
 
-    async def reserve(self, generation: Generation) -> None:
+    async def reserve(self, generation: Accounted) -> None:
         """Take the tokens that a generation may use.
 
         Without a `max_new_tokens` of the caller's that is all that the context leaves, which hardly any answer uses:
@@ -108,7 +108,7 @@ class StoreLedger:
             raise
         return reservation
 
-    def settle(self, generation: Generation) -> None:
+    def settle(self, generation: Accounted) -> None:
         """Give back what was not used, and write down what was; the only place where either happens."""
         self._journal.record(generation)
         if generation.generated_tokens:

@@ -11,7 +11,7 @@ from typing import Final
 
 from weir.contracts.caller import Caller
 from weir.gateway.findings import audited
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Accounted
 from weir.store.database import StoreError
 from weir.store.keys import now
 from weir.store.records import AuditRow, RecordStore, UsageSlot, Used, day_of, month_of
@@ -28,7 +28,7 @@ _DAY_MS: Final = 86_400_000
 _LAST_SAVE_S: Final = 3.0
 
 
-def used_by(generation: Generation) -> Used:
+def used_by(generation: Accounted) -> Used:
     """Return what counts against the caller: nothing is read before a node, or the cache, has the request."""
     read = generation.prompt_tokens if generation.pool != "none" else 0
     return Used(1, read, generation.generated_tokens)
@@ -48,10 +48,10 @@ class Journal:
         self._hmac = hmac.new(audit_key or b"\0", digestmod="sha256")
         self._audit_days = audit_days
         self._clock = clock
-        self._ended: list[Generation] = []
+        self._ended: list[Accounted] = []
         self._epoch = clock() - monotonic()  # looked at now and then: the time of day costs a microsecond
         self._usage: dict[UsageSlot, Used] = {}
-        self._unsettled: list[tuple[Generation, float]] = []  # ended, but the second tier has not spoken yet
+        self._unsettled: list[tuple[Accounted, float]] = []  # ended, but the second tier has not spoken yet
         self._audit: deque[AuditRow] = deque()
         self._unsaved: dict[tuple[str, str], int] = {}
         self._spent: dict[tuple[str, str], int] = {}
@@ -74,7 +74,7 @@ class Journal:
         hasher.update(text.encode("utf-8", "surrogatepass"))
         return hasher.hexdigest()
 
-    def record(self, generation: Generation) -> None:
+    def record(self, generation: Accounted) -> None:
         """Note one request that has ended, however it did. What its key may still spend is known at once."""
         self._ended.append(generation)
         caller = generation.ask.context.caller
@@ -194,7 +194,7 @@ class Journal:
             if store.prune_audit(before_ms) == 0:
                 self._pruned_at = monotonic()
 
-    def _row(self, generation: Generation, at: float) -> AuditRow:
+    def _row(self, generation: Accounted, at: float) -> AuditRow:
         ask, model = generation.ask, generation.model
         caller = ask.context.caller
         return AuditRow(
@@ -218,7 +218,7 @@ class Journal:
             finds=audited(generation.notes),
         )
 
-    def _prompt_hmac(self, generation: Generation) -> str:
+    def _prompt_hmac(self, generation: Accounted) -> str:
         """Tell equal prompts: the text as it was sent, or each message with its role and length."""
         request, hasher = generation.ask.request, self.hasher()
         hasher.update(request.prompt.encode("utf-8", "surrogatepass"))

@@ -1,25 +1,34 @@
-"""Reading policy, releases and the list of nodes again while requests run."""
+"""Reading policy, releases, embedders and the list of nodes again while requests run."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from weir.contracts.errors import WeirError
 from weir.gateway.catalog import ServedModel
-from weir.gateway.embedding import labels_of
+from weir.gateway.embedder_releases import EmbeddingModel, labels_of
 from weir.gateway.nodes import NodeList
 from weir.gateway.service import GenerationService
 from weir.gateway.settings import GatewaySettings
 from weir.gateway.watching import Watch, look
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy, load_policy
-from weir.routing.release import Offer
 
 _log = logging.getLogger(__name__)
 _LOOK_S: Final = 1.0
 _AGAIN_S: Final = 30.0  # a policy that was refused may have lacked a file that comes later
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the files say; without settings, nodes and embedders stay."""
+
+    settings: GatewaySettings | None
+    models: list[ServedModel]
+    embedders: dict[str, EmbeddingModel]
 
 
 class Reloader:
@@ -32,7 +41,7 @@ class Reloader:
         nodes: NodeList | None = None,
         again: Callable[[], GatewaySettings] | None = None,
     ) -> None:
-        """`again` reads the settings anew; of them only the nodes are heeded."""
+        """`again` reads the settings anew; of them only nodes and embedders are heeded."""
         self._service = service
         self._guard = guard
         self._nodes = nodes
@@ -73,31 +82,43 @@ class Reloader:
     async def _replaced(self, *, with_models: bool) -> str | None:
         service, metrics = self._service, self._service.metrics
         try:
-            models = await asyncio.to_thread(service.catalog.read_again) if with_models else None
+            found = await asyncio.to_thread(self._read) if with_models else None
             compiled = await asyncio.to_thread(self._compiled)
-            if with_models:  # last: it holds at once
-                await asyncio.to_thread(self._reread_nodes)
+            if found is not None:  # last: it holds at once
+                await asyncio.to_thread(self._reread_nodes, found.settings)
         except Exception as error:  # noqa: BLE001 - whatever it is, what holds goes on
             if with_models:
                 metrics.reloads("refused").inc()
             return self._refused(error)
         self._is_refused = False
-        if models is not None:
-            service.catalog.replace(models)
-            service.router.offers(Offer.of(service.catalog.default.prompts.manifest))
-            metrics.set_models((*service.catalog.labels, *labels_of(service.embeddings.models)))
-            metrics.reloads("applied").inc()
-            if self._nodes is not None:
-                await self._nodes.settle(service.router)
+        if found is not None:
+            await self._hold_to(found)
         metrics.guard_reloads("unchanged" if compiled is None else "applied").inc()
         if compiled is not None:
             service.guards.hold_to(compiled)
-        self._tell(models or ())
+        self._tell(() if found is None else found.models)
         return None
 
-    def _reread_nodes(self) -> None:
+    def _read(self) -> "_Found":
+        settings = None if self._again is None else self._again()
+        models = self._service.catalog.read_again()
+        if settings is None:
+            return _Found(None, models, self._service.embeddings.models)
+        return _Found(settings, models, self._service.embeddings.read_again(settings.embedders_at_nodes))
+
+    async def _hold_to(self, found: "_Found") -> None:
+        service = self._service
+        service.catalog.replace(found.models)
+        service.router.offers(*service.catalog.offers)
+        await service.embeddings.hold(found.embedders)
+        service.metrics.set_models((*service.catalog.labels, *labels_of(found.embedders)))
+        service.metrics.reloads("applied").inc()
         if self._nodes is not None:
-            self._nodes.reread(None if self._again is None else self._again().nodes)
+            await self._nodes.settle(service.router)
+
+    def _reread_nodes(self, settings: GatewaySettings | None) -> None:
+        if self._nodes is not None:
+            self._nodes.reread(None if settings is None else settings.nodes)
 
     def _refused(self, error: Exception) -> str:
         """Log why; it is an operator's fault, or ours."""

@@ -15,7 +15,7 @@ from weir.backends.classifier import Classifier
 from weir.contracts.errors import BackendTimeoutError, BackendUnavailableError, OverloadedError, PromptBlockedError
 from weir.contracts.request import GenerateRequest
 from weir.gateway.findings import MAX_NOTES, Note, Seal
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Accounted
 from weir.gateway.settings_tier import SecondTierSettings
 from weir.guard.rules import Action
 from weir.guard.verdict import GUARD_ERROR
@@ -48,7 +48,7 @@ class SecondTier:
         self._seal = seal
         self._running: set[asyncio.Task[str | None]] = set()
 
-    def begin(self, generation: Generation) -> None:
+    def begin(self, generation: Accounted) -> None:
         """Ask about a prompt that the rules have let through; its answer waits for `generation.screening`, or not."""
         passages = () if generation.filtered is None else passages_of(generation.filtered)
         if not passages:
@@ -67,7 +67,7 @@ class SecondTier:
         await asyncio.gather(*running, return_exceptions=True)
         await self._classifier.aclose()
 
-    async def _refusing_rule(self, generation: Generation, passages: Sequence[Passage], *, is_busy: bool) -> str | None:
+    async def _refusing_rule(self, generation: Accounted, passages: Sequence[Passage], *, is_busy: bool) -> str | None:
         """Return the id of the rule that refuses the prompt, if one does. Fails only when cancelled."""
         began, outcome = monotonic(), "cancelled"
         try:
@@ -91,7 +91,7 @@ class SecondTier:
         async with asyncio.timeout(budget_s):
             return await self._classifier.scored([passage.text for passage in passages], timeout_s=budget_s)
 
-    def _noted(self, generation: Generation, passages: Sequence[Passage], scored: Scored) -> str | None:
+    def _noted(self, generation: Accounted, passages: Sequence[Passage], scored: Scored) -> str | None:
         least = scored.threshold if self._settings.threshold is None else self._settings.threshold
         self._metrics.second_tier_score.observe(max(scored.scores))
         found = [(passage, score) for passage, score in zip(passages, scored.scores, strict=True) if score >= least]
@@ -104,7 +104,7 @@ class SecondTier:
             generation.notes += _notes(found[:MAX_NOTES], action, self._seal)
         return RULE if action is Action.BLOCK else None
 
-    def _without_verdict(self, generation: Generation, outcome: str) -> str | None:
+    def _without_verdict(self, generation: Accounted, outcome: str) -> str | None:
         self._metrics.guard_errors("second-tier").inc()
         _log.warning("second_tier_failed", extra={"outcome": outcome, "request_id": generation.ask.context.id})
         if self._settings.action == "flag" or self._settings.fail_open:

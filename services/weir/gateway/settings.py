@@ -77,6 +77,18 @@ class GatewaySettings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _embedders_have_nodes(self) -> Self:
+        if not all(embedder.urls for embedder in self.embedders_at_nodes):
+            raise ValueError("an embedder needs `urls`, as `nodes` lists no http:// node that could serve it")
+        return self
+
+    @property
+    def embedders_at_nodes(self) -> tuple[EmbedderSettings, ...]:
+        """The embedders, each with its nodes."""
+        shared = tuple(node.url for node in self.nodes if node.url.startswith("http"))
+        return tuple(one if one.urls else one.model_copy(update={"urls": shared}) for one in self.embedders)
+
     @property
     def digest(self) -> str:
         """Tells different settings from equal ones; secrets are not in it."""

@@ -14,6 +14,8 @@ class EmbedderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     release: Path = Field(description="of an embedder; a folder of versions stands for its newest one")
-    urls: tuple[NodeUrl, ...] = Field(min_length=1, description="nodes that serve it")
+    urls: tuple[NodeUrl, ...] = Field(
+        default=(), description="nodes that serve it; none: the http:// nodes that `nodes` lists"
+    )
     timeout_s: float = Field(default=30.0, gt=0, le=600, description="without an answer from a node")
     max_in_flight: int = Field(default=64, ge=1, le=10_000, description="requests at once; more are 503")

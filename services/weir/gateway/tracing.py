@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.trace import HEADER, read_traceparent
-from weir.gateway.generation import Generation
+from weir.gateway.generation import Accounted
 from weir.telemetry.gen_ai import FIRST_TOKEN, answered, asked, operation
 from weir.telemetry.tracing import Span, Tracing, is_sampled, unsampled
 
@@ -55,7 +55,7 @@ class _Watched:
         await self._send(message)
 
 
-def begun(tracing: Tracing, generation: Generation) -> Span | None:
+def begun(tracing: Tracing, generation: Accounted) -> Span | None:
     """Begin the span of a generation, as a child of its HTTP request's; none: that one is not sampled."""
     ask = generation.ask
     if ask.context.traceparent is None or not is_sampled(ask.context.traceparent):
@@ -70,7 +70,7 @@ def begun(tracing: Tracing, generation: Generation) -> Span | None:
     )
 
 
-def ended(span: Span, generation: Generation) -> None:
+def ended(span: Span, generation: Accounted) -> None:
     """Say what came of a generation, and end its span."""
     if generation.first_text:
         span.note(FIRST_TOKEN, generation.first_text)

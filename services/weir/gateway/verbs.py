@@ -1,5 +1,6 @@
 """`weir serve`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,10 @@ def serve(
     node: Annotated[list[str] | None, typer.Option(help="URL of a node, or NAME=URL; repeat for more")] = None,
     nodes_file: Annotated[Path | None, typer.Option(help="more nodes (YAML), looked at every second")] = None,
     release: Annotated[list[Path] | None, typer.Option(help="a release, or a model's folder: its newest")] = None,
+    embedder: Annotated[
+        list[str] | None,
+        typer.Option(help="release for /v1/embeddings, or DIR=URL of a node with it  [default: the --node URLs]"),
+    ] = None,
     guard: Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the packaged one")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on  [default: 8080]")] = None,
@@ -34,12 +39,13 @@ def serve(
     """Run the gateway: TGI and OpenAI routes, guard, metrics, over one or more nodes.
 
     Settings come from flags, then WEIR_GATEWAY_* variables, then the settings file. SIGTERM and Ctrl-C drain;
-    SIGHUP reads guard policy, releases and the list of nodes again.
+    SIGHUP reads guard policy, releases, embedders and the list of nodes again.
     """
     given: dict[str, Any] = {
         "nodes": [_node(number, text) for number, text in enumerate(node)] if node else None,
         "nodes_file": nodes_file,
         "releases": release or None,
+        "embedders": _embedders(embedder or ()) or None,
         "guard": guard,
         "host": host,
         "port": port,
@@ -64,6 +70,15 @@ def _node(number: int, text: str) -> dict[str, str]:
     if has_name and "/" not in name:
         return {"name": name, "url": url}
     return {"name": f"cpu-{number}", "url": text}
+
+
+def _embedders(given: Iterable[str]) -> list[dict[str, Any]]:
+    """A release that is given again has one node more."""
+    urls: dict[str, list[str]] = {}
+    for text in given:
+        folder, has_url, url = text.partition("=http")
+        urls.setdefault(folder, []).extend([f"http{url}"] if has_url else [])
+    return [{"release": folder, "urls": at} for folder, at in urls.items()]
 
 
 def _configure_logs(level: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from weir.contracts.errors import ValidationError
-from weir.oip.infer import MAX_TEXTS, texts_of
+from weir.oip.infer import MAX_TEXTS, answered, opened, texts_of
 
 MAX_ROWS: Final = MAX_TEXTS
 _LARGEST_ID: Final = 2**31
@@ -45,20 +45,15 @@ def parse_embed(body: bytes) -> EmbedCall:
     Raises:
         ValidationError: not JSON, or a field is missing, of the wrong type or out of bounds.
     """
-    try:
-        top = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ValidationError("body: not JSON", "body") from error
-    if not isinstance(top, dict):
-        raise ValidationError("body: a JSON object is needed", "body")
-    tensors = top.get("inputs")
-    if not isinstance(tensors, list) or not all(isinstance(tensor, dict) for tensor in tensors):
-        raise ValidationError("inputs: a list of tensors is needed", "inputs")
-    call_id, encoding = top.get("id"), (top.get("parameters") or {}).get("encoding")
+    top, tensors, call_id = opened(body)
+    parameters = top.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ValidationError("parameters: an object is needed", "parameters")
+    encoding = parameters.get("encoding")
     if encoding not in {None, "base64"}:
         raise ValidationError("parameters.encoding: 'base64' or nothing", "parameters.encoding")
     texts, rows = _read(tensors)
-    return EmbedCall(texts, rows, call_id if isinstance(call_id, str) else None, encoding is not None)
+    return EmbedCall(texts, rows, call_id, encoding is not None)
 
 
 def _read(tensors: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
@@ -91,11 +86,7 @@ def _integers(tensor: dict[str, Any], where: str) -> list[int]:
 def embed_answer(call: EmbedCall, model: str, version: int, data: Any, shape: tuple[int, int], tokens: int) -> bytes:
     """Return the body of an answer; `data` are the base64 texts of rows, or a flat array of numbers."""
     output = {"name": "embedding", "datatype": "FP32", "shape": shape, "data": data}
-    answer: dict[str, Any] = {"model_name": model, "model_version": str(version)}
-    if call.id is not None:
-        answer["id"] = call.id
-    body = {**answer, "parameters": {"tokens": tokens}, "outputs": [output]}
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return answered(call.id, model, version, {"tokens": tokens}, output)
 
 
 def embed_request(rows: Sequence[Sequence[int]]) -> bytes:

@@ -39,6 +39,22 @@ def parse_infer(body: bytes) -> InferCall:
     Raises:
         ValidationError: not JSON, or a field is missing, of the wrong type or out of bounds.
     """
+    top, inputs, call_id = opened(body)
+    if len(inputs) != 1:
+        raise ValidationError("inputs: a list of one tensor named `text` is needed", "inputs")
+    for number, wanted in enumerate(top.get("outputs") or ()):
+        if not isinstance(wanted, dict) or wanted.get("name") != "score":
+            field = f"outputs[{number}].name"
+            raise ValidationError(f"{field}: the only output is `score`", field)
+    return InferCall(texts_of(inputs[0]), call_id)
+
+
+def opened(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
+    """Return a request as a whole, its tensors and its id.
+
+    Raises:
+        ValidationError: not JSON, or without a list of tensors.
+    """
     try:
         top = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -46,13 +62,9 @@ def parse_infer(body: bytes) -> InferCall:
     if not isinstance(top, dict):
         raise ValidationError("body: a JSON object is needed", "body")
     inputs, call_id = top.get("inputs"), top.get("id")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise ValidationError("inputs: a list of one tensor named `text` is needed", "inputs")
-    for number, wanted in enumerate(top.get("outputs") or ()):
-        if not isinstance(wanted, dict) or wanted.get("name") != "score":
-            field = f"outputs[{number}].name"
-            raise ValidationError(f"{field}: the only output is `score`", field)
-    return InferCall(texts_of(inputs[0]), call_id if isinstance(call_id, str) else None)
+    if not isinstance(inputs, list) or not all(isinstance(tensor, dict) for tensor in inputs):
+        raise ValidationError("inputs: a list of tensors is needed", "inputs")
+    return top, inputs, call_id if isinstance(call_id, str) else None
 
 
 def texts_of(tensor: dict[str, Any]) -> tuple[str, ...]:
@@ -75,11 +87,17 @@ def texts_of(tensor: dict[str, Any]) -> tuple[str, ...]:
 def infer_answer(call: InferCall, model: str, version: int, scored: Scored, label: str) -> bytes:
     """Return the body of an answer."""
     output = {"name": "score", "datatype": "FP32", "shape": [len(scored.scores)], "data": scored.scores}
-    answer: dict[str, Any] = {"model_name": model, "model_version": str(version)}
-    if call.id is not None:
-        answer["id"] = call.id
-    parameters = {"label": label, "threshold": scored.threshold}
-    return orjson.dumps({**answer, "parameters": parameters, "outputs": [output]})
+    return answered(call.id, model, version, {"label": label, "threshold": scored.threshold}, output)
+
+
+def answered(
+    call_id: str | None, model: str, version: int, parameters: dict[str, Any], output: dict[str, Any]
+) -> bytes:
+    """Return the body of an answer with one output."""
+    said: dict[str, Any] = {"model_name": model, "model_version": str(version)}
+    if call_id is not None:
+        said["id"] = call_id
+    return orjson.dumps({**said, "parameters": parameters, "outputs": [output]}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def infer_request(texts: Sequence[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Final, Self
@@ -37,6 +38,7 @@ class Node:
 
     member: Member
     offer: Offer
+    others: Sequence[Offer] = ()
     _fleet: Fleet
 
     def __init__(
@@ -51,9 +53,9 @@ class Node:
         self._silences = 0
         self._shown: tuple[bool, Circuit] | None = None
 
-    def join(self, fleet: Fleet, offer: Offer) -> None:
-        """Become a member of a fleet; `offer` is the release that nodes are meant to serve."""
-        self._fleet, self.offer = fleet, offer
+    def join(self, fleet: Fleet, offer: Offer, others: Sequence[Offer] = ()) -> None:
+        """Become a member of a fleet; `offer` is the release that nodes are meant to serve, `others` are more."""
+        self._fleet, self.offer, self.others = fleet, offer, others
         self.member = fleet.add(self.name, self._key)
 
     @property
@@ -75,8 +77,23 @@ class Node:
     @property
     def flavour(self) -> str:
         """What the node runs; empty: nobody knows."""
-        said = self.backend.report.flavour if self._flavour is None else self._flavour
-        return self.offer.usual_flavour if said == "" else said or ""
+        return self._named(self.offer, self.backend.report.flavour)
+
+    def flavour_of(self, model: str | None) -> str:
+        """As `flavour`, of the release of a model."""
+        offer = next((offer for offer in self.others if offer.model == model), None)
+        return self.flavour if offer is None else self._served(offer) or ""
+
+    def _served(self, offer: Offer) -> str | None:
+        """Return the flavour of a further release; none: it says that it does not serve it."""
+        others = self.backend.report.others
+        if others is not None and offer.model not in others:
+            return None
+        return self._named(offer, None if others is None else others[offer.model])
+
+    def _named(self, offer: Offer, said: str | None) -> str:
+        said = said if self._flavour is None else self._flavour
+        return offer.usual_flavour if said == "" else said or ""
 
     @property
     def version(self) -> int:
@@ -85,7 +102,8 @@ class Node:
 
     @property
     def _key(self) -> KindKey:
-        return KindKey(f"{self.offer.model}/{self.version}", self.flavour, self.pool)
+        others = tuple([(offer.model, self._served(offer)) for offer in self.others])
+        return KindKey(f"{self.offer.model}/{self.version}", self.flavour, self.pool, others)
 
     async def probe(self) -> bool:
         """Ask the node whether it is ready. Callers at the same time, or just after, share one probe."""

@@ -73,16 +73,20 @@ class Router:
         probe_interval_s: float = 1.0,
         patience_s: float = _PATIENCE_S,
         offer: Offer = Offer(),  # noqa: B008  frozen
+        others: Sequence[Offer] = (),
     ) -> None:
-        """`patience_s`: how long requests wait for a node when the last one has just gone."""
-        self.offer = offer
-        self.fleet = Fleet(proven=offer.proven)
+        """`patience_s`: how long requests wait for a node when the last one has just gone.
+
+        `offer` is the release that every node is meant to serve, `others` are those of further models.
+        """
+        self.fleet = Fleet()
         self._nodes: dict[str, Node] = {}
         self._metrics = metrics
         self._watch = Watch(self.fleet, metrics, probe_interval_s)
         self._budget = RetryBudget()
         self._patience_s = patience_s
         self._looking: asyncio.Task[None] | None = None
+        self.offers(offer, *others)
         for node in nodes:
             self.add(node)
 
@@ -96,7 +100,7 @@ class Router:
 
     def add(self, node: Node) -> None:
         """Take a node in; it gets requests once a probe has found it ready."""
-        node.join(self.fleet, self.offer)
+        node.join(self.fleet, self.offer, self.others)
         self._nodes[node.name] = node
         self._watch.add(node)
 
@@ -106,12 +110,12 @@ class Router:
         self.fleet.remove(node.member)
         self._watch.remove(node)
 
-    def offers(self, offer: Offer) -> None:
-        """Another release is meant from now on."""
-        self.offer = offer
+    def offers(self, offer: Offer, *others: Offer) -> None:
+        """These releases are meant from now on, each with what its own parity report proves."""
+        self.offer, self.others = offer, others
         for node in self.nodes:
-            node.offer = offer
-        self.fleet.prove(offer.proven)
+            node.offer, node.others = offer, others
+        self.fleet.prove(offer.proven, {other.model: other.proven for other in others})
 
     async def start(self) -> None:
         await self._probe_all()
@@ -148,7 +152,7 @@ class Router:
             if attempts.failure is not None and not self._may_retry(node, attempts):
                 ticket.left(monotonic())
                 raise self._given_up(attempts, "too many requests are being tried again")
-            self._count(node, ticket)
+            self._count(node, ticket, job)
             try:
                 return await _opened(node, ticket, _timed(request, deadline, ticket), timeout_s)
             except (BackendError, OverloadedError) as error:
@@ -219,9 +223,9 @@ class Router:
         self._metrics.upstream_retries(node.pool).inc()
         return True
 
-    def _count(self, node: Node, ticket: Ticket) -> None:
-        pools = self.fleet.pools
-        is_first = len(pools) == 1 or ticket.member.kind.pool is pools[0]
+    def _count(self, node: Node, ticket: Ticket, job: Job) -> None:
+        pools = self.fleet.pools_of.get(job.model, self.fleet.pools)
+        is_first = len(pools) == 1 or ticket.member.kind in pools[0].kinds
         self._metrics.routed(node.pool, ("prefix" if ticket.is_held else "fastest") if is_first else "standby").inc()
 
     async def _probe_all(self) -> None:
@@ -240,7 +244,7 @@ async def _opened(node: Node, ticket: Ticket, request: GenerateRequest, timeout_
         raise
     if first.type == "token":
         ticket.began(monotonic())
-    return Routed(node.name, node.pool, node.version, node.flavour, first, events)
+    return Routed(node.name, node.pool, node.version, node.flavour_of(request.model), first, events)
 
 
 def _timed(request: GenerateRequest, deadline: float | None, ticket: Ticket) -> GenerateRequest:

@@ -3,15 +3,19 @@
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from weir.routing.node import Node
 from weir.routing.policy.fleet import Fleet
+from weir.routing.policy.pools import Pool
 from weir.telemetry.metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
 _MOST_PROBES: Final = 200.0  # per second, of all nodes together
 _DRAIN_LOOK_S: Final = 0.1
+Shown = tuple[str, str, int]  # a pool, its use, and how many of its nodes are open
 
 
 class Watch:
@@ -24,7 +28,7 @@ class Watch:
         self._is_running = False
         self._tasks: dict[Node, asyncio.Task[None] | None] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self._told: tuple[tuple[str, str, int], ...] = ()
+        self._told: dict[str, Sequence[Shown]] = {}
 
     def add(self, node: Node) -> None:
         self._tasks[node] = asyncio.create_task(self._watch(node, at_once=True)) if self._is_running else None
@@ -65,28 +69,22 @@ class Watch:
             self.tell()
 
     def tell(self) -> None:
-        """Show which pool is used; say so when there are several: then their flavours are not proven equal."""
-        pools, is_used = [], True
-        for pool in self._fleet.pools:
-            count = sum(kind.open_count for kind in pool.kinds)
-            pools.append((pool.name, "first" if is_used else "standby", count))
-            is_used = is_used and not count
-        now = tuple(pools)
+        """Show which pools are used; say so where there are several: then their flavours are not proven equal.
+
+        Those of a model beside the default one have its name before theirs, and are shown only where there are several.
+        """
+        now = {"": _shown(self._fleet.pools)}
+        now |= {m: _shown(pools, f"{m}/") for m, pools in self._fleet.pools_of.items() if len(pools) > 1}
         if now == self._told:
             return
-        for name, use, _ in self._told:
+        for name, use, _ in chain.from_iterable(self._told.values()):
             self._metrics.pool_nodes.drop(name, use)
-        for name, use, count in now:
+        for name, use, count in chain.from_iterable(now.values()):
             self._metrics.pool_nodes(name, use).set(count)
-        if len(now) > 1 and [one[:2] for one in now] != [one[:2] for one in self._told]:
-            _log.warning(
-                "flavours_kept_apart",
-                extra={
-                    "used": next((name for name, use, count in now if use == "first" and count), "none"),
-                    "standing_by": [name for name, use, _ in now if use == "standby"],
-                    "why": "the release's parity report does not prove that these flavours answer alike",
-                },
-            )
+        for model, pools in now.items():
+            before = self._told.get(model, ())
+            if len(pools) > 1 and [one[:2] for one in pools] != [one[:2] for one in before]:
+                _warn(model, pools)
         self._told = now
 
     async def _closed(self, node: Node) -> None:
@@ -96,3 +94,24 @@ class Watch:
         finally:
             await node.backend.aclose()
         _log.info("node_left", extra={"node": node.name})
+
+
+def _shown(pools: Sequence[Pool], prefix: str = "") -> Sequence[Shown]:
+    shown, is_used = [], True
+    for pool in pools:
+        count = sum(kind.open_count for kind in pool.kinds)
+        shown.append((prefix + pool.name, "first" if is_used else "standby", count))
+        is_used = is_used and not count
+    return shown
+
+
+def _warn(model: str, pools: Sequence[Shown]) -> None:
+    _log.warning(
+        "flavours_kept_apart",
+        extra={
+            "model": model or "default",
+            "used": next((name for name, use, count in pools if use == "first" and count), "none"),
+            "standing_by": [name for name, use, _ in pools if use == "standby"],
+            "why": "the release's parity report does not prove that these flavours answer alike",
+        },
+    )

@@ -31,6 +31,7 @@ class StackSettings:
     flavour: str | None = None
     workers: int = 1
     allow_anonymous: bool = False
+    embedders: tuple[Path, ...] = ()
 
     @property
     def url(self) -> str:
@@ -106,7 +107,8 @@ class Stack:
 def _node_arguments(settings: StackSettings) -> tuple[str, ...]:
     flavour = ("--flavour", settings.flavour) if settings.flavour else ()
     home = ("--home", str(settings.home))
-    return ("node", str(settings.release), "--host", LOOPBACK, "--port", str(settings.node_port), *home, *flavour)
+    releases = (str(settings.release), *map(str, settings.embedders))
+    return ("node", *releases, "--host", LOOPBACK, "--port", str(settings.node_port), *home, *flavour)
 
 
 def _gateway_arguments(settings: StackSettings) -> tuple[str, ...]:
@@ -114,4 +116,9 @@ def _gateway_arguments(settings: StackSettings) -> tuple[str, ...]:
     where = ("--host", settings.host, "--port", str(settings.port), "--admin-port", str(settings.admin_port))
     how = ("--home", str(settings.home), "--workers", str(settings.workers))
     anyone = ("--allow-anonymous",) if settings.allow_anonymous else ()
-    return ("serve", "--release", str(settings.release), "--node", settings.node_url, *where, *how, *anyone, *guard)
+    what = (
+        "--release",
+        str(settings.release),
+        *(part for one in settings.embedders for part in ("--embedder", str(one))),
+    )
+    return ("serve", *what, "--node", settings.node_url, *where, *how, *anyone, *guard)

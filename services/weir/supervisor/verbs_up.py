@@ -14,8 +14,10 @@ import typer
 from weir.asgi.listen import require_free
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
 from weir.gateway.access import keys_were_made, require_callers
+from weir.gateway.embedder_releases import folder_of
 from weir.gateway.settings import load_settings
 from weir.gateway.settings_access import AccessSettings
+from weir.release.reader import open_embedder
 from weir.supervisor.scraping import where_to_look
 from weir.supervisor.stack import LOOPBACK, Stack, StackSettings
 
@@ -38,6 +40,9 @@ AdminPort = Annotated[
 ]
 NodePort = Annotated[int, typer.Option(help="CPU node port", min=1, max=65535)]
 Guard = Annotated[Path | None, typer.Option(help="guard policy (YAML); default: the shipped one")]
+Embedder = Annotated[
+    list[str] | None, typer.Option(help="serve /v1/embeddings as well: a release, or a model below --home (repeatable)")
+]
 FlavourOption = Annotated[
     str | None, typer.Option(help="e.g. cpu-packed8, cpu-packed4, cpu-int8; default: the release's choice")
 ]
@@ -60,11 +65,13 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
     node_port: NodePort = 8100,
     guard: Guard = None,
     flavour: FlavourOption = None,
+    embedder: Embedder = None,
     workers: Workers = 1,
     allow_anonymous: AllowAnonymous = False,
     no_serve: TrainOnly = False,
 ) -> None:
     """Check, train, merge, export, verify, publish, then serve until Ctrl-C. What is unchanged is reused."""
+    embedders = tuple(_embedder_folder(given, home) for given in embedder or ())
     admin_port = admin_port or (port + 1 if port < 65535 else port - 1)
     if not no_serve:
         require_free(host, port, option="--port")
@@ -93,8 +100,21 @@ def up(  # noqa: PLR0913 - a command line's options are its arguments
         flavour,
         workers,
         allow_anonymous,
+        embedders,
     )
     _serve(settings, str(result["question"]))
+
+
+def _embedder_folder(given: str, home: Path) -> Path:
+    """Return the release's folder, or the folder of a model's versions.
+
+    Raises:
+        ReleaseError: there is none, or it is no embedder.
+    """
+    named = home / "releases" / given
+    folder = named if named.is_dir() else Path(given)
+    open_embedder(folder_of(folder))
+    return folder
 
 
 def _access(home: Path, *, allow_anonymous: bool) -> AccessSettings:

@@ -1,14 +1,13 @@
 """`weir classifier`: train a small classifier of texts and publish it; `weir node` serves it."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from weir_training.classifier.measure import Figures
 from weir_training.classifier.recipe import load_classifier_recipe
-from weir_training.options import DEFAULT_HOME, AsJson, Home
+from weir_training.options import DEFAULT_HOME, AsJson, Home, NodeUrls, Repository
 from weir_training.progress import bar
 from weir_training.quiet import calm_threads
 from weir_training.telling import check_url, tell
@@ -25,12 +24,8 @@ def classifier() -> None:
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe, e.g. injection, or a YAML file.")],
     home: Home = DEFAULT_HOME,
-    repository: Annotated[
-        Path | None, typer.Option("--repository", help="Model repository to link into; default beside the home.")
-    ] = None,
-    node: Annotated[
-        list[str] | None, typer.Option("--node", metavar="URL", help="A running node to tell; may be repeated.")
-    ] = None,
+    repository: Repository = None,
+    node: NodeUrls = None,
     as_json: AsJson = False,
 ) -> None:
     """Train, measure beside the guard's rules, export, and publish if the gate says yes."""

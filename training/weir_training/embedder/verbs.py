@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from weir.contracts.embedder import Pooling
 from weir.contracts.errors import UsageError
 from weir.contracts.request import MODEL_NAME
-from weir_training.options import DEFAULT_HOME, AsJson, Home
+from weir_training.options import DEFAULT_HOME, AsJson, Home, NodeUrls, Repository
 from weir_training.progress import bar
 from weir_training.quiet import calm_threads
 from weir_training.recipe import ModelPart
@@ -33,12 +32,8 @@ def export(  # noqa: PLR0913 - options of a command line
         Pooling | None, typer.Option(help="How hidden states become one vector; default: what the folder says.")
     ] = None,
     home: Home = DEFAULT_HOME,
-    repository: Annotated[
-        Path | None, typer.Option("--repository", help="Model repository to link into; default beside the home.")
-    ] = None,
-    node: Annotated[
-        list[str] | None, typer.Option("--node", metavar="URL", help="A running node to tell; may be repeated.")
-    ] = None,
+    repository: Repository = None,
+    node: NodeUrls = None,
     as_json: AsJson = False,
 ) -> None:
     """Export to ONNX, compare with the checkpoint vector by vector, and publish if they are the same."""

@@ -7,10 +7,11 @@ one by one, and who waits or is read holds up those that come after. Load is res
 is asked.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from math import inf
 from time import monotonic
+from types import MappingProxyType
 from typing import Final
 
 from weir.routing.policy.holders import Holders
@@ -36,8 +37,10 @@ class Fleet:
     def __init__(self, clock: Callable[[], float] = monotonic, *, proven: Collection[str] = ()) -> None:
         self._clock = clock
         self._proven = frozenset(proven)
+        self._proven_of: dict[str, frozenset[str]] = {}
         self.members: dict[str, Member] = {}
-        self.pools: Sequence[Pool] = ()
+        self.pools: Sequence[Pool] = ()  # for the default model
+        self.pools_of: dict[str, Sequence[Pool]] = {}  # for each other one
         self._kinds: dict[KindKey, Kind] = {}
         self._lengths: dict[str, Lengths] = {}
         self._holders = Holders()
@@ -81,10 +84,11 @@ class Fleet:
             member.foreign = foreign
             member.refresh()
 
-    def prove(self, flavours: Collection[str]) -> None:
-        """Say which flavours of the release were proven to answer alike."""
-        if frozenset(flavours) != self._proven:
-            self._proven = frozenset(flavours)
+    def prove(self, flavours: Collection[str], others: Mapping[str, Collection[str]] = MappingProxyType({})) -> None:
+        """Say which flavours of the release were proven to answer alike, and of releases of `others`, by model."""
+        proven_of = {model: frozenset(proven) for model, proven in others.items()}
+        if (frozenset(flavours), proven_of) != (self._proven, self._proven_of):
+            self._proven, self._proven_of = frozenset(flavours), proven_of
             self._arrange()
 
     def _kind(self, key: KindKey) -> Kind:
@@ -97,7 +101,9 @@ class Fleet:
         return kind
 
     def _arrange(self) -> None:
-        self.pools = arranged([kind for kind in self._kinds.values() if kind.members], self._proven)
+        kinds = [kind for kind in self._kinds.values() if kind.members]
+        self.pools = arranged(kinds, self._proven)
+        self.pools_of = {model: arranged(kinds, proven, model) for model, proven in self._proven_of.items()}
 
     # who is well
 
@@ -226,7 +232,7 @@ class Fleet:
         return self._choose(job, self._lengths_of(job.model).expected(job.most_tokens))
 
     def _choose(self, job: Job, tokens: int) -> tuple[Member, float, int] | None:
-        for pool in self.pools:
+        for pool in self.pools_of.get(job.model, self.pools):
             found = self._best(pool, job, tokens) or self._last_resort(pool, job, tokens)
             if found is not None:
                 return found
@@ -266,7 +272,7 @@ class Fleet:
                     not member.is_open
                     or member.in_flight >= member.most
                     or (member.in_flight - 1) * kind.open_count > LOAD_BOUND * kind.in_flight
-                    or kind.pool is not pool
+                    or kind not in pool.kinds
                     or member.name in job.without
                 ):
                     continue

@@ -27,11 +27,19 @@ FIRST_PRICE: Final = 8.0  # of a second before the first token: who waits, or is
 
 
 class KindKey(NamedTuple):
-    """Nodes that answer alike: `release` as `model/version`, `label` is what metrics call the kind of machine."""
+    """Nodes that answer alike: `release` as `model/version`, `label` is what metrics call the kind of machine.
+
+    `others` holds further models, each with its flavour there; none: the node does not serve it.
+    """
 
     release: str
     flavour: str
     label: str
+    others: tuple[tuple[str, str | None], ...] = ()
+
+    def flavour_of(self, model: str) -> str | None:
+        """Return the flavour of a further model; empty: nobody knows, none: it is not served."""
+        return next((flavour for name, flavour in self.others if name == model), "")
 
 
 class Unbegun(Protocol):
@@ -54,7 +62,6 @@ class Kind:
         self.is_large = False
         self.is_unknown = True  # its times are a guess, or old: a request now and then has to find out
         self.used_at = 0.0
-        self.pool: object = None  # set by `arranged`
 
     def look(self, now: float) -> None:
         self.is_unknown = self.profile.answers < _KNOWN or now - self.used_at > _STALE_S

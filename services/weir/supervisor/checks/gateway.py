@@ -1,12 +1,16 @@
 """A gateway's installation: its settings say what there is to check."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from weir.contracts.errors import WeirError
 from weir.contracts.finding import Finding, warn
+from weir.contracts.manifest import ReleaseManifest
 from weir.gateway.diagnosis import Diagnosis, diagnosed
 from weir.gateway.settings import GatewaySettings, load_settings
+from weir.release.reader import newest_version, read_any_manifest
 from weir.supervisor.checks.nodes import Expected, nodes
 from weir.supervisor.checks.ports import ports
 from weir.supervisor.checks.settings import Read, read
@@ -33,6 +37,8 @@ def _found(found: Diagnosis) -> Iterator[Finding]:
     yield from found.findings
     yield from ports(found.places)
     yield from nodes(found.nodes, None if found.expected is None else Expected(*found.expected))
+    for model, version, urls in found.embedders:
+        yield from nodes([(f"{model}@{number}", url) for number, url in enumerate(urls)], Expected(model, version))
 
 
 def _settings(flags: Mapping[str, Any], config: Path | None) -> Read[GatewaySettings]:
@@ -41,7 +47,7 @@ def _settings(flags: Mapping[str, Any], config: Path | None) -> Read[GatewaySett
     if not said.is_missing or config is not None or flags.keys() & {"nodes", "releases"}:
         return said
     home = Path(flags.get("home", ".weir"))
-    releases = sorted(path for path in (home / "releases").glob("*") if path.is_dir())
+    releases = [path for path in sorted((home / "releases").glob("*")) if path.is_dir() and _generates(path)]
     if not releases:
         says = f"none given, and no release below {home / 'releases'}: only this machine was checked"
         return Read(None, warn(_CHECK, says, "`weir up` makes one; or give --config, or --node and --release"))
@@ -50,3 +56,10 @@ def _settings(flags: Mapping[str, Any], config: Path | None) -> Read[GatewaySett
         return local
     says = f"none given: checked as `weir up` serves, {_LOCAL_NODE['url']} and {home}"
     return Read(local.settings, warn(_CHECK, says, "give --config, or --node and --release"))
+
+
+def _generates(versions: Path) -> bool:
+    """Whether it does, as far as it can be read: classifiers and embedders are served only where settings say so."""
+    with suppress(WeirError):
+        return isinstance(read_any_manifest(newest_version(versions)), ReleaseManifest)
+    return True

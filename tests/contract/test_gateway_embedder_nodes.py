@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.embedders import EmbedderNode, EmbedderPeer, embedder_node, export_tiny
+from tests.support.embedders import EmbedderNode, embedder_node, export_tiny
 from tests.support.gateway import Reply, answer, asked, running
 from tests.support.load import Load
 from tests.support.oip_node import OipNode
 from tests.support.process import GatewayProcess, gateway_process
 from tests.support.prompt_release import make_prompt_release
+from tests.support.scripted_embedder import EmbedderPeer
 
 from weir.release.hashing import sha256_file
 from weir.release.reader import TOKENIZER

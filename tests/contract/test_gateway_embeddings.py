@@ -12,8 +12,9 @@ from typing import Any
 import openai
 import pytest
 from tests.support.classifiers import ScriptedClassifier
-from tests.support.embedders import EmbedderNode, ScriptedEmbedder, embedder_node, export_tiny
+from tests.support.embedders import EmbedderNode, embedder_node, export_tiny
 from tests.support.gateway import Gateway, Stage, gateway
+from tests.support.scripted_embedder import ScriptedEmbedder
 
 from weir.contracts.errors import BackendError, BackendTimeoutError, BackendUnavailableError, OverloadedError
 from weir.store.records import RecordStore

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.support.embedders import ScriptedEmbedder
+from tests.support.scripted_embedder import ScriptedEmbedder
 
 from weir.contracts.errors import (
     BackendError,
@@ -194,6 +194,7 @@ async def test_other_nodes_may_be_held_while_a_request_runs_and_it_keeps_those_t
         house.clients[0].delay_s = house.clients[1].delay_s = 0.1
         running = asyncio.create_task(house.ask())
         await eventually(lambda: sum(house.asked()) == 1)
+        await eventually(lambda: 1 in {house.value("node_in_flight", node=f"e@n{number}:1") for number in (0, 1)})
         others = house.nodes.of("e", house.urls(1))
         await house.nodes.hold([others])
 

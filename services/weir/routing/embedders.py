@@ -75,6 +75,8 @@ class EmbedderNode:
         self.is_up = is_up and await self._is_cleared()
         if self.is_up != was_up:
             _log.info("node_ready" if self.is_up else "node_not_ready", extra={"node": self.name})
+        if not self._is_gone:
+            self._metrics.node_in_flight(self.name).set(self.in_flight)
         self.show()
 
     def show(self) -> None:
@@ -82,7 +84,6 @@ class EmbedderNode:
             return
         self._metrics.node_healthy(self.name).set(self.is_up)
         self._metrics.circuit_state(self.name).set(int(self.breaker.state))
-        self._metrics.node_in_flight(self.name).set(self.in_flight)
 
     async def leave(self) -> None:
         """Show nothing of it any more; what it still works on is finished."""

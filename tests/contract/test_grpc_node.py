@@ -187,6 +187,22 @@ async def test_a_models_configuration_says_its_flavour_and_an_answer_its_version
         await node.aclose()
 
 
+async def test_what_answers_for_a_further_model_says_nothing_of_the_nodes_own() -> None:
+    triton = Triton()
+    async with serving(triton) as address:
+        node = GrpcNode("gpu", address, "tiny", others=("big",))
+        for model, version in (("tiny", "3"), ("big", "7")):
+            said = outputs_of({"text_output": "x", "num_output_tokens": 1})
+            said.infer_response.model_name, said.infer_response.model_version = model, version
+            triton.script = [said, DONE]
+            async with aclosing(node.generate(GenerateRequest(id="r", prompt="?", model=model), timeout_s=5)) as events:
+                async for _ in events:
+                    pass
+        assert node.report.version == 3
+        assert node.report.versions == {"big": 7}
+        await node.aclose()
+
+
 async def test_each_models_configuration_says_its_flavour_and_one_without_is_not_served() -> None:
     triton = Triton([outputs_of({"text_output": "x", "num_output_tokens": 1}), DONE])
     triton.parameters, triton.lacks = {"flavour": "cuda-int4"}, {"later"}

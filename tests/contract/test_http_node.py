@@ -1,5 +1,6 @@
 """What a gateway sends to a node."""
 
+import json
 from contextlib import aclosing
 
 from tests.support.gateway import running
@@ -105,3 +106,24 @@ async def test_what_was_set_is_sent_in_the_protocols_names_and_nothing_else() ->
         {"regex": "a"},
         {"choice": ["a"]},
     ]
+
+
+async def test_what_answers_for_a_further_model_says_nothing_of_the_nodes_own() -> None:
+    """Or every answer of the one model would make the node another one for the other."""
+
+    def said(version: str) -> list[bytes]:
+        end = {"text_output": "", "finish_reason": "stop", "num_input_tokens": 1, "num_output_tokens": 0}
+        return [b"data: " + json.dumps({"model_version": version, **end}).encode() + b"\n\n"]
+
+    scripted = OipNode()
+    with running(scripted) as port:
+        node = HttpNode("cpu-0", f"http://127.0.0.1:{port}", "faq", others=("big",))
+        for model, version in (("faq", "3"), ("big", "7"), (None, "4"), ("big", "8")):
+            scripted.script = said(version)
+            async with aclosing(node.generate(GenerateRequest(id="r", prompt="?", model=model), timeout_s=5)) as events:
+                async for _ in events:
+                    pass
+        await node.aclose()
+
+    assert node.report.version == 4
+    assert node.report.versions == {"big": 8}

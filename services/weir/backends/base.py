@@ -1,7 +1,7 @@
 """The one seam between routing and inference."""
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from weir.contracts.events import GenerationEvent
@@ -18,6 +18,7 @@ class NodeReport:
         slots: requests that it answers together.
         present: requests that it has, whoever sent them.
         others: the flavours of further models that it was asked about; those that are not in it, it does not serve.
+        versions: of further models, as `version`.
     """
 
     version: int | None = None
@@ -25,6 +26,13 @@ class NodeReport:
     slots: int | None = None
     present: int | None = None
     others: Mapping[str, str | None] | None = None
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+    def answered_by(self, model: str, version: int) -> "NodeReport":
+        """Return what it says once a version of a further model has answered."""
+        if self.versions.get(model) == version:
+            return self
+        return replace(self, versions={**self.versions, model: version})
 
 
 class Answer(Protocol):

@@ -304,12 +304,15 @@ class GrpcNode:
             if response.error_message:
                 return bodies, response.error_message
             self._progress_at = monotonic()
-            self._note_version(response.infer_response.model_version)
+            self._note_version(response.infer_response.model_name, response.infer_response.model_version)
             bodies.append(body_of(response, self._name))
         return bodies, ""
 
-    def _note_version(self, said: str) -> None:
-        if said != self._version_said and said.isdigit():
+    def _note_version(self, model: str, said: str) -> None:
+        if model in self._others:
+            if said.isdigit():
+                self.report = self.report.answered_by(model, int(said))
+        elif said != self._version_said and said.isdigit():
             self._version_said, self.report = said, replace(self.report, version=int(said))
 
     def _parsed(self, raw: bytes) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -49,11 +50,13 @@ class HttpNode:
         return self._name
 
     def generate(self, request: GenerateRequest, *, timeout_s: float) -> HttpAnswer:
-        path = f"/v2/models/{request.model or self._model}/generate_stream".encode()
+        model = request.model
+        path = f"/v2/models/{model or self._model}/generate_stream".encode()
         trace = b"" if request.traceparent is None else b"traceparent: %b\r\n" % request.traceparent.encode()
         body = _request_body(request, self._sampling.of(request.sampling))
         raw = self._pool.request(b"POST", path, body, trace)
-        return HttpAnswer(self._name, self._pool, raw, timeout_s, self._note_version)
+        note = partial(self._note_further, model) if model and model in self._others else self._note_version
+        return HttpAnswer(self._name, self._pool, raw, timeout_s, note)
 
     async def ready(self) -> bool:
         raw = self._pool.request(b"GET", f"/v2/models/{self._model}/ready".encode())
@@ -82,14 +85,20 @@ class HttpNode:
             self._version_said = said
             self.report = replace(self.report, version=int(said))
 
+    def _note_further(self, model: str, said: Any) -> None:
+        if isinstance(said, str) and said.isdigit():
+            self.report = self.report.answered_by(model, int(said))
+
     async def _look_closer(self) -> None:
         """Read what the node says of itself; one that says nothing is none the worse for it."""
         with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
             (status, body), *said = await asyncio.gather(*map(self._metadata, (self._model, *self._others)))
             found = zip(self._others, said, strict=True)
-            others = {model: _flavour(about) for model, (is_there, about) in found if is_there != 404}
+            further = {model: _report_of(about) for model, (is_there, about) in found if is_there != 404}
             report = _report(orjson.loads(body)) if status == 200 and body else self.report
-            self.report = replace(report, others=others if self._others else None)
+            others = {model: said.flavour for model, said in further.items()} if self._others else None
+            versions = {model: said.version for model, said in further.items() if said.version is not None}
+            self.report = replace(report, others=others, versions=versions)
             self._version_said = str(report.version)
 
     async def _metadata(self, model: str) -> tuple[int, bytes]:
@@ -147,8 +156,8 @@ def _report(metadata: Any) -> NodeReport:
     )
 
 
-def _flavour(metadata: bytes) -> str | None:
-    return _report(orjson.loads(metadata)).flavour if metadata else None
+def _report_of(metadata: bytes) -> NodeReport:
+    return _report(orjson.loads(metadata)) if metadata else NodeReport()
 
 
 def _count(value: Any) -> int | None:

@@ -100,6 +100,11 @@ class Node:
         """Return the version that answered last; the one that is meant, when the node does not tell."""
         return self.backend.report.version or self.offer.version
 
+    def version_of(self, model: str | None) -> int:
+        """As `version`, of a model."""
+        offer = next((offer for offer in self.others if offer.model == model), None)
+        return self.version if offer is None else self.backend.report.versions.get(offer.model, offer.version)
+
     @property
     def _key(self) -> KindKey:
         others = tuple([(offer.model, self._served(offer)) for offer in self.others])

@@ -244,7 +244,7 @@ async def _opened(node: Node, ticket: Ticket, request: GenerateRequest, timeout_
         raise
     if first.type == "token":
         ticket.began(monotonic())
-    return Routed(node.name, node.pool, node.version, node.flavour_of(request.model), first, events)
+    return Routed(node.name, node.pool, node.version_of(request.model), node.flavour_of(request.model), first, events)
 
 
 def _timed(request: GenerateRequest, deadline: float | None, ticket: Ticket) -> GenerateRequest:

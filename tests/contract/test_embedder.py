@@ -242,15 +242,16 @@ def test_what_cannot_be_embedded_is_refused_with_words(node: EmbedderNode, body:
 async def test_a_node_says_whether_it_serves_the_model_and_why_it_gives_no_vectors(node: EmbedderNode) -> None:
     async with AsyncExitStack() as stack:
 
-        def at(url: str, model: str = "tiny-embed") -> HttpEmbedder:
-            client = HttpEmbedder(url, model)
+        def at(url: str, model: str = "tiny-embed", version: int = 1) -> HttpEmbedder:
+            client = HttpEmbedder(url, model, version)
             stack.push_async_callback(client.aclose)
             return client
 
         here, nobody, away = at(node.url), at(node.url, "nobody"), at("http://127.0.0.1:9")
-        assert [await one.ready() for one in (here, nobody, away)] == [True, False, False]
+        later = at(node.url, version=2)  # whose vectors lie elsewhere
+        assert [await one.ready() for one in (here, nobody, away, later)] == [True, False, False, False]
         assert (await here.embedded([[5, 6]], timeout_s=5)).dimensions == 48
-        for one in (nobody, away):
+        for one in (nobody, away, later):
             with pytest.raises(BackendUnavailableError):
                 await one.embedded([[5]], timeout_s=5)
         with pytest.raises(BackendError):

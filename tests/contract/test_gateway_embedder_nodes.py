@@ -59,8 +59,8 @@ def publish(versions: Path, version: int) -> None:
     (manifest.parent / "COMPLETE").write_text(sha256_file(manifest))
 
 
-def name_of(url: str) -> str:
-    return f"tiny-embed@{url.removeprefix('http://')}"
+def name_of(url: str, version: int = 1) -> str:
+    return f"tiny-embed/{version}@{url.removeprefix('http://')}"
 
 
 def embed(weir: GatewayProcess) -> Reply:
@@ -148,7 +148,7 @@ def test_a_reload_reads_embedders_again_and_drops_no_request(
             write(urls[1])
             os.kill(weir.process.pid, signal.SIGHUP)
             weir.eventually(lambda: weir.metric("config_reloads_total", result="applied") == workers)
-            weir.eventually(lambda: healthy(weir) == {name_of(urls[1]): True})
+            weir.eventually(lambda: healthy(weir) == {name_of(urls[1], 2): True})
             assert {mark(weir) for _ in range(6)} == {2.0}
 
             (versions / "2" / TOKENIZER).write_text("{}")

@@ -57,7 +57,9 @@ def play(
 
     def run(chosen: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> AbstractContextManager[Gateway]:
         embedders = [{"release": exported.root, "urls": ["http://127.0.0.1:1"], **chosen}]
-        return gateway(release, Stage().backend, embedders=embedders, embedder=lambda url, model: scripted, **given)
+        return gateway(
+            release, Stage().backend, embedders=embedders, embedder=lambda url, model, version: scripted, **given
+        )
 
     return run
 

@@ -25,15 +25,15 @@ CANARY = ((0,),)
 
 
 class House:
-    """Scripted nodes `e@n0:1`, `e@n1:1`, …"""
+    """Scripted nodes `e/1@n0:1`, `e/1@n1:1`, …"""
 
     def __init__(self, count: int) -> None:
         self.clients = [ScriptedEmbedder() for _ in range(count)]
         self.metrics = GatewayMetrics(CollectorRegistry())
         self.nodes = EmbedderNodes(
-            self.metrics, probe_interval_s=0.01, connect=lambda url, model: self.clients[int(url[8])]
+            self.metrics, probe_interval_s=0.01, connect=lambda url, model, version: self.clients[int(url[8])]
         )
-        self.embedders = self.nodes.of("e", self.urls(*range(count)))
+        self.embedders = self.nodes.of("e", 1, self.urls(*range(count)))
 
     @staticmethod
     def urls(*numbers: int) -> list[str]:
@@ -70,8 +70,8 @@ async def test_nodes_take_turns() -> None:
         for _ in range(6):
             await house.ask()
         assert house.asked() == [2, 2, 2]
-        assert house.value("node_healthy", node="e@n0:1") == 1
-        assert house.value("node_info", node="e@n0:1", backend="embedder") == 1
+        assert house.value("node_healthy", node="e/1@n0:1") == 1
+        assert house.value("node_info", node="e/1@n0:1", backend="embedder") == 1
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ async def test_requests_at_once_do_not_take_each_others_turns() -> None:
 async def test_one_that_seemed_away_is_asked_before_a_request_fails() -> None:
     async with house_of(2) as house:
         house.clients[1].is_ready = False
-        await eventually(lambda: house.value("node_healthy", node="e@n1:1") == 0)
+        await eventually(lambda: house.value("node_healthy", node="e/1@n1:1") == 0)
         house.clients[0].error = BackendUnavailableError("gone")
         await house.ask()
         house.clients[0].error = OverloadedError(1.0)  # but not when the other one is only full
-        await eventually(lambda: house.value("node_healthy", node="e@n0:1") == 1)
+        await eventually(lambda: house.value("node_healthy", node="e/1@n0:1") == 1)
         with pytest.raises(OverloadedError):
             await house.ask()
         assert house.asked() == [2, 1]
@@ -124,13 +124,13 @@ async def test_one_that_seemed_away_is_asked_before_a_request_fails() -> None:
 async def test_a_node_that_is_away_gets_nothing_until_a_probe_finds_it_again() -> None:
     async with house_of(2) as house:
         house.clients[0].is_ready = False
-        await eventually(lambda: house.value("node_healthy", node="e@n0:1") == 0)
+        await eventually(lambda: house.value("node_healthy", node="e/1@n0:1") == 0)
         for _ in range(4):
             await house.ask()
         assert house.asked() == [0, 4]
 
         house.clients[0].is_ready = True
-        await eventually(lambda: house.value("node_healthy", node="e@n0:1") == 1)
+        await eventually(lambda: house.value("node_healthy", node="e/1@n0:1") == 1)
         for _ in range(2):
             await house.ask()
         assert house.asked() == [1, 5]
@@ -142,11 +142,11 @@ async def test_one_that_says_it_is_ready_and_fails_is_ejected_until_a_canary_com
         for _ in range(12):
             await house.ask()
         assert house.asked() == [3, 12]
-        assert house.value("circuit_state", node="e@n0:1") == 2
-        assert house.value("circuit_state", node="e@n1:1") == 0
+        assert house.value("circuit_state", node="e/1@n0:1") == 2
+        assert house.value("circuit_state", node="e/1@n1:1") == 0
 
         house.clients[0].error = None
-        await eventually(lambda: house.value("circuit_state", node="e@n0:1") == 0)
+        await eventually(lambda: house.value("circuit_state", node="e/1@n0:1") == 0)
         assert house.asked() == [3, 12]  # no request was risked
         for _ in range(2):
             await house.ask()
@@ -160,12 +160,12 @@ async def test_the_last_node_is_never_ejected_but_down_while_its_canary_fails() 
         for _ in range(4):
             with pytest.raises(BackendError):
                 await house.ask()
-        await eventually(lambda: house.value("node_healthy", node="e@n0:1") == 0)
-        assert house.value("circuit_state", node="e@n0:1") == 0
+        await eventually(lambda: house.value("node_healthy", node="e/1@n0:1") == 0)
+        assert house.value("circuit_state", node="e/1@n0:1") == 0
 
         client.error = None
         await house.ask()  # while there is no other it is asked all the same
-        await eventually(lambda: house.value("node_healthy", node="e@n0:1") == 1)
+        await eventually(lambda: house.value("node_healthy", node="e/1@n0:1") == 1)
 
 
 async def test_one_probe_without_an_answer_is_forgiven_and_two_in_a_row_are_not(
@@ -194,18 +194,18 @@ async def test_other_nodes_may_be_held_while_a_request_runs_and_it_keeps_those_t
         house.clients[0].delay_s = house.clients[1].delay_s = 0.1
         running = asyncio.create_task(house.ask())
         await eventually(lambda: sum(house.asked()) == 1)
-        await eventually(lambda: 1 in {house.value("node_in_flight", node=f"e@n{number}:1") for number in (0, 1)})
-        others = house.nodes.of("e", house.urls(1))
+        await eventually(lambda: 1 in {house.value("node_in_flight", node=f"e/1@n{number}:1") for number in (0, 1)})
+        others = house.nodes.of("e", 1, house.urls(1))
         await house.nodes.hold([others])
 
         assert others.nodes == (house.embedders.nodes[1],)  # as well known as before
         await running
-        assert house.value("node_healthy", node="e@n0:1") is None
-        assert house.value("node_info", node="e@n0:1", backend="embedder") is None
+        assert house.value("node_healthy", node="e/1@n0:1") is None
+        assert house.value("node_info", node="e/1@n0:1", backend="embedder") is None
         await house.ask()
         await house.ask()
         assert house.asked() >= [1, 1]
-        assert house.value("node_healthy", node="e@n0:1") is None
+        assert house.value("node_healthy", node="e/1@n0:1") is None
 
 
 def test_one_command_serves_an_embedder_beside_the_model(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from weir.backends.infer_client import InferClient
 from weir.oip.embed import Embedded, embed_request, read_embedded
 
 _MAX_REPLY_BYTES: Final = 64 << 20
+_CONNECT_TIMEOUT_S: Final = 1.0
 Row = Sequence[int]
 
 
@@ -38,11 +39,19 @@ class Embedder(Protocol):
 
 
 class HttpEmbedder:
-    """One node that serves `model`; connections are kept between calls."""
+    """One node that serves this version of `model`; connections are kept between calls.
 
-    def __init__(self, url: str, model: str, *, connect_timeout_s: float = 1.0) -> None:
+    Another version's vectors lie in another space: beside these they would look right and find nothing.
+    """
+
+    def __init__(self, url: str, model: str, version: int) -> None:
         self._client = InferClient(
-            "embedder", url, model, max_reply_bytes=_MAX_REPLY_BYTES, connect_timeout_s=connect_timeout_s
+            "embedder",
+            url,
+            model,
+            version=version,
+            max_reply_bytes=_MAX_REPLY_BYTES,
+            connect_timeout_s=_CONNECT_TIMEOUT_S,
         )
 
     async def embedded(self, rows: Sequence[Row], *, timeout_s: float) -> Embedded:

@@ -9,12 +9,21 @@ _PROBE_TIMEOUT_S: Final = 1.0
 
 
 class InferClient:
-    """Connections are kept between calls. `what`: the kind of model, as errors call it."""
+    """Connections are kept between calls. `what`: the kind of model, as errors call it; `version`: no other will do."""
 
-    def __init__(self, what: str, url: str, model: str, *, max_reply_bytes: int, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        what: str,
+        url: str,
+        model: str,
+        *,
+        version: int | None = None,
+        max_reply_bytes: int,
+        connect_timeout_s: float,
+    ) -> None:
         self._what = what
         self._pool = Pool(url, connect_timeout_s=connect_timeout_s)
-        self._path = f"/v2/models/{model}".encode()
+        self._path = f"/v2/models/{model}{'' if version is None else f'/versions/{version}'}".encode()
         self._max_bytes = max_reply_bytes
 
     async def answered(self, body: bytes, timeout_s: float) -> bytes:

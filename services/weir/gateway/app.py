@@ -161,11 +161,11 @@ def assemble(  # noqa: PLR0913 - a composition root
     access: Access | None = None,
     classifier: Classifier | None = None,
     tracing: Tracing | None = None,
-    embedder: Callable[[str, str], Embedder] = HttpEmbedder,
+    embedder: Callable[[str, str, int], Embedder] = HttpEmbedder,
 ) -> GatewayApp:
     """Build the app from ready-made parts; without `access` everybody may ask and nothing is written down.
 
-    `embedder` makes who asks a node for vectors, of its URL and the model's name.
+    `embedder` makes who asks a node for vectors, of its URL, the model's name and its version.
     """
     access = access or Access.without_store(metrics)
     metrics.set_build(__version__)

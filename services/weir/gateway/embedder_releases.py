@@ -44,7 +44,7 @@ def read_embedders(settings: Iterable[EmbedderSettings], nodes: EmbedderNodes) -
         name = release.manifest.model
         if name in models:
             raise ReleaseError(f"{chosen.release}: there is an embedder {name} already")
-        models[name] = _model(release, chosen, nodes.of(name, chosen.urls))
+        models[name] = _model(release, chosen, nodes.of(name, release.manifest.version, chosen.urls))
     return models
 
 

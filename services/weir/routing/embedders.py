@@ -164,7 +164,7 @@ class Embedders:
 
 
 class EmbedderNodes:
-    """All nodes with embedders, by model and URL, watched between `start` and `aclose`.
+    """All nodes with embedders, by model, version and URL, watched between `start` and `aclose`.
 
     What `of` returns goes on to work after its nodes were let go: a request under way keeps what it began with.
     """
@@ -174,18 +174,18 @@ class EmbedderNodes:
         metrics: GatewayMetrics,
         *,
         probe_interval_s: float = 0.5,
-        connect: Callable[[str, str], Embedder] = HttpEmbedder,
+        connect: Callable[[str, str, int], Embedder] = HttpEmbedder,
     ) -> None:
-        """`connect` makes a client, of a URL and a model's name."""
+        """`connect` makes a client, of a URL, a model's name and its version."""
         self._metrics = metrics
         self._interval_s = probe_interval_s
         self._connect = connect
         self._nodes: dict[str, EmbedderNode] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def of(self, model: str, urls: Sequence[str]) -> Embedders:
+    def of(self, model: str, version: int, urls: Sequence[str]) -> Embedders:
         """Return the nodes at `urls`, known ones where there are any; `hold` makes new ones known."""
-        return Embedders([self._node(model, url) for url in dict.fromkeys(urls)], self._metrics)
+        return Embedders([self._node(model, version, url) for url in dict.fromkeys(urls)], self._metrics)
 
     async def hold(self, groups: Collection[Embedders]) -> None:
         """Watch the nodes of these groups from now on, and no others; returns once each was asked how it is."""
@@ -204,9 +204,9 @@ class EmbedderNodes:
     async def aclose(self) -> None:
         await self.hold(())
 
-    def _node(self, model: str, url: str) -> EmbedderNode:
-        name = f"{model}@{urlsplit(url).netloc.rpartition('@')[2]}"
-        return self._nodes.get(name) or EmbedderNode(name, self._connect(url, model), self._metrics)
+    def _node(self, model: str, version: int, url: str) -> EmbedderNode:
+        name = f"{model}/{version}@{urlsplit(url).netloc.rpartition('@')[2]}"
+        return self._nodes.get(name) or EmbedderNode(name, self._connect(url, model, version), self._metrics)
 
     async def _watch(self, node: EmbedderNode) -> None:
         while True:

@@ -1,11 +1,13 @@
 """What finds do to a text: which of its stretches are replaced, and where it ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import NamedTuple
 
-from weir.guard.rules import Action, Find, Rule
+from weir.guard.rules import Action, CertainFind, Find, Rule
 
+_made = tuple.__new__  # of a named tuple, without the function that names the fields: there may be very many
+_ENDING = frozenset({Action.BLOCK, Action.FALLBACK})
 OnFind = Callable[[Find, str], None]
 
 
@@ -58,22 +60,36 @@ class Decision:
         self._text, self._text_from = text, seen - len(text)
         self.seen, self.sent = seen, sent
 
-    def apply(self, find: Find, certain: int) -> None:
-        """Note a find. `certain`: the end of what made it one, where it may still go on."""
-        rule = self._rules[find.order]
-        self.found.add(rule.id)
-        if self._on_find is not None:
-            self._on_find(find._replace(end=certain), self.original(find.start, certain))
-        if rule.action is Action.FLAG:
-            return
-        self.release_to(find.start)
-        if rule.action is Action.BLOCK and self._may_end:
-            self.blocked_by, self.is_over = rule.id, True
-        elif rule.action is Action.FALLBACK and self._may_end:
-            self.fallback_by, self.is_over = rule.id, True
-            self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
+    def apply(self, finds: Iterable[CertainFind]) -> None:
+        """Note finds, in the order in which they count, up to one that ends the text."""
+        rules, found, on_find, text, begin = self._rules, self.found, self._on_find, self._text, self._text_from
+        pieces, sent, covered = self._pieces, self.sent, self.covered
+        for start, end, order, view, certain in finds:
+            rule = rules[order]
+            found.add(rule.id)
+            if on_find is not None:
+                on_find(_made(Find, (start, certain, order, view)), text[start - begin : certain - begin])
+            if rule.action is Action.FLAG:
+                continue
+            if start > sent:
+                pieces.append(_made(Piece, (text[sent - begin : start - begin], start - sent, True)))
+                sent = start
+            if self._may_end and rule.action in _ENDING:
+                self._end(rule)
+                break
+            if end > sent:
+                pieces.append(_made(Piece, (rule.replacement if start >= covered else "", end - sent, False)))
+                sent = end
+            covered = max(covered, end)
+        self.sent, self.covered = sent, covered
+
+    def _end(self, rule: Rule) -> None:
+        self.is_over = True
+        if rule.action is Action.BLOCK:
+            self.blocked_by = rule.id
         else:
-            self.cover_to(find.end, rule.replacement if find.start >= self.covered else "")
+            self.fallback_by = rule.id
+            self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
 
     def cover_to(self, end: int, replacement: str = "") -> None:
         """Go on with a stretch, or begin one."""

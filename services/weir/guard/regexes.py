@@ -124,6 +124,8 @@ class Regexes:
         self, number: int, text: Encoded, begin: int, into: list[Match], most: int, *, is_end: bool
     ) -> int | None:
         """Append what RE2 finds. Return where more may be found, once it found `most`; None: nowhere."""
+        if not most:
+            return begin
         search, last, num_found = self._searches[number], -1, 0
         is_plain = search.run is None and search.until is None and not self._allow
         while begin != last:

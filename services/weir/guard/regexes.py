@@ -138,12 +138,9 @@ class Regexes:
                     begin = start + 1
                     break
                 if is_plain:
-                    into.append(Match(start, certain, search.order, number, certain, False, False))
-                    begin = certain
-                    if num_found < most:
-                        continue
-                    break
-                match = self._extended(number, text, start, certain, is_end=is_end)
+                    match = Match(start, certain, search.order, number, certain, False, False)
+                else:
+                    match = self._extended(number, text, start, certain, is_end=is_end)
                 into.append(match)
                 if match.is_open:
                     return None

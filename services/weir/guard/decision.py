@@ -7,7 +7,6 @@ from typing import NamedTuple
 from weir.guard.rules import Action, CertainFind, Find, Rule
 
 _made = tuple.__new__  # of a named tuple, without the function that names the fields: there may be very many
-_ENDING = frozenset({Action.BLOCK, Action.FALLBACK})
 OnFind = Callable[[Find, str], None]
 
 
@@ -20,6 +19,14 @@ class Piece(NamedTuple):
     text: str
     length: int
     is_verbatim: bool
+
+
+class _Effect(NamedTuple):
+    """What a rule does here: asking the rule itself is slow where there are very many finds."""
+
+    is_flag: bool
+    is_end: bool
+    replacement: str
 
 
 class Decision:
@@ -62,26 +69,32 @@ class Decision:
 
     def apply(self, finds: Iterable[CertainFind]) -> None:
         """Note finds, in the order in which they count, up to one that ends the text."""
-        rules, found, on_find, text, begin = self._rules, self.found, self._on_find, self._text, self._text_from
+        on_find, text, begin, known = self._on_find, self._text, self._text_from, dict[int, _Effect]()
         pieces, sent, covered = self._pieces, self.sent, self.covered
         for start, end, order, view, certain in finds:
-            rule = rules[order]
-            found.add(rule.id)
+            effect = known.get(order)
+            if effect is None:
+                effect = known[order] = self._effect(self._rules[order])
             if on_find is not None:
                 on_find(_made(Find, (start, certain, order, view)), text[start - begin : certain - begin])
-            if rule.action is Action.FLAG:
+            if effect.is_flag:
                 continue
             if start > sent:
                 pieces.append(_made(Piece, (text[sent - begin : start - begin], start - sent, True)))
                 sent = start
-            if self._may_end and rule.action in _ENDING:
-                self._end(rule)
+            if effect.is_end:
+                self._end(self._rules[order])
                 break
             if end > sent:
-                pieces.append(_made(Piece, (rule.replacement if start >= covered else "", end - sent, False)))
+                pieces.append(_made(Piece, (effect.replacement if start >= covered else "", end - sent, False)))
                 sent = end
             covered = max(covered, end)
         self.sent, self.covered = sent, covered
+
+    def _effect(self, rule: Rule) -> "_Effect":
+        self.found.add(rule.id)
+        is_end = self._may_end and rule.action in (Action.BLOCK, Action.FALLBACK)
+        return _Effect(rule.action is Action.FLAG, is_end, rule.replacement)
 
     def _end(self, rule: Rule) -> None:
         self.is_over = True

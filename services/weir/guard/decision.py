@@ -50,11 +50,12 @@ class Decision:
         self._text = ""  # not yet forgotten, and where it starts
         self._text_from = 0
         self._pieces: list[Piece] = []
+        self._known: dict[int, _Effect] = {}  # of the rules found
 
     def fork(self, on_find: OnFind | None) -> "Decision":
         """Return a decision that goes on from here by itself."""
         fork = copy(self)
-        fork.found = self.found.copy()
+        fork.found, fork._known = self.found.copy(), self._known.copy()  # noqa: SLF001 - its own
         fork._pieces, fork._on_find = self._pieces.copy(), on_find  # noqa: SLF001 - its own
         return fork
 
@@ -69,7 +70,7 @@ class Decision:
 
     def apply(self, finds: Iterable[CertainFind]) -> None:
         """Note finds, in the order in which they count, up to one that ends the text."""
-        on_find, text, begin, known = self._on_find, self._text, self._text_from, dict[int, _Effect]()
+        on_find, text, begin, known = self._on_find, self._text, self._text_from, self._known
         pieces, sent, covered = self._pieces, self.sent, self.covered
         for start, end, order, view, certain in finds:
             effect = known.get(order)

@@ -17,6 +17,7 @@ from weir.guard.watching import watcher_of
 
 _AnyFind = TypeVar("_AnyFind", Find, CertainFind)
 _START = itemgetter(0)
+_SEVERAL = 2
 NO_VALIDATORS: Validators = MappingProxyType({})
 
 
@@ -81,7 +82,7 @@ class Matcher:
     def ranked(self, finds: Iterable[_AnyFind]) -> list[_AnyFind]:
         """Return finds in the order in which they count."""
         found = list(finds)
-        if _is_rising(found):  # mostly one pattern's
+        if len(found) < _SEVERAL or _is_rising(found):  # mostly one pattern's
             return found
         found.sort(key=_START)
         return found if _is_rising(found) else sorted(found, key=self.rank)

@@ -262,11 +262,12 @@ class StreamGuard:
 
     def _noted(self, matches: Sequence[Match]) -> Iterable[CertainFind]:
         """Return the finds of decided matches; remember where they end."""
-        base, origins = self._base, self._origins
-        for match in filter(_IS_OPEN, matches):
-            self._open[match.pattern] = (match.order, base + match.end)
-        last = {pattern: end for _, end, _, pattern, _, is_open, _ in matches if not is_open}
-        self._resume.update({pattern: base + end for pattern, end in last.items()})
+        base, origins, resume = self._base, self._origins, self._resume
+        for _, end, order, pattern, _, is_open, _ in matches:
+            if is_open:
+                self._open[pattern] = (order, base + end)
+            else:
+                resume[pattern] = base + end
         kept = [match for match in matches if not match[_IS_DROPPED]] if self._matcher.allow else matches
         if not self._is_uneven and kept:  # from there on each character is one
             first = origins[self._decided] - self._decided

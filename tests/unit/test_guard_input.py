@@ -1,14 +1,18 @@
 """The input filter: what it finds however it is written, what it leaves alone, how long it takes over evil texts."""
 
 import random
+from base64 import b64encode
 from collections.abc import Callable
 from time import thread_time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.holdout import benign, disguises, personal
+from tests.support import identities
 
+from weir.guard import readings
 from weir.guard.compiled import Chosen, CompiledGuard
 from weir.guard.fold import fold
 from weir.guard.input import InputFilter
@@ -16,6 +20,13 @@ from weir.guard.policy import default_policy, parse_policy
 from weir.guard.rules import Action, Rule, RuleSet
 
 TERMS = disguises.ENGLISH + disguises.CHINESE
+
+
+def _broken(term: str) -> str:
+    """Where the term is Latin letters, with a hyphen at the end of a line."""
+    return f"{term[:3]}-\n{term[3:]}" if term[:4].isalpha() and term.isascii() else term
+
+
 FILTER = InputFilter(RuleSet(input=(Rule("hidden", Action.BLOCK, terms=TERMS),)))
 REDACTS = InputFilter(RuleSet(input=(Rule("a", Action.REDACT, terms=("敏感词", "secret"), replacement="X"),))).check
 
@@ -119,6 +130,46 @@ def test_regexes_see_words_whose_letters_stand_apart(packaged: Chosen, text: str
     assert packaged.input.check(text).verdict.action is Action.BLOCK
 
 
+@pytest.mark.parametrize("escape", [r"\x41", "%41%42", "&#97;"])
+@pytest.mark.parametrize("hidden", [b64encode(f"say {TERMS[0]} now".encode()).decode(), _broken(TERMS[0])])
+@pytest.mark.parametrize("before", [10, 4_000])
+@pytest.mark.parametrize("behind", [10, 4_000])
+def test_an_escape_far_away_hides_no_encoded_word(escape: str, hidden: str, before: int, behind: int) -> None:
+    text = f"{'well. ' * before}{hidden} {'well. ' * behind}"
+    assert FILTER.check(text).finds
+    assert FILTER.check(f"{text}{escape}").finds
+    assert FILTER.check(f"{escape} {text}").finds
+
+
+def test_what_is_read_of_long_texts_is_what_all_of_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is near escapes is kept of the text around them."""
+    draw, num_found, num_cut = random.Random(7), 0, 0
+    escaped: tuple[Callable[[str], str], ...] = (
+        lambda term: "".join(f"\\u{ord(one):04x}" for one in term),
+        lambda term: f"{term[:2]}&#{ord(term[2])};{term[3:]}",
+        quote,
+        lambda term: f"{term[:1]}<b></b>{term[1:]}",
+        lambda term: b64encode(term.encode()).decode(),
+        _broken,
+    )
+    rules = (Rule("terms", Action.BLOCK, terms=TERMS), Rule("key", Action.REDACT, regexes=(r"\bsk-[a-z0-9]{20,60}\b",)))
+    guard = InputFilter(RuleSet(input=rules))
+    for _ in range(60):
+        parts = []
+        for _ in range(draw.randint(1, 6)):
+            parts.append("the weather is fine and so on. " * draw.choice((0, 1, 3, 20, 60, 100)))
+            parts.append(draw.choice(escaped)(draw.choice((*TERMS, f"sk-{'a1' * 12}"))))
+            parts.append(draw.choice(("", " ", "，", " well ")))
+        text = "".join(parts)
+        found = guard.check(text)
+        monkeypatch.setattr(readings, "MAX_HOLD", 1 << 20)
+        assert guard.check(text) == found, text
+        monkeypatch.undo()
+        num_found, num_cut = num_found + len(found.finds), num_cut + (len(text) > 3_000)
+    assert num_found > 80
+    assert num_cut > 20
+
+
 @pytest.mark.parametrize("text", ["A B C D E F G", "方位：东 南 西 北 中", "x / y / z - a - b", "甲、乙、丙、丁、戊"])
 def test_single_letters_and_characters_are_no_words(packaged: Chosen, text: str) -> None:
     assert packaged.input.check(text).verdict.action is Action.ALLOW
@@ -182,6 +233,35 @@ def test_an_evil_text_takes_time_in_proportion(packaged: Chosen, name: str) -> N
         seconds.append(thread_time() - began)
 
     assert min(seconds) <= 0.05 * max(len(text.encode()) / 100_000, 1)
+
+
+FINDS: dict[str, Callable[[random.Random], str]] = {
+    "e-mail addresses": lambda draw: f"{identities.some(draw, identities.SMALL, 12)}@{identities.digits(draw, 6)}.com ",
+    "keys": lambda draw: f"sk-{identities.some(draw, identities.WORD, 48)} ",
+    "cards": lambda draw: f"{identities.card(draw)} ",
+    "identity cards": lambda draw: f"{identities.resident_id(draw)} ",
+    "mobile numbers": lambda draw: f"{identities.mobile(draw)} ",
+    "mobile numbers in Chinese": lambda draw: f"{identities.mobile(draw)}，",
+    "numbers that nobody has": lambda draw: f"{identities.digits(draw, 11)}，",
+}
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("name", FINDS)
+def test_nothing_but_finds_takes_time_in_proportion(name: str) -> None:
+    """With all rules for answers; 100 KB take 25 ms on an idle core."""
+    draw, made = random.Random(6), ""
+    while len(made) < 100_000:
+        made += "".join(FINDS[name](draw) for _ in range(100))
+    guard = InputFilter(RuleSet(input=default_policy().base.output))
+    seconds = []
+    for _ in range(5):
+        began = thread_time()
+        checked = guard.check(made)
+        seconds.append(thread_time() - began)
+
+    assert (len(checked.finds) > 1_000) == (name != "numbers that nobody has")
+    assert min(seconds) <= 0.05 * len(made.encode()) / 100_000
 
 
 @pytest.mark.timed

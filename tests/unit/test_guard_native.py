@@ -11,9 +11,9 @@ import pytest
 from tests.support.guard_cases import VALIDATORS, cut, policy, ruleset, text
 from tests.support.guard_reference import Known
 
-from weir.guard import decoding, disguises, indexes, literals, repeats, searched, watching
+from weir.guard import decoding, disguises, indexes, literals, regexes, repeats, searched, watching
 from weir.guard import fold as fold_module
-from weir.guard.automata import _single
+from weir.guard.automata import single
 from weir.guard.core_terms import CoreTerms
 from weir.guard.disguises import Disguises
 from weir.guard.fold import fold, fold_table, plain
@@ -45,7 +45,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
     """What is compiled from then on searches with the given library, or in Python."""
 
     def use(core: Core | None) -> None:
-        for module in (indexes, literals, repeats, decoding, disguises, searched, watching):
+        for module in (indexes, literals, regexes, repeats, decoding, disguises, searched, watching):
             monkeypatch.setattr(module, "core", lambda: core)
 
     yield use
@@ -176,7 +176,7 @@ def _matching(random: Random, nodes: Iterable[Any]) -> Iterator[str]:
             for _ in range(random.randint(low, min(high, low + random.choice((1, 3, 9))))):
                 yield from _matching(random, body)
         elif name != "AT":
-            one = _single(op, content, 0)
+            one = single(op, content, 0)
             first, last = random.choice(one)
             code = random.randint(first, min(last, first + 90))
             yield random.choice((chr(code), chr(code).swapcase())) if not 0xD800 <= code < 0xE000 else "x"

@@ -16,7 +16,10 @@ from typing import Any
 from weir.guard.native.library import Core
 from weir.guard.patterns import Pattern
 
-_SET, _SPLIT, _PLACE, _MATCH = range(4)
+Spans = tuple[tuple[int, int], ...]  # of characters, both ends in it
+
+SPLIT = 1
+_SET, _PLACE, _MATCH = 0, 2, 3
 _TEXT_BEGIN, _LINE_BEGIN, _BOUNDARY, _NO_BOUNDARY, _TEXT_END, _LINE_END = range(6)
 _WORD, _BREAK, _OTHER = 1, 2, 3  # traits of characters
 _COUNTED = 12
@@ -36,16 +39,15 @@ _PLACES = {
     ops.AT_END_STRING: _TEXT_END,
 }
 
-_Spans = tuple[tuple[int, int], ...]  # of characters, both ends in it
-_WORDS: _Spans = ((48, 57), (65, 90), (95, 95), (97, 122))
-_NEWLINE: _Spans = ((10, 10),)
-_ALL: _Spans = ((0, _LAST),)
-_CATEGORIES: dict[Any, _Spans] = {
+_WORDS: Spans = ((48, 57), (65, 90), (95, 95), (97, 122))
+_NEWLINE: Spans = ((10, 10),)
+_ALL: Spans = ((0, _LAST),)
+CATEGORIES: dict[Any, Spans] = {
     ops.CATEGORY_DIGIT: ((48, 57),),
     ops.CATEGORY_SPACE: ((9, 10), (12, 13), (32, 32)),  # RE2's, which has no vertical tab
     ops.CATEGORY_WORD: _WORDS,
 }
-_OTHERS = {
+OTHERS = {
     ops.CATEGORY_NOT_DIGIT: ops.CATEGORY_DIGIT,
     ops.CATEGORY_NOT_SPACE: ops.CATEGORY_SPACE,
     ops.CATEGORY_NOT_WORD: ops.CATEGORY_WORD,
@@ -55,7 +57,7 @@ _OTHERS = {
 class Automaton:
     """Tells where in a text one of some patterns may begin. It learns from each text that leads it somewhere new."""
 
-    def __init__(self, made_by: Core, program: "_Program") -> None:
+    def __init__(self, made_by: Core, program: "Program") -> None:
         spans, members, traits = program.classes()
         code = array("i", [number for one in program.code for number in one]).tobytes()
         entries = array("i", program.entries).tobytes()
@@ -70,20 +72,20 @@ class Automaton:
 @lru_cache(maxsize=8)  # profiles and the next policy have mostly the same
 def automaton_of(made_by: Core, patterns: tuple[Pattern, ...]) -> Automaton | None:
     """Compile; None: they would be too large a program."""
-    program = _Program()
+    program = Program()
     for pattern in patterns:
         program.add(pattern)
     is_fit = len(program.code) <= _MOST_CODE and program.num_classes() <= _MOST_CLASSES
     return Automaton(made_by, program) if is_fit else None
 
 
-class _Program:
+class Program:
     """Instructions, each made before those that lead to it, and the sets of characters that they name."""
 
     def __init__(self) -> None:
         self.code: list[tuple[int, int, int]] = [(_MATCH, 0, 0)]
         self.entries: list[int] = []
-        self._sets: dict[_Spans, int] = {_WORDS: 0, _NEWLINE: 1}
+        self._sets: dict[Spans, int] = {_WORDS: 0, _NEWLINE: 1}
         self._known: dict[tuple[int, int], int] = {}  # the sets of nodes, by where those are: repeats meet them often
         self._classes: tuple[list[int], list[frozenset[int]]] | None = None
 
@@ -123,6 +125,13 @@ class _Program:
         self._classes = found, list(kinds)
         return self._classes
 
+    def number_of(self, spans: Spans) -> int:
+        """Return the number of a set."""
+        return self._sets.setdefault(spans, len(self._sets))
+
+    def _class(self, op: Any, content: Any, flags: int) -> Spans:
+        return single(op, content, flags)
+
     def _put(self, op: int, x: int, y: int) -> int:
         self.code.append((op, x, y))
         return len(self.code) - 1
@@ -130,7 +139,7 @@ class _Program:
     def _set(self, op: Any, content: Any, flags: int, then: int) -> int:
         node = (id(content), flags) if op is ops.IN else (-content - 1, flags) if op is ops.LITERAL else None
         if node is None or node not in self._known:
-            number = self._sets.setdefault(_single(op, content, flags), len(self._sets))
+            number = self.number_of(self._class(op, content, flags))
             if node is not None:
                 self._known[node] = number
         else:
@@ -152,22 +161,22 @@ class _Program:
         if op is ops.BRANCH:
             first, *others = [self._row(branch, flags, then) for branch in content[1]]
             for other in others:
-                first = self._put(_SPLIT, first, other)
+                first = self._put(SPLIT, first, other)
             return first
         if op in _REPEATS:
-            low, high, body = content
-            return self._repeat(low, high, body, flags, then)
+            return self._repeat(op, content, flags, then)
         return self._set(op, content, flags, then)
 
-    def _repeat(self, low: int, high: int, body: Sequence[Any], flags: int, then: int) -> int:
+    def _repeat(self, _: Any, content: Any, flags: int, then: int) -> int:
+        low, high, body = content
         low, behind = min(low, _COUNTED), then
         if high > _COUNTED:
-            loop = self._put(_SPLIT, behind, behind)
-            self.code[loop] = (_SPLIT, self._row(body, flags, loop), behind)
+            loop = self._put(SPLIT, behind, behind)
+            self.code[loop] = (SPLIT, self._row(body, flags, loop), behind)
             then = loop
         else:
             for _ in range(high - low):
-                then = self._put(_SPLIT, self._row(body, flags, then), behind)
+                then = self._put(SPLIT, self._row(body, flags, then), behind)
         for _ in range(low):
             then = self._row(body, flags, then)
         return then
@@ -181,15 +190,15 @@ def _place(content: Any, flags: int) -> int:
     return _PLACES[content]
 
 
-def _single(op: Any, content: Any, flags: int) -> _Spans:
+def single(op: Any, content: Any, flags: int) -> Spans:
     if op is ops.ANY:
-        return _ALL if flags & DOTALL else _without(_NEWLINE)
+        return _ALL if flags & DOTALL else without(_NEWLINE)
     if op is ops.LITERAL:
         return _united([(content, content)], flags)
     if op is ops.NOT_LITERAL:
-        return _without(_surely([(content, content)], flags))
+        return without(_surely([(content, content)], flags))
     if content[0][0] is ops.NEGATE:
-        return _without(_surely(_items(content[1:]), flags))
+        return without(_surely(_items(content[1:]), flags))
     return _united(_items(content), flags)
 
 
@@ -201,21 +210,21 @@ def _items(content: Iterable[Any]) -> list[tuple[int, int]]:
         elif op is ops.RANGE:
             spans.append(item)
         else:
-            spans += _without(_CATEGORIES[_OTHERS[item]]) if item in _OTHERS else _CATEGORIES[item]
+            spans += without(CATEGORIES[OTHERS[item]]) if item in OTHERS else CATEGORIES[item]
     return spans
 
 
-def _united(spans: Iterable[tuple[int, int]], flags: int) -> _Spans:
+def _united(spans: Iterable[tuple[int, int]], flags: int) -> Spans:
     """Put spans together, with all that may be the same letters where case does not count."""
     spans = list(spans)
-    return _merged([*spans, *((code, code) for code in _same_letters(spans))] if flags & IGNORECASE else spans)
+    return merged([*spans, *((code, code) for code in _same_letters(spans))] if flags & IGNORECASE else spans)
 
 
-def _surely(spans: Iterable[tuple[int, int]], flags: int) -> _Spans:
+def _surely(spans: Iterable[tuple[int, int]], flags: int) -> Spans:
     """As `_united`, with no more than what is certain: what is not in these may be in the class that denies them."""
     spans = list(spans)
     more = [(code, code) for code in _same_letters(spans) if code < _ASCII] if flags & IGNORECASE else []
-    return _merged([*spans, *more])
+    return merged([*spans, *more])
 
 
 def _same_letters(spans: Iterable[tuple[int, int]]) -> Iterator[int]:
@@ -225,7 +234,7 @@ def _same_letters(spans: Iterable[tuple[int, int]]) -> Iterator[int]:
             yield from families[code]
 
 
-def _merged(spans: Iterable[tuple[int, int]]) -> _Spans:
+def merged(spans: Iterable[tuple[int, int]]) -> Spans:
     merged: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if merged and first <= merged[-1][1] + 1:
@@ -235,9 +244,9 @@ def _merged(spans: Iterable[tuple[int, int]]) -> _Spans:
     return tuple(merged)
 
 
-def _without(spans: Iterable[tuple[int, int]]) -> _Spans:
+def without(spans: Iterable[tuple[int, int]]) -> Spans:
     rest, begin = [], 0
-    for first, last in _merged(spans):
+    for first, last in merged(spans):
         if first > begin:
             rest.append((begin, first - 1))
         begin = last + 1

@@ -1,11 +1,12 @@
 """What finds do to a text: which of its stretches are replaced, and where it ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import NamedTuple
 
-from weir.guard.rules import Action, Find, Rule
+from weir.guard.rules import Action, CertainFind, Find, Rule
 
+_made = tuple.__new__  # of a named tuple, without the function that names the fields: there may be very many
 OnFind = Callable[[Find, str], None]
 
 
@@ -18,6 +19,14 @@ class Piece(NamedTuple):
     text: str
     length: int
     is_verbatim: bool
+
+
+class _Effect(NamedTuple):
+    """What a rule does here: asking the rule itself is slow where there are very many finds."""
+
+    is_flag: bool
+    is_end: bool
+    replacement: str
 
 
 class Decision:
@@ -41,11 +50,12 @@ class Decision:
         self._text = ""  # not yet forgotten, and where it starts
         self._text_from = 0
         self._pieces: list[Piece] = []
+        self._known: dict[int, _Effect] = {}  # of the rules found
 
     def fork(self, on_find: OnFind | None) -> "Decision":
         """Return a decision that goes on from here by itself."""
         fork = copy(self)
-        fork.found = self.found.copy()
+        fork.found, fork._known = self.found.copy(), self._known.copy()  # noqa: SLF001 - its own
         fork._pieces, fork._on_find = self._pieces.copy(), on_find  # noqa: SLF001 - its own
         return fork
 
@@ -58,22 +68,42 @@ class Decision:
         self._text, self._text_from = text, seen - len(text)
         self.seen, self.sent = seen, sent
 
-    def apply(self, find: Find, certain: int) -> None:
-        """Note a find. `certain`: the end of what made it one, where it may still go on."""
-        rule = self._rules[find.order]
+    def apply(self, finds: Iterable[CertainFind]) -> None:
+        """Note finds, in the order in which they count, up to one that ends the text."""
+        on_find, text, begin, known = self._on_find, self._text, self._text_from, self._known
+        pieces, sent, covered = self._pieces, self.sent, self.covered
+        for start, end, order, view, certain in finds:
+            effect = known.get(order)
+            if effect is None:
+                effect = known[order] = self._effect(self._rules[order])
+            if on_find is not None:
+                on_find(_made(Find, (start, certain, order, view)), text[start - begin : certain - begin])
+            if effect.is_flag:
+                continue
+            if start > sent:
+                pieces.append(_made(Piece, (text[sent - begin : start - begin], start - sent, True)))
+                sent = start
+            if effect.is_end:
+                self._end(self._rules[order])
+                break
+            if end > sent:
+                pieces.append(_made(Piece, (effect.replacement if start >= covered else "", end - sent, False)))
+                sent = end
+            covered = max(covered, end)
+        self.sent, self.covered = sent, covered
+
+    def _effect(self, rule: Rule) -> "_Effect":
         self.found.add(rule.id)
-        if self._on_find is not None:
-            self._on_find(find._replace(end=certain), self.original(find.start, certain))
-        if rule.action is Action.FLAG:
-            return
-        self.release_to(find.start)
-        if rule.action is Action.BLOCK and self._may_end:
-            self.blocked_by, self.is_over = rule.id, True
-        elif rule.action is Action.FALLBACK and self._may_end:
-            self.fallback_by, self.is_over = rule.id, True
-            self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
+        is_end = self._may_end and rule.action in (Action.BLOCK, Action.FALLBACK)
+        return _Effect(rule.action is Action.FLAG, is_end, rule.replacement)
+
+    def _end(self, rule: Rule) -> None:
+        self.is_over = True
+        if rule.action is Action.BLOCK:
+            self.blocked_by = rule.id
         else:
-            self.cover_to(find.end, rule.replacement if find.start >= self.covered else "")
+            self.fallback_by = rule.id
+            self._pieces.append(Piece(rule.replacement, 0, is_verbatim=False))
 
     def cover_to(self, end: int, replacement: str = "") -> None:
         """Go on with a stretch, or begin one."""

@@ -5,18 +5,18 @@ one stretch. The work is bounded: so many escapes of a kind, so many characters 
 """
 
 import binascii
+import re
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html.entities import html5
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import re2
 
 from weir.guard.native.library import core, encoded_words, wide
-from weir.guard.rules import MAX_HOLD
+from weir.guard.readings import Decoded, Reading
 
 _ROUNDS = 2  # base64 of base64
 _MAX_ESCAPES = 10_000  # of a kind, in one text
@@ -43,6 +43,9 @@ _OCTAL = {f"{byte:03o}": bytes([byte]) for byte in range(256)}
 # A letter or Chinese character, and another one behind a single sign or blank.
 _APART = r"(?:\b[A-Za-z]|[\x{4E00}-\x{9FFF}])", r"[ ._*|/~、-](?:[A-Za-z]\b|[\x{4E00}-\x{9FFF}])"
 
+# In Python: it begins with a certain character, which is found as fast as RE2 would be asked.
+_HYPHENS = re.compile(r"-(?<=[a-zA-Z]-)\r?\n[ \t]?[a-zA-Z]")
+
 # What a text needs for each of these views to say anything; asked for in one pass over it.
 _TRIGGERS = {
     "percent": "%[0-9a-fA-F]{2}",
@@ -61,73 +64,6 @@ _TRIGGERS = {
 }
 
 
-class Decoded:
-    """A text made from a source, piece by piece."""
-
-    def __init__(self, view: str) -> None:
-        self.view = view
-        self._parts: list[str] = []
-        self._length = 0
-        self._starts: list[int] = []
-        self._sources: list[tuple[int, int, bool]] = []  # start, end, whether it is there as it is in the source
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def add(self, text: str, start: int, end: int, *, is_verbatim: bool = False) -> None:
-        """Append what `source[start:end]` stands for."""
-        if text:
-            self._parts.append(text)
-            self._starts.append(self._length)
-            self._sources.append((start, end, is_verbatim))
-            self._length += len(text)
-
-    def add_context(self, source: str, start: int, end: int) -> None:
-        """Append `source[start:end]` as it is; of a long stretch only what a find at either end may reach into."""
-        if end - start <= 2 * MAX_HOLD:
-            self.add(source[start:end], start, end, is_verbatim=True)
-        else:
-            self.add(source[start : start + MAX_HOLD], start, start + MAX_HOLD, is_verbatim=True)
-            self.add("\n", start + MAX_HOLD, end - MAX_HOLD)
-            self.add(source[end - MAX_HOLD : end], end - MAX_HOLD, end, is_verbatim=True)
-
-    def is_context(self, start: int, end: int) -> bool:
-        """Whether `text[start:end]` stands in the source as it is."""
-        first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
-        return first == last and self._sources[first][2]
-
-    def source_of(self, start: int, end: int) -> tuple[int, int]:
-        """Return the stretch of the source that `text[start:end]`, which is not empty, stands for."""
-        first, last = bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1) - 1
-        begin, _, is_verbatim = self._sources[first]
-        begin += start - self._starts[first] if is_verbatim else 0
-        last_begin, last_end, is_verbatim = self._sources[last]
-        return begin, last_begin + end - self._starts[last] if is_verbatim else last_end
-
-
-class Reading(NamedTuple):
-    """A text that another one stands for, by way of `steps`: the source of each is the text before it."""
-
-    text: str
-    steps: tuple[Decoded, ...]
-
-    @property
-    def view(self) -> str:
-        return self.steps[-1].view if self.steps else "plain"
-
-    def then(self, step: Decoded) -> "Reading":
-        return Reading(step.text, (*self.steps, step))
-
-    def source_of(self, start: int, end: int) -> tuple[int, int] | None:
-        """Return the stretch of the source that `text[start:end]` stands for; None where it stands there as it is."""
-        is_context = True
-        for step in reversed(self.steps):
-            is_context = is_context and step.is_context(start, end)
-            start, end = step.source_of(start, end)
-        return None if is_context else (start, end)
-
-
 class Decoder:
     """Finds what a text stands for. Immutable."""
 
@@ -142,7 +78,6 @@ class Decoder:
             self._triggers.Add(trigger)
         self._triggers.Compile()
         self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
-        self._hyphens: Any = re2.compile(_TRIGGERS["hyphens"], options)
         self._spaced: Any = re2.compile(f"{_APART[0]}(?:{_APART[1]})+", options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
@@ -152,64 +87,49 @@ class Decoder:
 
     def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
         """Yield what plain `text` stands for, undone once and twice."""
-        latest = list(self._further(Reading(text, ()), kinds))
-        yield from latest
-        for _ in range(1, _ROUNDS):
-            latest = [
-                further for reading in latest for further in self._further(reading, self.kinds(_raw(reading.text)))
-            ]
+        latest = [Reading(text, (), kinds)]
+        for _ in range(_ROUNDS):
+            latest = [further for reading in latest for further in self._further(reading)]
             yield from latest
 
-    def _further(self, reading: Reading, kinds: set[str]) -> Iterator[Reading]:
-        undone = reading
-        if "composed" in kinds:
-            undone = undone.then(self._composed(undone.text))
-        for kind, (marker, read) in _ESCAPES.items():
-            if kind in kinds:
-                undone = undone.then(_undone(undone.text, kind, marker, read))
-        if undone is not reading:
+    def _further(self, reading: Reading) -> Iterator[Reading]:
+        steps, text = reading.steps, reading.text
+        escapes = [kind for kind in _ESCAPES if kind in reading.kinds]
+        keeps_all = len(escapes) + ("composed" in reading.kinds) > 1  # what is far from one kind may be another one
+        if "composed" in reading.kinds:
+            steps = (*steps, self._composed(text, keeps_all=keeps_all))
+            text = steps[-1].text
+        for kind in escapes:
+            steps = (*steps, _undone(text, kind, keeps_all=keeps_all))
+            text = steps[-1].text
+        if reading.view not in _WHOLLY_READ:
+            yield from self._words(reading)
+        if steps is not reading.steps:  # only what is near the escapes is left: the rest was looked at just now
+            undone = self._reading(text, steps)
             yield undone
-            kinds = self.kinds(_raw(undone.text))
-        elif reading.view in _ESCAPES or reading.view == "composed":  # its words were decoded when it was made
-            return
-        if kinds & _ENCODED:
-            yield from self._decoded(undone, "bytes" in kinds)
+            yield from self._words(undone)
+
+    def _words(self, reading: Reading) -> Iterator[Reading]:
+        """Yield what words stand for that are encoded, hyphenated or spelled out letter by letter."""
+        kinds, text = reading.kinds, reading.text
+        steps: list[Decoded] = []
+        if not _ENCODED.isdisjoint(kinds):
+            words = sorted((*_encoded_words(text), *(self._spaced_bytes(text) if "bytes" in kinds else ())))
+            if reading.is_new_in((start, end) for start, end, _ in words):
+                steps.append(_decoded(text, words))
         if "hyphens" in kinds:
-            yield undone.then(self._joined(undone.text))
+            joints = [joint.span() for joint in islice(_HYPHENS.finditer(text), _MAX_HYPHENS)]
+            if reading.is_new_in(joints, _NEAR_HYPHEN + 1):
+                steps.append(_joined(text, joints))
         if "spaced" in kinds:
-            yield undone.then(self._unspaced(undone.text))
+            spelled = list(islice(_spans(self._spaced, text), _MAX_SPACED))
+            if reading.is_new_in(spelled):
+                steps.append(_unspaced(text, spelled))
+        for step in steps:
+            yield self._reading(step.text, (*reading.steps, step))
 
-    def _joined(self, text: str) -> Decoded:
-        """Put together words that go on in the next line, with what is near them."""
-        out, before = Decoded("hyphens"), 0
-        for start, end in islice(_spans(self._hyphens, text), _MAX_HYPHENS):
-            joint, begin = start + 1, max(before, start - _NEAR_HYPHEN)
-            _add_gap(out, text, before, begin)
-            out.add(text[begin:joint], begin, joint, is_verbatim=True)
-            before = end - 1
-        _add_gap(out, text, before, len(text))
-        return out
-
-    def _unspaced(self, text: str) -> Decoded:
-        """Put together words whose letters stand apart; what is wider stays between them."""
-        out, before = Decoded("spaced"), 0
-        for start, end in islice(_spans(self._spaced, text), _MAX_SPACED):
-            out.add_context(text, before, start)
-            out.add(text[start:end:2], start, end)
-            before = end
-        out.add_context(text, before, len(text))
-        return out
-
-    def _decoded(self, reading: Reading, has_bytes: bool) -> Iterator[Reading]:
-        found = sorted((*_encoded_words(reading.text), *(self._spaced_bytes(reading.text) if has_bytes else ())))
-        if found:
-            step, before = Decoded("base64"), 0
-            for start, end, text in found:
-                if before and reading.text[before:start].strip():
-                    step.add("\n", before, start)  # parts on lines of their own are one message, others are not
-                step.add(text, start, end)
-                before = end
-            yield reading.then(step)
+    def _reading(self, text: str, steps: tuple[Decoded, ...]) -> Reading:
+        return Reading(text, steps, self.kinds(_raw(text)))
 
     def _spaced_bytes(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield hexadecimal bytes that have something between them: 73 65 63, 0x73, 0x65."""
@@ -218,9 +138,9 @@ class Decoder:
             if said is not None:
                 yield start, end, said
 
-    def _composed(self, text: str) -> Decoded:
+    def _composed(self, text: str, *, keeps_all: bool) -> Decoded:
         """Put together the parts of hangul syllables and of voiced kana."""
-        out, before = Decoded("composed"), 0
+        out, before = Decoded("composed", keeps_all=keeps_all), 0
         for start, end in islice(_spans(self._composable, text), _MAX_COMPOSED):
             out.add_context(text, before, start)
             out.add(unicodedata.normalize("NFC", text[start:end]), start, end)
@@ -243,6 +163,40 @@ def _spans(regex: Any, text: str) -> Iterator[tuple[int, int]]:
         yield first, character
 
 
+def _decoded(text: str, words: Iterable[tuple[int, int, str]]) -> Decoded:
+    """Put together what words say."""
+    out, before = Decoded("base64"), 0
+    for start, end, said in words:
+        if before and text[before:start].strip():
+            out.add("\n", before, start)  # parts on lines of their own are one message, others are not
+        out.add(said, start, end)
+        before = end
+    return out
+
+
+def _joined(text: str, joints: Iterable[tuple[int, int]]) -> Decoded:
+    """Put together words that go on in the next line, with what is near them."""
+    out, before = Decoded("hyphens"), 0
+    for start, end in joints:
+        begin = max(before, start - _NEAR_HYPHEN)
+        _add_gap(out, text, before, begin)
+        out.add(text[begin:start], begin, start, is_verbatim=True)
+        before = end - 1
+    _add_gap(out, text, before, len(text))
+    return out
+
+
+def _unspaced(text: str, spelled: Iterable[tuple[int, int]]) -> Decoded:
+    """Put together words whose letters stand apart; what is wider stays between them."""
+    out, before = Decoded("spaced"), 0
+    for start, end in spelled:
+        out.add_context(text, before, start)
+        out.add(text[start:end:2], start, end)
+        before = end
+    out.add_context(text, before, len(text))
+    return out
+
+
 def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:
     """Append what is near the joint before it; what is near the one behind it follows."""
     near = min(start + _NEAR_HYPHEN, end) if start else 0
@@ -252,10 +206,11 @@ def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:
         out.add("\n", near, end)
 
 
-def _undone(text: str, view: str, marker: str, read: "_Read") -> Decoded:
-    """Undo the escapes that `marker` begins."""
+def _undone(text: str, view: str, *, keeps_all: bool) -> Decoded:
+    """Undo the escapes of a kind."""
+    marker, read = _ESCAPES[view]
     first, *pieces = text.split(marker, _MAX_ESCAPES)
-    out = Decoded(view)
+    out = Decoded(view, keeps_all=keeps_all)
     out.add_context(text, 0, len(first))
     position = run_start = len(first)
     run = bytearray()
@@ -379,3 +334,4 @@ _ESCAPES: Mapping[str, tuple[str, _Read]] = MappingProxyType(
     {"percent": ("%", _percent), "entity": ("&", _entity), "backslash": ("\\", _backslash), "tags": ("<", _tag)}
     | {"quoted": ("=", _percent)}
 )
+_WHOLLY_READ = {*_ESCAPES, "composed"}  # views whose words were read when they were made

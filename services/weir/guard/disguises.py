@@ -6,10 +6,11 @@ Looking costs little where there is nothing: one search tells which disguises a 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from weir.guard.decoding import Decoder, Reading
+from weir.guard.decoding import Decoder
 from weir.guard.fold import plain, plain_with_origins
 from weir.guard.matcher import Matcher
 from weir.guard.native.library import Core, core
+from weir.guard.readings import Reading
 from weir.guard.repeats import LATIN_RUNS, Repeats
 from weir.guard.searched import Encoded
 from weir.guard.spelling import HAN_NUMERALS, NUMERAL_RUN, Homophones, Spellings
@@ -51,7 +52,7 @@ class Disguises:
         text = Encoded(plain(reading.text))
         spans = [
             *(span._replace(view=reading.view) for span in self._matcher.spans(text)),
-            *self._respelled(text, self._decoder.kinds(text.raw)),
+            *self._respelled(text, reading.kinds if text.plain == reading.text else self._decoder.kinds(text.raw)),
         ]
         if spans:
             _, origins = plain_with_origins(reading.text)

@@ -18,6 +18,8 @@ from weir.guard.cn_numbers import is_date
 _NINO_NEVER = frozenset({"BG", "GB", "KN", "NK", "NT", "TN", "ZZ"})
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 _CF_ODD = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
+_CF_EVEN_OF = {c: v for v, c in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ")} | {str(d): d for d in range(10)}
+_CF_ODD_OF = {c: _CF_ODD[v] for c, v in _CF_EVEN_OF.items()}
 _CF_MONTHS = "ABCDEHLMPRST"
 _CF_OMOCODIA = str.maketrans("LMNPQRSTUV", "0123456789")
 _HETU_CHECKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"
@@ -81,8 +83,8 @@ def is_codice_fiscale(text: str) -> bool:
     numbers = (code[6:8] + code[9:11] + code[12:15]).translate(_CF_OMOCODIA)
     if not numbers.isdigit() or not (1 <= int(numbers[2:4]) <= 31 or 41 <= int(numbers[2:4]) <= 71):
         return False
-    values = [int(c) if c.isdigit() else ord(c) - ord("A") for c in code[:15]]
-    return (sum(_CF_ODD[v] for v in values[::2]) + sum(values[1::2])) % 26 == ord(code[15]) - ord("A")
+    odd = sum(map(_CF_ODD_OF.__getitem__, code[0:15:2]))
+    return (odd + sum(map(_CF_EVEN_OF.__getitem__, code[1:15:2]))) % 26 == ord(code[15]) - ord("A")
 
 
 def is_bsn(text: str) -> bool:

@@ -45,18 +45,25 @@ class InputFilter:
     def check(self, text: str) -> Checked:
         """Look for the rules in `text`, as it stands and in what it may be a disguise of."""
         view = Encoded(plain(text))
-        spans = [*self._matcher.spans(view), *self._disguises.spans(view)]
-        if not spans:
+        terms = self._matcher.term_spans(view.folded, 0, is_end=True)
+        seen, disguised = self._matcher.regexes.finds(view), list(self._disguises.spans(view))
+        if not terms and not seen and not disguised:
             return Checked(ALLOWED, text)
         _, origins = plain_with_origins(text)
-        finds = sorted(_distinct(_located(spans, origins, text)), key=self._matcher.rank)
+        if not isinstance(origins, range):
+            seen = [Find(origins[start], origins[end - 1] + 1, order, view) for start, end, order, view in seen]
+        if terms or disguised:
+            some = _distinct((*_located(terms, origins, text), *seen, *_located(disguised, origins, text)))
+        else:
+            some = dict.fromkeys(seen)
+        finds = self._matcher.ranked(some)
         if not finds:
             return Checked(ALLOWED, text)
         verdict = self._verdict(finds)
         return Checked(verdict, self._replaced(text, finds) if verdict.action in _REPLACING else text, tuple(finds))
 
     def _verdict(self, finds: Sequence[Find]) -> Verdict:
-        effects = {(find.order, effect(find, self.rules[find.order])) for find in finds}
+        effects = {(find.order, effect(find, self.rules[find.order])) for find in _of_each_kind(finds)}
         action = max((action for _, action in effects), key=STRENGTH.__getitem__)
         score = sum(self.rules[order].score for order, action in effects if action is Action.FLAG)
         if action is not Action.BLOCK and 0 < self._score_block <= score:
@@ -68,14 +75,24 @@ class InputFilter:
         """Overlapping finds are one stretch; what the first of them says stands for it."""
         parts: list[str] = []
         done = 0
-        for find in finds:
-            rule = self.rules[find.order]
-            if effect(find, rule) not in _REPLACING:
+        replacements: dict[tuple[int, str], str | None] = {
+            (find.order, find.view): rule.replacement if effect(find, rule) in _REPLACING else None
+            for find in _of_each_kind(finds)
+            for rule in (self.rules[find.order],)
+        }
+        for start, end, order, view in finds:
+            replacement = replacements[order, view]
+            if replacement is None:
                 continue
-            if find.start >= done:
-                parts += text[done : find.start], rule.replacement
-            done = max(done, find.end)
+            if start >= done:
+                parts += text[done:start], replacement
+            done = max(done, end)
         return "".join(parts) + text[done:]
+
+
+def _of_each_kind(finds: Iterable[Find]) -> Iterable[Find]:
+    """Return one find of each rule and view."""
+    return {(find.order, find.view): find for find in finds}.values()
 
 
 def _located(spans: Iterable[Span], origins: Sequence[int], text: str) -> Iterator[Find]:

@@ -1,19 +1,23 @@
 """The output guard: releases a stream's text as soon as no rule can still match it, and never earlier."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from copy import copy
+from operator import itemgetter
 from typing import NamedTuple
 
 from weir.guard.decision import Decision, OnFind, Piece
 from weir.guard.fold import is_foreign_word, plain_with_origins
 from weir.guard.matcher import NO_VALIDATORS, Matcher
 from weir.guard.native.library import Watch
-from weir.guard.regexes import Match, Validators
-from weir.guard.rules import MAX_HOLD, Action, Find, RuleSet
+from weir.guard.regexes import PLAIN, Match, Validators
+from weir.guard.rules import MAX_HOLD, Action, CertainFind, Find, RuleSet
 from weir.guard.searched import Encoded, Searched
 from weir.guard.terms import Span
 
 OVERFLOW = "[redacted]"  # what is sent for a hold that grew too long
+_START, _IS_OPEN = itemgetter(0), itemgetter(5)  # of a match: there may be very many
+_IS_DROPPED = 6
 __all__ = ["Guarded", "OutputGuard", "Piece", "StreamGuard"]
 
 
@@ -212,8 +216,8 @@ class StreamGuard:
     def _apply(self, text: Encoded, folded: Searched, horizon: int, *, is_end: bool) -> int:
         """Apply the finds that start before `horizon`; return the horizon that they leave."""
         matches = self._matches(text, is_end=is_end)
-        for match in matches:
-            if match.is_open and match.start < horizon:
+        for match in filter(_IS_OPEN, matches):
+            if match.start < horizon:
                 horizon = min(horizon, match.start if match.is_dropped else match.end)
         if self._is_uneven:
             horizon = self._at_character(horizon)
@@ -222,11 +226,8 @@ class StreamGuard:
             return horizon
         finds = [*self._terms(span for span in spans if span.start < horizon)]
         if matches:
-            finds += self._noted(match for match in matches if match.start < horizon)
-        for find, certain in sorted(finds, key=lambda item: self._matcher.rank(item[0])):
-            self._decision.apply(find, certain)
-            if self._decision.is_over:
-                break
+            finds += self._noted(matches[: bisect_left(matches, horizon, key=_START)])
+        self._decision.apply(self._matcher.ranked(finds))
         return horizon
 
     def _go_on(self, text: Encoded, *, is_end: bool) -> int:
@@ -253,22 +254,30 @@ class StreamGuard:
         resume.update(dict.fromkeys(self._open, len(text.plain)))
         return sorted(regexes.matches(text, hits, self._decided, resume, is_end=is_end))
 
-    def _terms(self, spans: Iterable[Span]) -> Iterable[tuple[Find, int]]:
+    def _terms(self, spans: Iterable[Span]) -> Iterable[CertainFind]:
         for span in spans:
             start, end = self._origins[span.start], self._origins[span.end - 1] + 1
             if not (span.is_latin and is_foreign_word(self._decision.original(start, end))):
-                yield Find(start, end, span.order, span.view), end
+                yield start, end, span.order, span.view, end
 
-    def _noted(self, matches: Iterable[Match]) -> Iterable[tuple[Find, int]]:
-        """Return the finds of decided matches, and up to where they are certain; remember where they end."""
-        for match in matches:
-            if match.is_open:
-                self._open[match.pattern] = (match.order, self._base + match.end)
+    def _noted(self, matches: Sequence[Match]) -> Iterable[CertainFind]:
+        """Return the finds of decided matches; remember where they end."""
+        base, origins, resume = self._base, self._origins, self._resume
+        for _, end, order, pattern, _, is_open, _ in matches:
+            if is_open:
+                self._open[pattern] = (order, base + end)
             else:
-                self._resume[match.pattern] = self._base + match.end
-            if not match.is_dropped:
-                start, end = self._origins[match.start], self._origins[match.end - 1] + 1
-                yield Find(start, end, match.order, "plain"), self._origins[match.certain - 1] + 1
+                resume[pattern] = base + end
+        kept = [match for match in matches if not match[_IS_DROPPED]] if self._matcher.allow else matches
+        if not self._is_uneven and kept:  # from there on each character is one
+            first = origins[self._decided] - self._decided
+            return [
+                (first + start, first + end, order, PLAIN, first + sure) for start, end, order, _, sure, _, _ in kept
+            ]
+        return [
+            (origins[start], origins[end - 1] + 1, order, PLAIN, origins[certain - 1] + 1)
+            for start, end, order, _, certain, _, _ in kept
+        ]
 
     def _at_character(self, horizon: int) -> int:
         """Step back to where an original character begins: what stands for it is decided together."""

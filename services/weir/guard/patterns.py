@@ -70,7 +70,7 @@ class Pattern:
         first: what a match of `search` may begin with; needed: of which it has one.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
-        nodes, flags: the syntax tree of `search`.
+        nodes, run_nodes, flags: the syntax trees of `search`, and of each class that `run` consists of.
         until: a find goes on to the end of this one's first match, or of the text.
         is_overflow: stands for the finds that are longer than the rule's cap.
     """
@@ -85,6 +85,7 @@ class Pattern:
     nodes: Sequence[_Node] = field(default=(), compare=False, repr=False)
     flags: int = 0
     run: str = ""
+    run_nodes: Sequence[_Node] = field(default=(), compare=False, repr=False)
     until: "Pattern | None" = None
     is_overflow: bool = False
 
@@ -152,11 +153,12 @@ class _Tree:
             raise PatternError(f"{what} may have {longest} characters; a stream holds back at most {MAX_HOLD}")
         return self._pattern(nodes, until=until)
 
-    def _running(self, nodes: list[_Node], run: str = "", *, is_overflow: bool = False) -> Pattern:
+    def _running(self, nodes: list[_Node], run: Sequence[_Node] = (), *, is_overflow: bool = False) -> Pattern:
         least = _at_least(nodes)
         shape = self.bounded("the part that makes a match certain", least)
-        run = run or _written(nodes[-1][1][2])
-        return replace(shape, run=f"{self._prefix}(?:{run})", is_overflow=is_overflow)
+        run = run or _flat(nodes[-1][1][2])
+        written = "|".join(dict.fromkeys(_written([one]) for one in run))
+        return replace(shape, run=f"{self._prefix}(?:{written})", run_nodes=tuple(run), is_overflow=is_overflow)
 
     def _capped(self, nodes: list[_Node], loops: list[int], cap: int) -> Iterable[Pattern]:
         """Bound the loops so that a find has `cap` characters, and for each one run on from where its bound is met."""
@@ -270,26 +272,26 @@ def _at_least(nodes: list[_Node]) -> list[_Node]:
     return [*nodes[:-1], (op, (content[0], content[0], content[2]))] if content[0] else nodes[:-1]
 
 
-def _swallowed(body: Iterable[_Node], rest: Iterable[_Node]) -> str:
-    """Return one character of what a find that overflows goes on over.
+def _swallowed(body: Iterable[_Node], rest: Iterable[_Node]) -> Sequence[_Node]:
+    """Return the classes of what a find that overflows goes on over.
 
     That is the loop's characters and those of all that may follow it: a token's signature is not left standing behind
     its payload. A loop that does not cross white space does not begin to.
     """
     own = list(_characters(body))
     if any(map(_is_white, own)):
-        return "|".join(own)
-    return "|".join(dict.fromkeys([*own, *(one for one in _characters(rest) if not _is_white(one))]))
+        return own
+    return [*own, *(one for one in _characters(rest) if not _is_white(one))]
 
 
-def _is_white(one: str) -> bool:
-    return any(re2.fullmatch(one, character) for character in _WHITE)
+def _is_white(one: _Node) -> bool:
+    return any(re2.fullmatch(_written([one]), character) for character in _WHITE)
 
 
-def _characters(nodes: Iterable[_Node]) -> Iterable[str]:
+def _characters(nodes: Iterable[_Node]) -> Iterable[_Node]:
     for op, content in nodes:
         if op in _SINGLE:
-            yield _written([(op, content)])
+            yield op, content
         elif op in _REPEATS:
             yield from _characters(content[2])
         elif op is ops.SUBPATTERN:

@@ -1,15 +1,22 @@
 """Finds the rules' regexes in the plain view, whole or as it grows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from sys import maxsize
 from typing import Any, NamedTuple
 
 from weir.contracts.errors import UsageError
 from weir.guard.beginnings import beginnings, end_of, open_place
 from weir.guard.candidates import Candidates
+from weir.guard.finders import Finder, finder_of
+from weir.guard.native.library import core
 from weir.guard.patterns import Pattern, PatternError, compiled, read_regex, run_end, spans
-from weir.guard.rules import Rule
+from weir.guard.rules import Find, Rule
 from weir.guard.searched import Encoded
+from weir.guard.validators import VALIDATORS
 
+PLAIN = "plain"  # the view
+FEW = 8  # matches of one regex in a text; more are found in C
+_NO_CHECK = -1
 Validators = Mapping[str, Callable[[str], bool]]
 WARM_UP = (
     "Mail a.b-c@mail.example.com, 电话13812345678。 https://example.com/a?b=1 sk-Ab0_9 key: 'x' +49 (0)30 1234 {}\n"
@@ -62,13 +69,35 @@ class Regexes:
 
     def matches(
         self, text: Encoded, hits: Sequence[int], begin: int, resume: Mapping[int, int], *, is_end: bool
-    ) -> Iterator[Match]:
-        """Yield, pattern by pattern, the finds of `hits` from `begin` on, or from where `resume` says for a pattern.
+    ) -> list[Match]:
+        """Return, pattern by pattern, the finds of `hits` from `begin` on, or from where `resume` says for a pattern.
 
         The last ones may still change when there is more text: those that start at `open_from` or behind it.
         """
+        found: list[Match] = []
         for number in hits:
-            yield from self._matches(number, text, max(begin, resume.get(number, 0)), is_end=is_end)
+            place = self._one_by_one(number, text, max(begin, resume.get(number, 0)), found, FEW, is_end=is_end)
+            if place is not None:
+                some, place = self._many(number, text, place, is_end=is_end)
+                found += some
+                self._one_by_one(number, text, place, found, maxsize, is_end=is_end)
+        return found
+
+    def finds(self, text: Encoded) -> list[Find]:
+        """Return all finds of a whole text, pattern by pattern."""
+        found: list[Find] = []
+        for number in self.hits(text):
+            some: list[Match] = []
+            place = self._one_by_one(number, text, 0, some, FEW, is_end=True)
+            if place is not None and (not self._allow or self._searches[number].is_secret):
+                found += _finds_of(some)
+                some = []
+                more, place = self._all(number, text, place)
+                found += more
+            if place is not None:
+                self._one_by_one(number, text, place, some, maxsize, is_end=True)
+            found += _finds_of(some)
+        return found
 
     def open_from(self, text: Encoded, begin: int, *, closely: bool = False) -> int:
         """Return where the longest end of `text` starts, not before `begin`, that more text may make a find.
@@ -91,43 +120,79 @@ class Regexes:
             return text.character(end.end()), False
         return open_from, not is_end
 
-    def _matches(self, number: int, text: Encoded, begin: int, *, is_end: bool) -> Iterator[Match]:
-        search, last = self._searches[number], -1
+    def _one_by_one(
+        self, number: int, text: Encoded, begin: int, into: list[Match], most: int, *, is_end: bool
+    ) -> int | None:
+        """Append what RE2 finds. Return where more may be found, once it found `most`; None: nowhere."""
+        if not most:
+            return begin
+        search, last, num_found = self._searches[number], -1, 0
         is_plain = search.run is None and search.until is None and not self._allow
         while begin != last:
             last = begin
             for start, certain in spans(search.regex, text.raw, text.byte(begin)):
                 if not text.is_ascii:
                     start, certain = text.character(start), text.character(certain)  # noqa: PLW2901 - no more bytes
+                num_found += 1
                 if search.validate is not None and not search.validate(text.plain[start:certain]):
                     begin = start + 1
                     break
                 if is_plain:
-                    yield Match(start, certain, search.order, number, certain, False, False)
-                    continue
-                match = self._extended(number, text, start, certain, is_end=is_end)
-                yield match
+                    match = Match(start, certain, search.order, number, certain, False, False)
+                else:
+                    match = self._extended(number, text, start, certain, is_end=is_end)
+                into.append(match)
                 if match.is_open:
-                    return
-                if match.end > certain:
+                    return None
+                if match.end > certain or num_found >= most:
                     begin = match.end
                     break
+            else:
+                return None
+            if num_found >= most:
+                return begin
+        return None
+
+    def _many(self, number: int, text: Encoded, begin: int, *, is_end: bool) -> tuple[list[Match], int]:
+        """Return what is found in C, and where more may be found."""
+        search = self._searches[number]
+        finder = search.finder()
+        if finder is None:
+            return [], begin
+        found, place = finder.matches(
+            Match, (search.order, number), text, begin, (search.check, search.validate), is_end=is_end
+        )
+        if not self._allow or search.is_secret:
+            return found, place
+        allowed = [self._is_dropped(text, match) for match in found]
+        return [match._replace(is_dropped=is_one) for match, is_one in zip(found, allowed, strict=True)], place
+
+    def _all(self, number: int, text: Encoded, begin: int) -> tuple[list[Find], int]:
+        """As `_many`, where nothing follows and no allow list counts."""
+        search = self._searches[number]
+        finder = search.finder()
+        if finder is None:
+            return [], begin
+        return finder.finds(Find, (search.order, PLAIN), text, begin, (search.check, search.validate))
 
     def _extended(self, number: int, text: Encoded, start: int, certain: int, *, is_end: bool) -> Match:
         search = self._searches[number]
         end, is_open = certain, False
         if search.run is not None or search.until is not None:
             end, is_open = self.go_on(number, text, certain, is_end=is_end)
-        is_dropped = False
-        if self._allow and not search.is_secret:
-            allowed = self._allow_begun if is_open else self._allow
-            is_dropped = text.plain[start : None if is_open else end].lower() in allowed
-        return Match(start, end, search.order, number, certain, is_open, is_dropped)
+        match = Match(start, end, search.order, number, certain, is_open, False)
+        if self._allow and not search.is_secret and self._is_dropped(text, match):
+            return match._replace(is_dropped=True)
+        return match
+
+    def _is_dropped(self, text: Encoded, match: Match) -> bool:
+        allowed = self._allow_begun if match.is_open else self._allow
+        return text.plain[match.start : None if match.is_open else match.end].lower() in allowed
 
     def _warm(self) -> None:
         """RE2 builds its automata on first use, which takes far longer than any later use."""
         text = Encoded(WARM_UP * 4)
-        list(self.matches(text, self.hits(text), 0, {}, is_end=True))
+        self.matches(text, self.hits(text), 0, {}, is_end=True)
         for size in range(len(WARM_UP) if self._beginnings is not None else 0):
             self.open_from(Encoded(WARM_UP[:size]), 0)
 
@@ -140,7 +205,16 @@ class _Search(NamedTuple):
     until: Any
     until_begun: Any
     validate: Callable[[str], bool] | None
+    check: int  # the same in C; -1: it is not there
     is_secret: bool
+
+    def finder(self) -> Finder | None:
+        native = core()
+        return None if native is None else finder_of(native, self.pattern)
+
+
+def _finds_of(matches: Iterable[Match]) -> Iterator[Find]:
+    return (Find(one.start, one.end, one.order, PLAIN) for one in matches if not one.is_dropped)
 
 
 def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool) -> Iterator[_Search]:
@@ -155,6 +229,7 @@ def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool)
             raise UsageError(f"rule {rule.id!r}: {regex!r}: {error}") from error
         for pattern in patterns:
             validate = validators[rule.validator] if rule.validator and not pattern.is_overflow else None
+            check = _check_of(rule.validator, validate)
             until = pattern.until
             yield _Search(
                 order,
@@ -164,5 +239,14 @@ def _searches(order: int, rule: Rule, validators: Validators, is_streamed: bool)
                 compiled(until.search) if until else None,
                 end_of((until.begun,)) if until else None,
                 validate,
+                check,
                 rule.is_secret,
             )
+
+
+def _check_of(name: str | None, validate: Callable[[str], bool] | None) -> int:
+    """Return which check in C does what `validate` does."""
+    native = core()
+    if native is None or name is None or validate is None or VALIDATORS.get(name) is not validate:
+        return _NO_CHECK
+    return native.checks.get(name, _NO_CHECK)

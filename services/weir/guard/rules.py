@@ -108,3 +108,7 @@ class Find(NamedTuple):
     end: int
     order: int  # the rule's place in its direction's rules
     view: str
+
+
+# A find that may go on: start, end, order and view as in `Find`, then the end of what made it one. There may be many.
+CertainFind = tuple[int, int, int, str, int]

@@ -1,6 +1,7 @@
 """Tells a secret from a word, a placeholder or an identifier that anybody may know."""
 
 import math
+import re
 from collections import Counter
 from string import hexdigits
 
@@ -18,8 +19,8 @@ _CODE = (
 _NO_PASSWORDS = frozenset(
     {"password", "passwd", "pass", "pwd", "secret", "user", "username", "guest", "token", "x", "pw"}
 )
-_ASSIGNS = "=:是为"
-_SYMBOLS = "!@#$%^&*?~"  # those that words and identifiers do not hold
+_ASSIGNS = re.compile("[=:是为]")
+_SYMBOLS = frozenset("!@#$%^&*?~")  # those that words and identifiers do not hold
 _AROUND = " \t\r\n=:>是为\"'`"
 
 
@@ -33,7 +34,7 @@ def is_random(text: str) -> bool:
     """Whether `text` looks like the output of a generator: letters and digits, no placeholder, enough entropy."""
     if len(text) < _SHORTEST or _is_placeholder(text):
         return False
-    has_both = any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
+    has_both = any(map(str.isdigit, text)) and any(map(str.isalpha, text))
     return has_both and shannon(text) >= min(_LEAST_ENTROPY, 0.85 * math.log2(len(text)))
 
 
@@ -51,8 +52,8 @@ def is_password_assignment(text: str) -> bool:
     value = _value(text).split(",")[0].strip("*")
     if len(value) < _SHORTEST_PASSWORD or len(set(value)) < 4 or _is_code(value) or _is_placeholder(value):
         return False
-    has_digit, has_letter = any(c.isdigit() for c in value), any(c.isalpha() for c in value)
-    return has_letter and (has_digit or any(c in _SYMBOLS for c in value))
+    has_letter = any(map(str.isalpha, value))
+    return has_letter and (any(map(str.isdigit, value)) or not _SYMBOLS.isdisjoint(value))
 
 
 def is_url_password(text: str) -> bool:
@@ -79,8 +80,7 @@ def _is_uuid(value: str) -> bool:
 
 
 def _is_placeholder(text: str) -> bool:
-    folded = text.lower()
-    return any(word in folded for word in _PLACEHOLDERS)
+    return any(map(text.lower().__contains__, _PLACEHOLDERS))
 
 
 def _is_code(value: str) -> bool:
@@ -92,8 +92,8 @@ def _is_code(value: str) -> bool:
 
 def _value(text: str) -> str:
     """Return the last word behind the first sign of assignment; all of `text` without one."""
-    for index, character in enumerate(text):
-        if character in _ASSIGNS:
-            words = text[index + 1 :].strip(_AROUND).split()
-            return words[-1].strip(_AROUND) if words else ""
-    return text.strip(_AROUND)
+    sign = _ASSIGNS.search(text)
+    if sign is None:
+        return text.strip(_AROUND)
+    words = text[sign.end() :].strip(_AROUND).split()
+    return words[-1].strip(_AROUND) if words else ""

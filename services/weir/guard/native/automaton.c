@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_STATES = 6000, NUM_SLOTS = 1 << 14, MOST_OPEN = 48 };
-#define UNKNOWN UINT32_MAX
+enum { MOST_STATES = 6000, FIRST_STATES = 64, NUM_SLOTS = 1 << 14, MOST_OPEN = 48 };
 
 static void forget_states(automaton_t *a) {
     for (uint32_t i = 0; i < a->num_states; i++) {
@@ -28,6 +27,15 @@ static int is_same(const state_t *state, const int32_t *at, int32_t count, uint3
            !memcmp(state->at, at, (size_t)count * sizeof *at);
 }
 
+static int make_room(automaton_t *a) {
+    if (a->num_states < a->room) return 1;
+    uint32_t room = a->room ? 2 * a->room : FIRST_STATES;
+    state_t *states = realloc(a->states, room * sizeof *states);
+    if (!states) return 0;
+    a->states = states, a->room = room;
+    return 1;
+}
+
 /* The state of these instructions; UNKNOWN: no memory, or all states were forgotten. */
 static uint32_t state_of(automaton_t *a, const int32_t *at, int32_t count, uint32_t trait) {
     uint32_t hash = hash_at(at, count, trait), slot = hash & (NUM_SLOTS - 1);
@@ -37,6 +45,7 @@ static uint32_t state_of(automaton_t *a, const int32_t *at, int32_t count, uint3
         forget_states(a);
         return UNKNOWN;
     }
+    if (!make_room(a)) return UNKNOWN;
     size_t width = ((size_t)a->num_classes + 1) * sizeof(uint32_t);
     state_t state = {malloc(width), malloc((size_t)count * sizeof *at + 1), count, hash, (uint8_t)trait};
     if (!state.next || !state.at) {
@@ -50,8 +59,9 @@ static uint32_t state_of(automaton_t *a, const int32_t *at, int32_t count, uint3
     return (a->slots[slot] = ++a->num_states) - 1;
 }
 
-/* The first states: 0 leads nowhere, then one for what may stand before a match. */
-static int begin_states(automaton_t *a) {
+/* 0 leads nowhere; then there is one for what may stand before a match. */
+int automaton_begin(automaton_t *a) {
+    if (a->num_states) return 1;
     int are_made = state_of(a, a->entries, 0, NOTHING) == 0;
     for (uint32_t trait = 0; are_made && trait < NUM_TRAITS; trait++)
         are_made = (a->starts[trait] = state_of(a, a->entries, a->num_entries, trait)) != UNKNOWN;
@@ -76,8 +86,7 @@ static int by_number(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Follow a state over a character of a class, or over the text's end: `num_classes`. */
-static uint32_t follow(automaton_t *a, uint32_t from, int32_t klass) {
+uint32_t automaton_follow(automaton_t *a, uint32_t from, int32_t klass) {
     const state_t *state = &a->states[from];
     uint32_t behind = klass == a->num_classes ? NOTHING : a->traits[klass], is_match = 0;
     int32_t depth = 0, count = 0, *stack = a->stack;
@@ -85,7 +94,7 @@ static uint32_t follow(automaton_t *a, uint32_t from, int32_t klass) {
         memset(a->seen, 0, 2 * (size_t)a->size * sizeof *a->seen);
         a->turn = 1;
     }
-    for (int32_t i = 0; i < state->count; i++) {
+    for (int32_t i = 0; i < state->count && !(a->is_ordered && is_match); i++) {
         stack[depth++] = state->at[i];
         while (depth) {
             int32_t at = stack[--depth];
@@ -94,6 +103,7 @@ static uint32_t follow(automaton_t *a, uint32_t from, int32_t klass) {
             const instruction_t *one = &a->code[at];
             if (one->op == OP_MATCH) {
                 is_match = 1;
+                if (a->is_ordered) depth = 0;
             } else if (one->op == OP_SPLIT) {
                 stack[depth++] = one->y, stack[depth++] = one->x;
             } else if (one->op == OP_PLACE) {
@@ -106,18 +116,11 @@ static uint32_t follow(automaton_t *a, uint32_t from, int32_t klass) {
         }
     }
     if (!count) return a->states[from].next[klass] = is_match;
-    qsort(a->reached, (size_t)count, sizeof *a->reached, by_number);
+    if (!a->is_ordered) qsort(a->reached, (size_t)count, sizeof *a->reached, by_number);
     uint32_t next = state_of(a, a->reached, count, behind);
     if (next == UNKNOWN) return UNKNOWN;
     return a->states[from].next[klass] = next << 1 | is_match;
 }
-
-static inline uint32_t next_of(automaton_t *a, uint32_t from, int32_t klass) {
-    uint32_t next = a->states[from].next[klass];
-    return next == UNKNOWN ? follow(a, from, klass) : next;
-}
-
-static inline int32_t class_of(const automaton_t *a, uint32_t c) { return a->classes[c >> 8][c & 255]; }
 
 typedef struct {
     uint32_t state;
@@ -142,7 +145,7 @@ int automaton_look(automaton_t *a, const uint32_t *text, int32_t size, int32_t b
                    int32_t *first_open) {
     open_t open[MOST_OPEN + 1];
     int count = 0;
-    if (!a->num_states && !begin_states(a)) return 0;
+    if (!automaton_begin(a)) return 0;
     uint32_t before = begin ? a->traits[class_of(a, text[begin - 1])] : NOTHING;
     *found = size;
     for (int32_t i = begin; i < size; i++) {
@@ -194,20 +197,20 @@ static int make_classes(automaton_t *a, const uint32_t *spans, int32_t num_spans
 
 automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_t *entries, int32_t num_entries,
                            const uint32_t *spans, int32_t num_spans, const uint8_t *members, int32_t num_sets,
-                           const uint8_t *traits, int32_t num_classes) {
+                           const uint8_t *traits, int32_t num_classes, int is_ordered) {
     automaton_t *a = calloc(1, sizeof *a);
     if (!a) return NULL;
     a->size = size, a->num_entries = num_entries, a->num_sets = num_sets, a->num_classes = num_classes;
+    a->is_ordered = is_ordered;
     a->code = copied(code, (size_t)size * sizeof *code);
     a->entries = copied(entries, (size_t)num_entries * sizeof *entries);
     a->members = copied(members, (size_t)num_sets * (size_t)num_classes);
     a->traits = copied(traits, (size_t)num_classes);
-    a->states = calloc(MOST_STATES, sizeof *a->states);
     a->slots = calloc(NUM_SLOTS, sizeof *a->slots);
     a->seen = calloc(2 * (size_t)size + 1, sizeof *a->seen);
     a->stack = malloc((2 * (size_t)size + 2) * sizeof *a->stack);
     a->reached = malloc(((size_t)size + 1) * sizeof *a->reached);
-    int is_made = a->code && a->entries && a->members && a->traits && a->states && a->slots && a->seen && a->stack &&
+    int is_made = a->code && a->entries && a->members && a->traits && a->slots && a->seen && a->stack &&
                   a->reached && make_classes(a, spans, num_spans);
     if (is_made) return a;
     automaton_free(a);
@@ -216,7 +219,7 @@ automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_
 
 void automaton_free(automaton_t *a) {
     if (!a) return;
-    if (a->states) forget_states(a);
+    forget_states(a);
     void *parts[] = {a->code,  a->entries, a->members, a->traits, a->states,
                      a->slots, a->seen,    a->stack,   a->reached, a->pages};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);

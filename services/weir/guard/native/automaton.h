@@ -26,12 +26,13 @@ typedef struct {
 typedef struct {
     instruction_t *code;
     int32_t size, *entries, num_entries, num_sets, num_classes;
+    int is_ordered; /* a state's instructions are in the order in which they win; what ends takes all that would lose */
     uint16_t *classes[NUM_PAGES]; /* of characters; pages that are alike are one */
     uint16_t *pages;
     uint8_t *members; /* by set and class */
     uint8_t *traits;  /* by class */
     state_t *states;
-    uint32_t num_states, *slots, starts[NUM_TRAITS];
+    uint32_t num_states, room, *slots, starts[NUM_TRAITS];
     uint32_t *seen, turn; /* per instruction, the turn in which it was last met */
     int32_t *stack, *reached;
 } automaton_t;
@@ -39,7 +40,7 @@ typedef struct {
 /* `spans`: pairs of a first character and the class of those from there on. NULL: no memory. */
 automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_t *entries, int32_t num_entries,
                            const uint32_t *spans, int32_t num_spans, const uint8_t *members, int32_t num_sets,
-                           const uint8_t *traits, int32_t num_classes);
+                           const uint8_t *traits, int32_t num_classes, int is_ordered);
 void automaton_free(automaton_t *automaton);
 
 /* Look at what starts at or behind `begin`. `found`: the first place where something starts that ended before the last
@@ -47,5 +48,20 @@ void automaton_free(automaton_t *automaton);
  * none. Returns 0 where it can't tell. */
 int automaton_look(automaton_t *automaton, const uint32_t *text, int32_t size, int32_t begin, int is_end, int32_t *found,
                    int32_t *open);
+
+#define UNKNOWN UINT32_MAX
+
+/* Make the first states, where there are none. */
+int automaton_begin(automaton_t *automaton);
+/* Follow a state over a character of a class, or over the text's end: `num_classes`. UNKNOWN: no memory, or all states
+ * were forgotten. */
+uint32_t automaton_follow(automaton_t *automaton, uint32_t from, int32_t klass);
+
+static inline uint32_t next_of(automaton_t *a, uint32_t from, int32_t klass) {
+    uint32_t next = a->states[from].next[klass];
+    return next == UNKNOWN ? automaton_follow(a, from, klass) : next;
+}
+
+static inline int32_t class_of(const automaton_t *a, uint32_t c) { return a->classes[c >> 8][c & 255]; }
 
 #endif

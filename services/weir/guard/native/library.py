@@ -35,6 +35,7 @@ class Core:
         self.module: Any = module_from_spec(spec)
         loader.exec_module(self.module)
         self.letters = _letters()
+        self.checks: Mapping[str, int] = {name: number for number, name in enumerate(self.module.check_names())}
 
 
 @cache

@@ -92,8 +92,8 @@ static int filter_make(filter_t *filter, uint32_t count) {
 }
 
 static void filter_add(filter_t *filter, const uint32_t *symbols, uint32_t count, uint32_t is_whole) {
-    uint32_t bit = hash_of(symbols, count, is_whole) >> filter->shift;
-    filter->bits[bit >> 6] |= 1ull << (bit & 63);
+    uint32_t hash = hash_of(symbols, count, is_whole);
+    filter->bits[hash >> filter->shift >> 6] |= bits_of(filter, hash);
 }
 
 static void add_beginning(set_t *set, const uint32_t *letters, uint32_t length, int is_anywhere) {

@@ -11,6 +11,7 @@
 #define TERMS_NAME "weir.guard.terms"
 #define FOLD_NAME "weir.guard.fold"
 #define AUTOMATON_NAME "weir.guard.automaton"
+#define FINDER_NAME "weir.guard.finder"
 
 /* Pointers in capsules; NULL with an exception where it is none such. */
 static inline void *held(PyObject *capsule, const char *name) { return PyCapsule_GetPointer(capsule, name); }
@@ -26,7 +27,11 @@ static inline Py_ssize_t words_of(PyObject *object, const uint32_t **words) {
     return PyBytes_GET_SIZE(object) / 4;
 }
 
-extern PyMethodDef weir_search_methods[], weir_text_methods[];
+/* The automaton of a program that `automata.py` wrote; NULL: no memory. */
+automaton_t *weir_automaton_of(PyObject *code, const int32_t *entries, int32_t num_entries, PyObject *spans,
+                               PyObject *members, PyObject *traits, int is_ordered);
+
+extern PyMethodDef weir_search_methods[], weir_text_methods[], weir_finding_methods[];
 int weir_add_watch(PyObject *module);
 
 #endif

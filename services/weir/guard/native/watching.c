@@ -15,19 +15,25 @@ typedef struct {
 
 static PyTypeObject watch_type;
 
+automaton_t *weir_automaton_of(PyObject *code, const int32_t *entries, int32_t num_entries, PyObject *spans,
+                               PyObject *members, PyObject *traits, int is_ordered) {
+    const uint32_t *code_at, *spans_at;
+    Py_ssize_t size = words_of(code, &code_at) / 3, num_spans = words_of(spans, &spans_at) / 2;
+    Py_ssize_t num_classes = PyBytes_GET_SIZE(traits);
+    return automaton_new((const instruction_t *)(const void *)code_at, (int32_t)size, entries, num_entries, spans_at,
+                         (int32_t)num_spans, (const uint8_t *)PyBytes_AS_STRING(members),
+                         (int32_t)(PyBytes_GET_SIZE(members) / num_classes),
+                         (const uint8_t *)PyBytes_AS_STRING(traits), (int32_t)num_classes, is_ordered);
+}
+
 static void drop_automaton(PyObject *capsule) { automaton_free(held(capsule, AUTOMATON_NAME)); }
 
 static PyObject *automaton(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *code, *entries, *spans, *members, *traits;
     if (!PyArg_ParseTuple(args, "SSSSS", &code, &entries, &spans, &members, &traits)) return NULL;
-    const uint32_t *code_at, *entries_at, *spans_at;
-    Py_ssize_t size = words_of(code, &code_at) / 3, num_entries = words_of(entries, &entries_at);
-    Py_ssize_t num_spans = words_of(spans, &spans_at) / 2, num_classes = PyBytes_GET_SIZE(traits);
-    automaton_t *made = automaton_new(
-        (const instruction_t *)(const void *)code_at, (int32_t)size, (const int32_t *)entries_at, (int32_t)num_entries,
-        spans_at, (int32_t)num_spans, (const uint8_t *)PyBytes_AS_STRING(members),
-        (int32_t)(PyBytes_GET_SIZE(members) / num_classes), (const uint8_t *)PyBytes_AS_STRING(traits),
-        (int32_t)num_classes);
+    const uint32_t *entries_at;
+    int32_t num_entries = (int32_t)words_of(entries, &entries_at);
+    automaton_t *made = weir_automaton_of(code, (const int32_t *)entries_at, num_entries, spans, members, traits, 0);
     if (!made) return PyErr_NoMemory();
     PyObject *capsule = PyCapsule_New(made, AUTOMATON_NAME, drop_automaton);
     if (!capsule) automaton_free(made);

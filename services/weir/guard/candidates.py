@@ -2,8 +2,9 @@
 
 Most of them need some literal, and one Aho-Corasick pass tells which of those a text has: `ghp_` is reason enough to
 search for its regex alone, `password` only to look closer, at all such regexes at once, in an RE2 set. Those that need
-no literal are another set. One set of them all would be as fast on text like the text before it, but RE2 builds a state
-for each situation that it meets, and on random characters every one is new.
+no literal are other sets. One set of them all would be as fast on text like the text before it, but RE2 builds a state
+for each situation that it meets, and on random characters every one is new: patterns that count multiply each other's
+states. So sets are small, and what needs an `@` is looked for where one is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -20,6 +21,10 @@ from weir.guard.searched import Encoded
 _SHORT = 64  # characters of a text that is looked through for single characters
 _MOST_AT_ONCE = 60_000  # characters of regexes in one set: compiling it holds up all threads
 _LEAST_WORD = 4  # of one that is made of letters
+_MOST_TOGETHER = (
+    50  # patterns without a literal: random characters cost 100 of them five times as much as four times 25
+)
+_MARKS = "@"  # rare in ordinary text
 
 
 class Candidates:
@@ -32,11 +37,19 @@ class Candidates:
         words = [n for n, some in enumerate(literals) if some and n not in set(rare) and all(map(_is_word, some))]
         named = {*rare, *words}
         self._words = _Set(words, regexes)
+        self._marked = [
+            (
+                mark.encode(),
+                frozenset(n for n, one in enumerate(patterns) if n not in named and one.needed == frozenset(mark)),
+            )
+            for mark in _MARKS
+        ]
+        named = named.union(*(numbers for _, numbers in self._marked))
         others = [number for number in range(len(regexes)) if number not in named]
-        self._others = _Set(others, regexes)
+        self._others = _Set(others, regexes, most=_MOST_TOGETHER)
         self._needed = united(patterns[number].needed for number in others)
         meant: dict[str, set[int]] = {}
-        for number in named:
+        for number in (*rare, *words):
             for literal in literals[number]:
                 meant.setdefault(literal, set()).add(number)
         self._meant = [(numbers.intersection(rare), self._words.parts_with(numbers)) for numbers in meant.values()]
@@ -53,6 +66,9 @@ class Candidates:
         is_short = len(text.plain) <= _SHORT
         is_needless = is_short and self._needed is not None and self._needed.isdisjoint(text.plain)
         found = set() if is_needless else self._others.matching(text.raw)
+        for mark, numbers in self._marked:
+            if mark in text.raw:
+                found |= numbers
         if self._search is not None:
             parts: set[int] = set()
             for literal in self._search.which(text.folded):
@@ -66,10 +82,11 @@ class Candidates:
 class _Set:
     """Some of the patterns, searched for all at once, or in parts."""
 
-    def __init__(self, numbers: Sequence[int], regexes: Sequence[str]) -> None:
+    def __init__(self, numbers: Sequence[int], regexes: Sequence[str], *, most: int | None = None) -> None:
+        """`most`: of them in one part."""
         self._parts = [
             (numbers[first : first + len(some)], _compiled(some))
-            for first, some in _parts([regexes[number] for number in numbers])
+            for first, some in _parts([regexes[number] for number in numbers], most or len(numbers))
         ]
 
     def parts_with(self, numbers: Set[int]) -> frozenset[int]:
@@ -80,11 +97,11 @@ class _Set:
         return {numbers[place] for numbers, one in some for place in one.Match(raw) or ()}
 
 
-def _parts(regexes: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield parts that are compiled in a few milliseconds, and the place of the first of each."""
+def _parts(regexes: Sequence[str], most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield parts of `most` that are compiled in a few milliseconds, and the place of the first of each."""
     first, size = 0, 0
     for place, regex in enumerate(regexes):
-        if size + len(regex) > _MOST_AT_ONCE and place > first:
+        if place > first and (size + len(regex) > _MOST_AT_ONCE or place - first == most):
             yield first, tuple(regexes[first:place])
             first, size = place, 0
         size += len(regex)

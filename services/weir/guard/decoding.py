@@ -46,20 +46,25 @@ _APART = r"(?:\b[A-Za-z]|[\x{4E00}-\x{9FFF}])", r"[ ._*|/~、-](?:[A-Za-z]\b|[\x
 # In Python: it begins with a certain character, which is found as fast as RE2 would be asked.
 _HYPHENS = re.compile(r"-(?<=[a-zA-Z]-)\r?\n[ \t]?[a-zA-Z]")
 
-# What a text needs for each of these views to say anything; asked for in one pass over it.
+# What a text needs for each of these views to say anything, and characters that it needs for that. Each is asked for
+# by itself: they count, and automata that count multiply, so that random characters would make a new state each.
+_MARKED_TRIGGERS = (
+    ("percent", b"%", "%[0-9a-fA-F]{2}"),
+    ("entity", b"&", "&(?:#[0-9xX]|[a-zA-Z]{2,32};)"),
+    ("backslash", b"\\", r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})"),
+    ("tags", b"<", r"[^\s<>](?:</?[a-zA-Z!][^<>]{0,64}>)+[^\s<>]"),
+    ("quoted", b"=", "(?:=[0-9A-Fa-f]{2}){3}"),
+    ("hyphens", b"-\n", r"[a-zA-Z]-\n[ \t]?[a-zA-Z]"),
+    ("hyphens", b"-\r\n", r"[a-zA-Z]-\r\n[ \t]?[a-zA-Z]"),
+)
+# The same of those without such a character; asked for in one pass over the text.
 _TRIGGERS = {
-    "percent": "%[0-9a-fA-F]{2}",
-    "entity": "&(?:#[0-9xX]|[a-zA-Z]{2,32};)",
-    "backslash": r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})",
-    "tags": r"[^\s<>](?:</?[a-zA-Z!][^<>]{0,64}>)+[^\s<>]",
     "composed": r"[\x{1100}-\x{11FF}\x{3099}\x{309A}]",
     # Capitals, small letters and digits as they follow one another in base64 and hardly in words and names.
     "base64": r"[a-z0-9][A-Z]{1,3}[a-z]{0,2}[A-Z0-9][A-Za-z0-9+/]|[A-Za-z][0-9]{1,2}[A-Za-z][A-Za-z0-9]"
     "|[A-Z]{2}[a-z][A-Z0-9]|[a-z][A-Z][a-z]?[A-Z0-9]",
     "hex": "[0-9a-fA-F]{8}",
     "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
-    "quoted": "(?:=[0-9A-Fa-f]{2}){3}",
-    "hyphens": r"[a-zA-Z]-\r?\n[ \t]?[a-zA-Z]",
     "spaced": f"{_APART[0]}(?:{_APART[1]}){{3}}",
 }
 
@@ -77,13 +82,18 @@ class Decoder:
         for trigger in known.values():
             self._triggers.Add(trigger)
         self._triggers.Compile()
+        self._marked = [(kind, mark, re2.compile(regex, options)) for kind, mark, regex in _MARKED_TRIGGERS]
         self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
         self._spaced: Any = re2.compile(f"{_APART[0]}(?:{_APART[1]})+", options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
     def kinds(self, raw: bytes) -> set[str]:
         """Return the names of what a text, given in UTF-8, gives reason to look for."""
-        return {self._names[number] for number in self._triggers.Match(raw) or ()}
+        kinds = {self._names[number] for number in self._triggers.Match(raw) or ()}
+        for kind, mark, regex in self._marked:
+            if mark in raw and regex.search(raw) is not None:
+                kinds.add(kind)
+        return kinds
 
     def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
         """Yield what plain `text` stands for, undone once and twice."""

@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 from collections.abc import Mapping
+from operator import mul
 from types import MappingProxyType
 
 from weir.guard.checksums import bare, bare_digits, is_luhn, is_one_digit_repeated, remainder_97
@@ -98,6 +99,8 @@ _LONG_COUNTRY_CODES = frozenset(
     )
 )
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_BASE58_VALUES = bytes(_BASE58.find(chr(byte)) % 256 for byte in range(256))  # 255: no digit
+_POWERS_OF_58 = tuple(58**place for place in range(35))  # more make a number of more than 25 bytes
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BECH32_GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
@@ -176,16 +179,18 @@ def is_vin(text: str) -> bool:
 
 def is_base58_wallet(text: str) -> bool:
     """Bitcoin, Litecoin, Dogecoin, Tron: 25 bytes in base 58, the last four a double SHA-256 of the rest."""
-    value = 0
-    for character in text:
-        digit = _BASE58.find(character)
-        if digit < 0:
-            return False
-        value = value * 58 + digit
+    digits = text.lstrip(_BASE58[0])  # which stands for 0
+    if len(digits) > len(_POWERS_OF_58) or not digits.isascii():
+        return False
+    values = digits.encode().translate(_BASE58_VALUES)
+    if max(values, default=0) >= len(_BASE58):
+        return False
+    value: int = sum(map(mul, reversed(values), _POWERS_OF_58))
     if value >= 1 << 200:
         return False
     raw = value.to_bytes(25, "big")
-    return hashlib.sha256(hashlib.sha256(raw[:21]).digest()).digest()[:4] == raw[21:]
+    check: bytes = hashlib.sha256(hashlib.sha256(raw[:21]).digest()).digest()[:4]
+    return check == raw[21:]
 
 
 def is_bech32_wallet(text: str) -> bool:

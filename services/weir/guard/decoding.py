@@ -217,31 +217,39 @@ def _add_gap(out: Decoded, text: str, start: int, end: int) -> None:
 
 
 def _undone(text: str, view: str, *, keeps_all: bool) -> Decoded:
-    """Undo the escapes of a kind."""
+    """Undo the escapes of a kind; those near each other are one run, which stands for one stretch."""
     marker, read = _ESCAPES[view]
     first, *pieces = text.split(marker, _MAX_ESCAPES)
     out = Decoded(view, keeps_all=keeps_all)
-    out.add_context(text, 0, len(first))
-    position = run_start = len(first)
-    run = bytearray()
+    context_from, position = 0, len(first)
+    run_from, run = -1, bytearray()  # -1: there is none
     for piece in pieces:
         data, used = read(piece)
-        run += data or b""
-        rest = marker + piece if data is None else piece[used:]
-        if len(rest) > _NEAR:
-            break_at = position + len(marker) + len(piece) - len(rest)
-            out.add(_text_of(run), run_start, break_at)
-            out.add_context(text, break_at, break_at + len(rest))
-            run_start = break_at + len(rest)
-            run.clear()
-        else:
-            run += rest.encode("utf-8", "surrogatepass")
-        position += len(marker) + len(piece)
-    out.add(_text_of(run), run_start, position)
+        end = position + len(marker) + len(piece)
+        if data is not None or run_from >= 0:
+            if run_from < 0:
+                out.add_context(text, context_from, position)
+                run_from = position
+            run += data or b""
+            rest = marker + piece if data is None else piece[used:]
+            if len(rest) > _NEAR:
+                context_from = end - len(rest)
+                out.add(_text_of(run), run_from, context_from)
+                run_from = -1
+                run.clear()
+            else:
+                run += rest.encode("utf-8", "surrogatepass")
+        position = end
+    if run_from < 0:
+        out.add_context(text, context_from, position)
+    else:
+        out.add(_text_of(run), run_from, position)
     return out
 
 
 def _text_of(data: bytes | bytearray) -> str:
+    if data.isascii():
+        return data.decode("ascii")
     try:
         text = data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

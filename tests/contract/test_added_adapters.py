@@ -24,6 +24,7 @@ from weir.gateway.guards import Guards
 from weir.gateway.information import openai_models, tgi_info
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import default_policy
+from weir.routing.embedders import EmbedderNodes
 from weir.telemetry.metrics import GatewayMetrics
 
 pytestmark = pytest.mark.skipif(operators() is None, reason="no C compiler built the operators here")
@@ -120,7 +121,8 @@ async def test_a_flavour_that_takes_no_adapters_says_so(tmp_path: Path) -> None:
 
 def models_of(catalog: Catalog) -> list[str]:
     metrics = GatewayMetrics(CollectorRegistry())
-    embeddings = Embeddings({}, Accounts(metrics), Guards(CompiledGuard.build(default_policy()), metrics), metrics)
+    guards = Guards(CompiledGuard.build(default_policy()), metrics)
+    embeddings = Embeddings({}, EmbedderNodes(metrics), Accounts(metrics), guards, metrics)
     return [entry["id"] for entry in openai_models(catalog, embeddings)]
 
 

@@ -7,36 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.gateway import answer, running
+from tests.support.noded import END, node, node_url, release
 from tests.support.oip_node import OipNode, words_until
 from tests.support.ports import free_port
 from tests.support.process import GatewayProcess, gateway_process
-from tests.support.prompt_release import make_prompt_release
 
-from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.events import TokenChunk
 
-END = Finished(FinishReason.EOS, Usage(5, 40))
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    return make_prompt_release(tmp_path / "releases")
-
-
-@pytest.fixture
-def node() -> OipNode:
-    return OipNode(answer("ok"))
-
-
-@pytest.fixture
-def node_url(node: OipNode) -> Iterator[str]:
-    with running(node) as port:
-        yield f"http://127.0.0.1:{port}"
+__all__ = ["node", "node_url", "release"]
 
 
 def begun_stream(weir: GatewayProcess) -> socket.socket:
@@ -44,6 +26,13 @@ def begun_stream(weir: GatewayProcess) -> socket.socket:
     connection.sendall(b'POST /generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}')
     assert connection.recv(10)
     return connection
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    data = b""
+    while part := connection.recv(65536):
+        data += part
+    return data
 
 
 def is_told_to_close(kept: http.client.HTTPConnection) -> bool:
@@ -75,9 +64,7 @@ def test_sigterm_lets_streams_end_and_kept_connections_are_told(
         told.set()
         for connection in begun:
             with closing(connection):
-                data = b""
-                while part := connection.recv(65536):
-                    data += part
+                data = rest_of(connection)
                 assert data.endswith(b"0\r\n\r\n")
                 assert b"generated_text" in data
         assert weir.process.wait(10) == 0
@@ -101,9 +88,7 @@ def test_who_has_nothing_to_do_leaves_at_once_but_answers_whom_it_let_in(
             connection.sendall(request[20:] if number % 2 == 0 else request)
         for connection in silent:
             with closing(connection):
-                data = b""
-                while part := connection.recv(65536):
-                    data += part
+                data = rest_of(connection)
                 assert data.startswith(b"HTTP/1.1 200 ")
                 assert b"connection: close" in data
         assert weir.process.wait(5) == 0

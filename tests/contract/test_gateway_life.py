@@ -10,42 +10,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.gateway import answer, asked, gateway, running
+from tests.support.gateway import answer, asked, gateway
 from tests.support.load import Load
+from tests.support.noded import END, node, node_url, release
 from tests.support.oip_node import OipNode, words_until
 from tests.support.ports import free_port
 from tests.support.process import gateway_process
 from tests.support.prompt_release import make_prompt_release
 
 from weir.backends.scripted import ScriptedBackend
-from weir.contracts.events import Finished, FinishReason, TokenChunk, Usage
+from weir.contracts.events import TokenChunk
 from weir.gateway.reloading import Reloader
 
+__all__ = ["node", "node_url", "release"]
+
 CANARY = "canary-7f3a"
-END = Finished(FinishReason.EOS, Usage(5, 40))
 DONE = {"backend": "cpu", "code": "200", "model": "faq", "route": "/generate"}
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    return make_prompt_release(tmp_path / "releases")
-
-
-@pytest.fixture
-def node() -> OipNode:
-    return OipNode(answer("ok"))
-
-
-@pytest.fixture
-def node_url(node: OipNode) -> Iterator[str]:
-    with running(node) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 def ask(port: int, path: str = "/generate", text: str = "?") -> tuple[int, bytes]:

@@ -1,9 +1,9 @@
 """A tiny classifier, really trained, and one that answers as a test says."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.support.scripted import Scripted
 from weir.oip.infer import Scored
 from weir_training.classifier.recipe import load_classifier_recipe
 from weir_training.classifier.release import Trained, train_and_publish
@@ -14,28 +14,20 @@ def train_tiny(home: Path) -> Trained:
     return train_and_publish(load_classifier_recipe("injection-tiny"), home, repository=home / "model_repository")
 
 
-class ScriptedClassifier:
+class ScriptedClassifier(Scripted):
     """Scores by `score`, `delay_s` after it was asked, or fails with `error`; `weir.backends.classifier.Classifier`."""
 
     def __init__(self, score: Callable[[str], float] = lambda _: 0.0, *, threshold: float = 0.5) -> None:
+        super().__init__()
         self.score = score
         self.threshold = threshold
-        self.delay_s = 0.0
-        self.error: Exception | None = None
         self.asked: list[tuple[str, ...]] = []
-        self.cancelled = 0
         self.is_closed = False
 
     async def scored(self, texts: Sequence[str], *, timeout_s: float) -> Scored:
         del timeout_s  # an unkind classifier takes no notice
         self.asked.append(tuple(texts))
-        try:
-            await asyncio.sleep(self.delay_s)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if self.error is not None:
-            raise self.error
+        await self.waited()
         return Scored(tuple(map(self.score, texts)), self.threshold)
 
     async def aclose(self) -> None:

@@ -9,30 +9,23 @@ from typing import Any
 
 from tests.support.asgi import live
 from tests.support.oip_node import body_of, reply
+from tests.support.scripted import Scripted
 from weir.oip.embed import Embedded
 
 
-class ScriptedEmbedder:
+class ScriptedEmbedder(Scripted):
     """A vector whose first number is the row's length, `delay_s` after it was asked, or `error`."""
 
     def __init__(self, dimensions: int = 48) -> None:
+        super().__init__()
         self.dimensions = dimensions
         self.is_ready = True
-        self.delay_s = 0.0
-        self.error: Exception | None = None
         self.asked: list[tuple[tuple[int, ...], ...]] = []
-        self.cancelled = 0
 
     async def embedded(self, rows: Sequence[Sequence[int]], *, timeout_s: float) -> Embedded:
         del timeout_s
         self.asked.append(tuple(map(tuple, rows)))
-        try:
-            await asyncio.sleep(self.delay_s)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if self.error is not None:
-            raise self.error
+        await self.waited()
         return Embedded(tuple(packed(len(row), self.dimensions) for row in rows), self.dimensions)
 
     async def ready(self) -> bool:

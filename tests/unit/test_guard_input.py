@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.holdout import benign, disguises, personal
 from tests.support import identities
+from tests.support.never_seen import NEVER_SEEN, text_of
 
 from weir.guard import readings
 from weir.guard.compiled import Chosen, CompiledGuard
@@ -264,35 +265,20 @@ def test_nothing_but_finds_takes_time_in_proportion(name: str) -> None:
     assert min(seconds) <= 0.05 * len(made.encode()) / 100_000
 
 
-def _of(alphabet: str, count: int) -> Callable[[random.Random], str]:
-    return lambda draw: "".join(draw.choices(alphabet, k=count)) + " "
-
-
-# What a search that has seen it builds no state for, and one that has not builds one per character.
-NEVER_SEEN: dict[str, Callable[[random.Random], str]] = {
-    "printable characters": _of("".join(map(chr, range(33, 127))), 60),
-    "digits and signs": _of("0123456789- .", 60),
-    "base64": _of(f"{identities.WORD}+/", 76),
-    "hexadecimal": _of("0123456789abcdef", 64),
-    "addresses": lambda draw: (
-        f"https://{identities.some(draw, identities.SMALL, 8)}.com/{_of('abcXYZ019/?&=%', 40)(draw)}"
-    ),
-}
-
-
 @pytest.mark.timed
 @pytest.mark.parametrize("name", NEVER_SEEN)
 def test_characters_that_were_never_seen_take_no_more_than_a_few_times_as_long(packaged: Chosen, name: str) -> None:
     """Some took 2 s, when patterns that count were all looked for at once (docs/benchmarks.md)."""
     draw, asked, answered = random.Random(8), [], []
     for _ in range(4):
-        made = "".join(NEVER_SEEN[name](draw) for _ in range(2_000))[:100_000]
+        made = text_of(NEVER_SEEN[name], draw)
+        hundreds = len(made.encode()) / 100_000
         began = thread_time()
         packaged.input.check(made)
-        asked.append(thread_time() - began)
+        asked.append((thread_time() - began) / hundreds)
         began = thread_time()
         packaged.output.whole(made)
-        answered.append(thread_time() - began)
+        answered.append((thread_time() - began) / hundreds)
 
     assert min(asked) <= (0.3 if name == "printable characters" else 0.15)
     assert min(answered) <= 0.15

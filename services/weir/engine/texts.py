@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ def open_graph(path: Path, *, threads: int) -> ort.InferenceSession:
         raise ReleaseError(f"{path.name}: onnxruntime does not load this graph: {error}") from error
 
 
-class Batched(Generic[J]):
+class Batched(ABC, Generic[J]):
     """Works off jobs, some at a time. Belongs to one event loop, but computes in a thread of its own."""
 
     def __init__(self, what: str, model: str) -> None:
@@ -72,9 +73,9 @@ class Batched(Generic[J]):
         self._fail(self._stopped())
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    @abstractmethod
     async def _turn(self) -> None:
         """Compute something for some of the jobs, and let go of those that are done."""
-        raise NotImplementedError
 
     async def _computed(self, call: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)

@@ -21,9 +21,7 @@ from weir.guard.searched import Encoded
 _SHORT = 64  # characters of a text that is looked through for single characters
 _MOST_AT_ONCE = 60_000  # characters of regexes in one set: compiling it holds up all threads
 _LEAST_WORD = 4  # of one that is made of letters
-_MOST_TOGETHER = (
-    50  # patterns without a literal: random characters cost 100 of them five times as much as four times 25
-)
+_MOST_TOGETHER = 50  # patterns without a literal: on random characters 100 cost five times as much as four times 25
 _MARKS = "@"  # rare in ordinary text
 
 
@@ -38,10 +36,7 @@ class Candidates:
         named = {*rare, *words}
         self._words = _Set(words, regexes)
         self._marked = [
-            (
-                mark.encode(),
-                frozenset(n for n, one in enumerate(patterns) if n not in named and one.needed == frozenset(mark)),
-            )
+            (mark.encode(), {n for n, one in enumerate(patterns) if one.needed == frozenset(mark)} - named)
             for mark in _MARKS
         ]
         named = named.union(*(numbers for _, numbers in self._marked))

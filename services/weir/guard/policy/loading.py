@@ -12,6 +12,7 @@ import pydantic
 from pydantic import BaseModel
 
 from weir.guard.fold import fold
+from weir.guard.policy.defining import Definitions
 from weir.guard.policy.errors import PolicyError, faults_of, nearest
 from weir.guard.policy.policy_set import PolicySet
 from weir.guard.policy.reading import MAX_YAML_BYTES, Reader, decoded, digest_of, parsed, read_file
@@ -120,6 +121,7 @@ class _Drawing:
         return tuple(self._written(pack, Origin(file, use.label), reader))
 
     def _written(self, file: PackFile | PolicyFile, origin: Origin, reader: Reader) -> Iterable[Written]:
+        parts = Definitions(file.define, origin.file)
         for entry in (*file.lists, *file.rules):
             where = f"{origin.file}: {'rule' if isinstance(entry, RuleEntry) else 'list'} {entry.id!r}"
             terms = entry.terms
@@ -131,7 +133,7 @@ class _Drawing:
             self.warnings += [
                 f"{where}: term number {n} is one character" for n, t in enumerate(terms, 1) if len(t) == 1
             ]
-            yield Written(_rule(entry, terms), entry.direction, entry.replacement, entry.text, origin)
+            yield Written(_rule(entry, terms, parts, where), entry.direction, entry.replacement, entry.text, origin)
 
     def _answer(self, entry: AnswerEntry) -> AnswerRule:
         where = f"{self._file}: answer rule {entry.id!r}"
@@ -171,7 +173,7 @@ def pack_names() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def _rule(entry: TermEntry, terms: tuple[str, ...]) -> Rule:
+def _rule(entry: TermEntry, terms: tuple[str, ...], parts: Definitions, where: str) -> Rule:
     rule = Rule(
         entry.id,
         Action(entry.action),
@@ -188,9 +190,9 @@ def _rule(entry: TermEntry, terms: tuple[str, ...]) -> Rule:
         return rule
     return replace(
         rule,
-        regexes=entry.regexes,
+        regexes=tuple(parts.filled_in(regex, where) for regex in entry.regexes),
         keeps_case=entry.case == "keep",
-        until=entry.until,
+        until=None if entry.until is None else parts.filled_in(entry.until, where),
         cap=entry.cap,
         validator=entry.validator,
     )

@@ -24,7 +24,9 @@ CheckName = Annotated[
     Field(pattern=RULE_ID, description="a check that finds must pass, as luhn", json_schema_extra={"enum": "checks"}),
 ]
 Term = Annotated[str, Field(min_length=1, max_length=MAX_TERM)]
-Regex = Annotated[str, Field(min_length=1, max_length=4096, description="RE2 syntax")]
+Regex = Annotated[
+    str, Field(min_length=1, max_length=4096, description="RE2 syntax; (?&name) stands for a part from `define`")
+]
 Example = Annotated[str, Field(min_length=1, max_length=4096)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file; another content is refused")]
 FilePath = Annotated[str, Field(min_length=1, max_length=512, description="path from this file's directory")]
@@ -315,6 +317,9 @@ class _Rules(_Strict):
 
     id: RuleId
     description: Description = ""
+    define: Mapping[RuleId, Regex] = Field(
+        default={}, strict=False, max_length=200, description="parts of this file's regexes, called there as (?&name)"
+    )
     lists: tuple[TermList, ...] = Field(default=(), strict=False, max_length=200, description="rules with many terms")
     rules: tuple[RuleEntry, ...] = Field(default=(), strict=False, max_length=2000, description="each by itself")
 

@@ -1,4 +1,4 @@
-"""Parts of regexes with a name: a file's `define`, called in its regexes as `(?&name)`, as Perl and PCRE call a group."""
+"""Parts of regexes with a name: a file's `define`, called in its regexes as `(?&name)`, as Perl calls a group."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -14,6 +14,7 @@ from typing import Any
 
 import re2
 
+from weir.guard.folded_regex import folded_nodes
 from weir.guard.openings import Characters, first_characters, needed_characters, required_literals
 from weir.guard.rules import MAX_HOLD
 
@@ -118,7 +119,7 @@ class _Tree:
         self._flags = flags
         self._prefix = "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
         self._prefix = f"(?{self._prefix})" if self._prefix else ""
-        self.nodes = _flat(parsed)
+        self.nodes = folded_nodes(_flat(parsed))
         if self._width(self.nodes)[0] == 0:
             raise PatternError("it matches the empty text")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.guard_cases import VALIDATORS, cut, policy, ruleset, text
 from tests.support.guard_reference import Known
 
-from weir.guard import decoding, disguises, indexes, literals, regexes, repeats, searched, watching
+from weir.guard import candidates, decoding, disguises, indexes, literals, regexes, repeats, searched, watching
 from weir.guard import fold as fold_module
 from weir.guard.automata import single
 from weir.guard.core_terms import CoreTerms
@@ -45,7 +45,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
     """What is compiled from then on searches with the given library, or in Python."""
 
     def use(core: Core | None) -> None:
-        for module in (indexes, literals, regexes, repeats, decoding, disguises, searched, watching):
+        for module in (candidates, indexes, literals, regexes, repeats, decoding, disguises, searched, watching):
             monkeypatch.setattr(module, "core", lambda: core)
 
     yield use
@@ -180,6 +180,16 @@ def _matching(random: Random, nodes: Iterable[Any]) -> Iterator[str]:
             first, last = random.choice(one)
             code = random.randint(first, min(last, first + 90))
             yield random.choice((chr(code), chr(code).swapcase())) if not 0xD800 <= code < 0xE000 else "x"
+
+
+@pytest.mark.parametrize("letters", [r"[^\W_]", r"[^\Wab]", r"[^\s\W]", r"[^\D]|[^\W\d]"])
+def test_a_class_that_denies_signs_has_all_letters(built: Core, use: Use, letters: str) -> None:
+    use(built)
+    guard = OutputGuard(RuleSet(output=(Rule("name", Action.REDACT, regexes=(f"x(?:{letters}){{3}}y",)),)))
+    for name in ("xkksy", "xSKSy", "xrtzy"):  # k and s have a third form beyond ASCII, which is no letter to \w
+        stream = guard.stream()
+        pieces = [*stream.feed(f"a {name[:3]}"), *stream.feed(f"{name[3:]} b"), *stream.flush()]
+        assert "".join(piece.text for piece in pieces) == "a [redacted] b"
 
 
 def test_views_in_c_are_those_of_python(built: Core) -> None:

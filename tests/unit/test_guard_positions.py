@@ -8,7 +8,9 @@ import pytest
 from tests.support.guard_regexes import any_regex, matching, packaged_patterns
 from tests.support.never_seen import NEVER_SEEN, text_of
 
+from weir.guard import beginnings as beginnings_module
 from weir.guard import candidates, positions
+from weir.guard.beginnings import beginnings
 from weir.guard.candidates import Candidates
 from weir.guard.native.build import build
 from weir.guard.native.library import Core
@@ -127,3 +129,42 @@ def test_what_is_too_large_is_left_to_re2(built: Core, monkeypatch: pytest.Monke
     assert both.among(Encoded("ab" * 100 + "x")) == [0]
     assert both.among(Encoded("see 123x")) == [1]
     positions_of.cache_clear()
+
+
+def _open_in_c_and_in_re2(patterns: Sequence[Pattern], core: Core, text: str, begin: int) -> tuple[int, int]:
+    places = []
+    for one in (core, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(beginnings_module, "core", lambda one=one: one)
+            places.append(beginnings(patterns).open_from(Encoded(text), begin, closely=True))
+    return places[0], places[1]
+
+
+def test_what_may_become_a_find_is_never_let_go(built: Core) -> None:
+    random, num_open, num_same = Random(36), 0, 0
+    for _ in range(400):
+        patterns: list[Pattern] = []
+        while len(patterns) < random.choice((1, 1, 4)):
+            try:
+                patterns += read_regex(any_regex(random), keeps_case=random.random() < 0.4, cap=30)
+            except ValueError:
+                continue
+        for _ in range(8):
+            text = "".join(random.choices(random.choice(_KINDS), k=random.choice((1, 4, 12, 60))))
+            begin = random.choice((0, 0, random.randint(0, len(text))))
+            in_c, in_re2 = _open_in_c_and_in_re2(patterns, built, text, begin)
+            assert begin <= in_c <= in_re2, ([one.search for one in patterns], text, begin)
+            num_open, num_same = num_open + 1, num_same + (in_c == in_re2)
+    assert num_same > 0.97 * num_open
+
+
+def test_packaged_rules_hold_in_c_what_they_hold_in_re2(built: Core) -> None:
+    random, patterns, num_open, num_same = Random(37), packaged_patterns(is_streamed=True), 0, 0
+    for pattern in patterns:
+        text = "".join((*"see ", *matching(random, pattern.nodes, pattern.flags)))
+        part = text[: random.randint(4, max(4, len(text)))]
+        in_c, in_re2 = _open_in_c_and_in_re2(patterns, built, part, 0)
+        assert in_c <= in_re2, part
+        num_open, num_same = num_open + (in_c < len(part)), num_same + (in_c == in_re2)
+    assert num_open > 0.6 * len(patterns)
+    assert num_same > 0.98 * len(patterns)

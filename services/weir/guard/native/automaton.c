@@ -69,18 +69,6 @@ int automaton_begin(automaton_t *a) {
     return are_made;
 }
 
-static int holds(int32_t place, uint32_t before, uint32_t behind) {
-    int is_boundary = (before == WORD) != (behind == WORD);
-    switch (place) {
-        case TEXT_BEGIN: return before == NOTHING;
-        case LINE_BEGIN: return before == NOTHING || before == BREAK;
-        case BOUNDARY: return is_boundary;
-        case NO_BOUNDARY: return !is_boundary;
-        case TEXT_END: return behind == NOTHING;
-        default: return behind == NOTHING || behind == BREAK;
-    }
-}
-
 static int by_number(const void *a, const void *b) {
     int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
     return (x > y) - (x < y);
@@ -107,7 +95,7 @@ uint32_t automaton_follow(automaton_t *a, uint32_t from, int32_t klass) {
             } else if (one->op == OP_SPLIT) {
                 stack[depth++] = one->y, stack[depth++] = one->x;
             } else if (one->op == OP_PLACE) {
-                if (holds(one->x, state->trait, behind)) stack[depth++] = one->y;
+                if (place_holds(one->x, state->trait, behind)) stack[depth++] = one->y;
             } else if (klass < a->num_classes && a->members[(size_t)one->x * a->num_classes + klass] &&
                        a->seen[a->size + one->y] != a->turn) {
                 a->seen[a->size + one->y] = a->turn;

@@ -13,6 +13,7 @@
 #define AUTOMATON_NAME "weir.guard.automaton"
 #define FINDER_NAME "weir.guard.finder"
 #define POSITIONS_NAME "weir.guard.positions"
+#define BACKWARD_NAME "weir.guard.backward"
 
 /* Pointers in capsules; NULL with an exception where it is none such. */
 static inline void *held(PyObject *capsule, const char *name) { return PyCapsule_GetPointer(capsule, name); }

@@ -1,4 +1,5 @@
 /* The search for regexes that may match as functions of Python. */
+#include "backward.h"
 #include "objects.h"
 #include "positions.h"
 
@@ -69,8 +70,39 @@ static PyObject *may_match(PyObject *Py_UNUSED(module), PyObject *const *args, P
     return numbers;
 }
 
+static void drop_backward(PyObject *capsule) { backward_free(held(capsule, BACKWARD_NAME)); }
+
+/* backward(code, entries, spans, members, traits): of a program; None: it is too large. */
+static PyObject *backward(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *code, *entries, *spans, *members, *traits;
+    if (!PyArg_ParseTuple(args, "SSSSS", &code, &entries, &spans, &members, &traits)) return NULL;
+    const uint32_t *code_at, *entries_at, *spans_at;
+    Py_ssize_t size = words_of(code, &code_at) / 3, num_entries = words_of(entries, &entries_at);
+    Py_ssize_t num_spans = words_of(spans, &spans_at) / 2;
+    backward_t *made = backward_new((const instruction_t *)(const void *)code_at, (int32_t)size,
+                                    (const int32_t *)(const void *)entries_at, (int32_t)num_entries, spans_at,
+                                    (int32_t)num_spans, (const uint8_t *)PyBytes_AS_STRING(members),
+                                    (const uint8_t *)PyBytes_AS_STRING(traits), (int32_t)PyBytes_GET_SIZE(traits));
+    if (!made) Py_RETURN_NONE;
+    PyObject *capsule = PyCapsule_New(made, BACKWARD_NAME, drop_backward);
+    if (!capsule) backward_free(made);
+    return capsule;
+}
+
+/* open_from(backward, text, begin): where what starts may go on; the size of the text, if nothing does. */
+static PyObject *open_from(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
+    const backward_t *b = count == 3 ? held(args[0], BACKWARD_NAME) : NULL;
+    if (!b || !PyUnicode_Check(args[1])) return PyErr_Format(PyExc_TypeError, "a text and a place are needed");
+    Py_ssize_t size = PyUnicode_GET_LENGTH(args[1]), begin = PyLong_AsSsize_t(args[2]);
+    if (begin < 0 || size > INT32_MAX) return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "no such place");
+    if (begin > size) begin = size;
+    return PyLong_FromLong(backward_open(b, PyUnicode_DATA(args[1]), PyUnicode_KIND(args[1]), (int32_t)size, (int32_t)begin));
+}
+
 PyMethodDef weir_position_methods[] = {
     {"positions", positions, METH_VARARGS, "positions(…): of the regexes of a program"},
     {"may_match", (PyCFunction)(void (*)(void))may_match, METH_FASTCALL, "may_match(positions, text): which may"},
+    {"backward", backward, METH_VARARGS, "backward(code, entries, spans, members, traits): of a program"},
+    {"open_from", (PyCFunction)(void (*)(void))open_from, METH_FASTCALL, "open_from(backward, text, begin): a place"},
     {NULL, NULL, 0, NULL},
 };

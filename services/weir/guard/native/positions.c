@@ -31,20 +31,24 @@ int32_t positions_look(const positions_t *p, const void *text, int kind, int32_t
     return s.num_found;
 }
 
-/* Rows of `width` words, each key's in turn, as rows of parts; 0: no memory. */
-static int rows_make(rows_t *rows, const uint64_t *masks, int32_t num_keys, int32_t width) {
-    size_t count = 0, size = (size_t)num_keys * (size_t)width;
-    for (size_t i = 0; i < size; i++) count += masks[i] != 0;
-    rows->from = malloc(((size_t)num_keys + 1) * sizeof *rows->from);
-    rows->parts = malloc((count + 1) * sizeof *rows->parts);
+int rows_of_pairs(rows_t *rows, const int32_t *pairs, int32_t count, int32_t num_keys) {
+    rows->from = calloc((size_t)num_keys + 2, sizeof *rows->from);
+    rows->parts = malloc(((size_t)count + 1) * sizeof *rows->parts);
     if (!rows->from || !rows->parts) return 0;
-    int32_t at = 0;
-    for (int32_t key = 0; key < num_keys; key++) {
-        rows->from[key] = at;
-        for (int32_t word = 0; word < width; word++) {
-            uint64_t mask = masks[(size_t)key * (size_t)width + (size_t)word];
-            if (mask) rows->parts[at++] = (part_t){word, mask};
+    int32_t *next = rows->from + 1, at = 0; /* while they are filled, where each row ends */
+    for (int32_t i = 0; i < count; i++) next[pairs[2 * i] + 1]++;
+    for (int32_t key = 0; key < num_keys; key++) next[key + 1] += next[key];
+    for (int32_t i = 0; i < count; i++) {
+        int32_t position = pairs[2 * i + 1];
+        rows->parts[next[pairs[2 * i]]++] = (part_t){position / BITS, BIT(position)};
+    }
+    for (int32_t key = 0, from = 0; key < num_keys; key++) { /* one part for what is in one word */
+        int32_t end = next[key], first = at;
+        for (int32_t i = from; i < end; i++) {
+            if (at > first && rows->parts[at - 1].word == rows->parts[i].word) rows->parts[at - 1].mask |= rows->parts[i].mask;
+            else rows->parts[at++] = rows->parts[i];
         }
+        from = end, rows->from[key] = first;
     }
     rows->from[num_keys] = at;
     return 1;
@@ -58,17 +62,17 @@ static void make_members(positions_t *p, const uint8_t *members, const int32_t *
 }
 
 static int make_owned(positions_t *p, const int32_t *sets) {
-    uint64_t *masks = calloc((size_t)p->num_regexes * (size_t)p->num_words, sizeof *masks);
-    for (int32_t i = 0; masks && i < p->num_words * BITS; i++)
-        if (sets[i] >= 0) masks[p->owners[i] * p->num_words + i / BITS] |= BIT(i);
-    int is_made = masks && rows_make(&p->owned, masks, p->num_regexes, p->num_words);
-    free(masks);
+    int32_t *pairs = malloc((size_t)p->num_words * BITS * 2 * sizeof *pairs), count = 0;
+    for (int32_t i = 0; pairs && i < p->num_words * BITS; i++)
+        if (sets[i] >= 0) pairs[2 * count] = p->owners[i], pairs[2 * count++ + 1] = i;
+    int is_made = pairs && rows_of_pairs(&p->owned, pairs, count, p->num_regexes);
+    free(pairs);
     return is_made;
 }
 
 static int make_followers(positions_t *p, pairs_t edges) {
-    uint64_t *masks = calloc((size_t)p->num_words * BITS * (size_t)p->num_words, sizeof *masks);
-    for (int32_t i = 0; masks && i < edges.count; i++) {
+    int32_t *pairs = malloc(((size_t)edges.count + 1) * 2 * sizeof *pairs), count = 0;
+    for (int32_t i = 0; pairs && i < edges.count; i++) {
         int32_t from = edges.pairs[2 * i], to = edges.pairs[2 * i + 1];
         if (to == from + 1 && to % BITS) {
             p->next[from / BITS] |= BIT(from);
@@ -76,27 +80,28 @@ static int make_followers(positions_t *p, pairs_t edges) {
             p->stays[from / BITS] |= BIT(from);
         } else {
             p->jumps[from / BITS] |= BIT(from);
-            masks[from * p->num_words + to / BITS] |= BIT(to);
+            pairs[2 * count] = from, pairs[2 * count++ + 1] = to;
         }
     }
-    int is_made = masks && rows_make(&p->followers, masks, p->num_words * BITS, p->num_words);
-    free(masks);
+    int is_made = pairs && rows_of_pairs(&p->followers, pairs, count, p->num_words * BITS);
+    free(pairs);
     return is_made;
 }
 
+/* For each trait before and class, which positions may be first: a pair for each. */
 static int make_starts(positions_t *p, pairs_t firsts) {
-    int32_t num_classes = p->classes.count, num_words = p->num_words;
-    uint64_t *masks = calloc((size_t)NUM_TRAITS * (size_t)num_classes * (size_t)num_words, sizeof *masks);
-    for (int32_t key = 0; masks && key < NUM_TRAITS * num_classes; key++) {
+    int32_t num_classes = p->classes.count, num_keys = NUM_TRAITS * num_classes, count = 0;
+    int32_t *pairs = malloc(((size_t)num_keys * (size_t)firsts.count + 1) * 2 * sizeof *pairs);
+    for (int32_t key = 0; pairs && key < num_keys; key++) {
         int32_t klass = key % num_classes, pair = key / num_classes * NUM_TRAITS + p->traits[klass];
         for (int32_t i = 0; i < firsts.count; i++) {
             int32_t at = firsts.pairs[2 * i];
-            if (firsts.pairs[2 * i + 1] >> pair & 1)
-                masks[key * num_words + at / BITS] |= BIT(at) & p->members[klass * num_words + at / BITS];
+            if (firsts.pairs[2 * i + 1] >> pair & 1 && p->members[klass * p->num_words + at / BITS] & BIT(at))
+                pairs[2 * count] = key, pairs[2 * count++ + 1] = at;
         }
     }
-    int is_made = masks && rows_make(&p->starts, masks, NUM_TRAITS * num_classes, num_words);
-    free(masks);
+    int is_made = pairs && rows_of_pairs(&p->starts, pairs, count, num_keys);
+    free(pairs);
     return is_made;
 }
 

@@ -18,6 +18,9 @@ typedef struct {
     part_t *parts;
 } rows_t;
 
+/* Make rows of pairs of a key and a position; 0: no memory. */
+int rows_of_pairs(rows_t *rows, const int32_t *pairs, int32_t count, int32_t num_keys);
+
 /* A position is one character of a regex. But for `recall` all stays as it was made, and many may search at once. */
 typedef struct {
     classes_t classes;

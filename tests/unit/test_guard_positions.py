@@ -162,6 +162,7 @@ def test_packaged_rules_hold_in_c_what_they_hold_in_re2(built: Core) -> None:
     random, patterns, num_open, num_same = Random(37), packaged_patterns(is_streamed=True), 0, 0
     for pattern in patterns:
         text = "".join((*"see ", *matching(random, pattern.nodes, pattern.flags)))
+        text = text.replace("ı", "i")  # which may be one, as far as C knows
         part = text[: random.randint(4, max(4, len(text)))]
         in_c, in_re2 = _open_in_c_and_in_re2(patterns, built, part, 0)
         assert in_c <= in_re2, part

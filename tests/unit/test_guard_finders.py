@@ -11,23 +11,20 @@ import re2
 from tests.support import identities
 from tests.support.guard_cases import VALIDATORS as OF_CASES
 from tests.support.guard_cases import policy, ruleset, text
+from tests.support.guard_regexes import any_regex, matching, packaged_patterns
 
 from weir.guard import finders, regexes
-from weir.guard.automata import single
 from weir.guard.finders import finder_of
 from weir.guard.input import InputFilter
 from weir.guard.native.build import build
 from weir.guard.native.library import Core, wide
 from weir.guard.output import OutputGuard
 from weir.guard.patterns import Pattern, _single, compiled, read_regex, run_end, spans
-from weir.guard.policy import default_policy
 from weir.guard.regexes import Match
 from weir.guard.rules import Action, Rule, RuleSet
 from weir.guard.searched import Encoded
 from weir.guard.validators import VALIDATORS
 
-_BASE = default_policy().base
-_RULES = {rule.id: rule for rule in (*_BASE.input, *_BASE.output) if rule.regexes}.values()
 _ALIKE = ((0x3500, 0x9E00), (0xAD00, 0xD700), (0xD800, 0xE000), (0xE100, 0xF800), (0x20100, 0x10FF00))  # to every class
 _EVERYTHING = "".join(chr(code) for code in range(0x110000) if not any(first <= code < last for first, last in _ALIKE))
 
@@ -36,21 +33,6 @@ _EVERYTHING = "".join(chr(code) for code in range(0x110000) if not any(first <= 
 def built(tmp_path_factory: pytest.TempPathFactory) -> Core:
     """The library as this checkout's sources make it; whether one was installed makes no difference."""
     return Core(build(tmp_path_factory.mktemp("native")))
-
-
-def _patterns(*, is_streamed: bool) -> list[Pattern]:
-    return [
-        pattern
-        for rule in _RULES
-        for regex in rule.regexes
-        for pattern in read_regex(
-            regex,
-            keeps_case=rule.keeps_case,
-            until=rule.until,
-            cap=rule.cap or (400 if is_streamed else None),
-            is_streamed=is_streamed,
-        )
-    ]
 
 
 def _by_re2(pattern: Pattern, some: Encoded, begin: int) -> list[tuple[int, int]]:
@@ -74,27 +56,9 @@ def _in_c(core: Core, pattern: Pattern, some: Encoded, begin: int) -> list[tuple
     return [(one.start, one.end) for one in found] if place == len(some.plain) else None
 
 
-def _matching(random: Random, nodes: Iterable[Any], flags: int) -> Iterator[str]:
-    """Yield a text that a syntax tree matches, or nearly."""
-    for op, content in nodes:
-        name = str(op)
-        if name == "BRANCH":
-            yield from _matching(random, random.choice(content[1]), flags)
-        elif name == "SUBPATTERN":
-            yield from _matching(random, content[3], flags)
-        elif name in ("MAX_REPEAT", "MIN_REPEAT"):
-            low, high, body = content
-            for _ in range(random.randint(low, min(int(high), low + random.choice((1, 3, 70))))):
-                yield from _matching(random, body, flags)
-        elif name != "AT":
-            first, last = random.choice(single(op, content, flags))
-            code = random.randint(first, min(last, first + 90))
-            yield random.choice((chr(code), chr(code).swapcase())) if not 0xD800 <= code < 0xE000 else "x"
-
-
 def test_nearly_all_packaged_rules_have_a_finder(built: Core) -> None:
     for is_streamed in (False, True):
-        patterns = [one for one in _patterns(is_streamed=is_streamed) if one.until is None]
+        patterns = [one for one in packaged_patterns(is_streamed=is_streamed) if one.until is None]
         found = sum(finder_of(built, one) is not None for one in patterns)
         assert found > 0.97 * len(patterns)
 
@@ -102,13 +66,13 @@ def test_nearly_all_packaged_rules_have_a_finder(built: Core) -> None:
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_what_is_found_in_c_is_what_re2_finds(built: Core, is_streamed: bool) -> None:
     random, num_found, num_left = Random(11), 0, 0
-    for pattern in _patterns(is_streamed=is_streamed):
+    for pattern in packaged_patterns(is_streamed=is_streamed):
         if finder_of(built, pattern) is None:
             continue
         for _ in range(5):
             parts: list[str] = []
             for _ in range(random.randint(1, 5)):
-                parts += _matching(random, pattern.nodes, pattern.flags)
+                parts += matching(random, pattern.nodes, pattern.flags)
                 parts.append(random.choice(("", " ", "，", "x", "1", "-", "\n", "_", "é", "ſ", "K", "😀")))
             if random.random() < 0.4:
                 del parts[random.randrange(len(parts))]
@@ -122,32 +86,12 @@ def test_what_is_found_in_c_is_what_re2_finds(built: Core, is_streamed: bool) ->
     assert num_left < 30
 
 
-_ATOMS = (
-    *("a", "b", "k", "S", ".", "-", "1", r"\w", r"\d", r"\s", r"\W", r"\S", "[ab]", "[^a]", "[k-z1]", r"[^\Wab]"),
-    *(r"[^\sK]", "词", "[一-龥]", r"\b", r"\B", "^", "$", r"\n"),
-)
-
-
-def _regex(random: Random, depth: int = 0) -> str:
-    kind = random.randrange(9 if depth < 3 else 4)
-    if kind < 4:
-        return random.choice(_ATOMS)
-    if kind < 6:
-        return "".join(_regex(random, depth + 1) for _ in range(random.randint(1, 3)))
-    if kind < 7:
-        return "(?:" + "|".join(_regex(random, depth + 1) for _ in range(random.randint(2, 3))) + ")"
-    if kind < 8:
-        return f"(?{random.choice(('i', 's', 'm', '-i'))}:{_regex(random, depth + 1)})"
-    count = random.choice(("?", "*", "+", "{2}", "{1,3}", "{0,2}", "{2,}", "{0,20}"))
-    return f"(?:{_regex(random, depth + 1)}){count}{random.choice(('', '', '?'))}"
-
-
 def test_any_regex_is_followed_as_re2_follows_it(built: Core) -> None:
     random, num_checked, num_found = Random(12), 0, 0
     while num_checked < 12_000:
         try:
             keeps_case, cap = random.random() < 0.4, random.choice((None, 30))
-            patterns = read_regex(_regex(random), keeps_case=keeps_case, cap=cap, is_streamed=random.random() < 0.5)
+            patterns = read_regex(any_regex(random), keeps_case=keeps_case, cap=cap, is_streamed=random.random() < 0.5)
         except ValueError:
             continue
         for pattern in patterns:
@@ -165,7 +109,7 @@ def test_any_regex_is_followed_as_re2_follows_it(built: Core) -> None:
 def test_classes_hold_the_characters_that_they_hold_for_re2() -> None:
     nodes = {
         (pattern.flags, op, str(content)): (op, content, pattern.flags)
-        for pattern in _patterns(is_streamed=True)
+        for pattern in packaged_patterns(is_streamed=True)
         for op, content in _characters(pattern.nodes)
     }
     assert len(nodes) > 200

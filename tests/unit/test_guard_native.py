@@ -11,7 +11,18 @@ import pytest
 from tests.support.guard_cases import VALIDATORS, cut, policy, ruleset, text
 from tests.support.guard_reference import Known
 
-from weir.guard import decoding, disguises, indexes, literals, regexes, repeats, searched, watching
+from weir.guard import (
+    candidates,
+    decoding,
+    disguises,
+    indexes,
+    literals,
+    regexes,
+    repeats,
+    searched,
+    triggers,
+    watching,
+)
 from weir.guard import fold as fold_module
 from weir.guard.automata import single
 from weir.guard.core_terms import CoreTerms
@@ -45,7 +56,18 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
     """What is compiled from then on searches with the given library, or in Python."""
 
     def use(core: Core | None) -> None:
-        for module in (indexes, literals, regexes, repeats, decoding, disguises, searched, watching):
+        for module in (
+            candidates,
+            indexes,
+            literals,
+            regexes,
+            repeats,
+            decoding,
+            disguises,
+            searched,
+            triggers,
+            watching,
+        ):
             monkeypatch.setattr(module, "core", lambda: core)
 
     yield use
@@ -182,6 +204,16 @@ def _matching(random: Random, nodes: Iterable[Any]) -> Iterator[str]:
             yield random.choice((chr(code), chr(code).swapcase())) if not 0xD800 <= code < 0xE000 else "x"
 
 
+@pytest.mark.parametrize("letters", [r"[^\W_]", r"[^\Wab]", r"[^\s\W]", r"[^\D]|[^\W\d]"])
+def test_a_class_that_denies_signs_has_all_letters(built: Core, use: Use, letters: str) -> None:
+    use(built)
+    guard = OutputGuard(RuleSet(output=(Rule("name", Action.REDACT, regexes=(f"x(?:{letters}){{3}}y",)),)))
+    for name in ("xkksy", "xSKSy", "xrtzy"):  # k and s have a third form beyond ASCII, which is no letter to \w
+        stream = guard.stream()
+        pieces = [*stream.feed(f"a {name[:3]}"), *stream.feed(f"{name[3:]} b"), *stream.flush()]
+        assert "".join(piece.text for piece in pieces) == "a [redacted] b"
+
+
 def test_views_in_c_are_those_of_python(built: Core) -> None:
     random, table = Random(9), fold_table()
     becomes = fold_module._table().by_codepoint
@@ -241,11 +273,11 @@ def test_no_word_of_base64_that_says_something_is_passed_over(built: Core) -> No
         said = "".join(random.choices("abc é敏😀\n\t\x01\xa0", [9] * 9 + [1] * 2, k=random.randint(3, 9)))
         data = random.choice([said.encode(), said.encode("utf-16-le"), said.encode()[1:], random.randbytes(9)])
         word = random.choice([b64encode, urlsafe_b64encode, hexlify])(data).rstrip(b"=").decode()
-        words = encoded_words(built, wide(f"= {word}!"), 6)
-        assert [word[:-2] for word in words] == [word[:-2] for word in decoding._words(f"= {word}!")], word
-        for start, end, may_be_text in words:
-            is_text = decoding._said(f"= {word}!"[start:end].encode()) is not None
-            assert may_be_text or not is_text, word
+        words = list(encoded_words(built, wide(f"= {word}!"), 6, 99))
+        assert list(encoded_words(built, wide(f"= {word}!"), 6, len(word) - 1)) == []
+        for span in decoding._words(f"= {word}!", 99):
+            is_text = decoding._said(f"= {word}!"[slice(*span)].encode()) is not None
+            assert span in words or not is_text, word
             num_said += is_text
     assert num_said > 5_000
 

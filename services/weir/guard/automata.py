@@ -18,8 +18,7 @@ from weir.guard.patterns import Pattern
 
 Spans = tuple[tuple[int, int], ...]  # of characters, both ends in it
 
-SPLIT = 1
-_SET, _PLACE, _MATCH = 0, 2, 3
+SET, SPLIT, PLACE, _MATCH = range(4)
 _TEXT_BEGIN, _LINE_BEGIN, _BOUNDARY, _NO_BOUNDARY, _TEXT_END, _LINE_END = range(6)
 _WORD, _BREAK, _OTHER = 1, 2, 3  # traits of characters
 _COUNTED = 12
@@ -80,9 +79,13 @@ def automaton_of(made_by: Core, patterns: tuple[Pattern, ...]) -> Automaton | No
 
 
 class Program:
-    """Instructions, each made before those that lead to it, and the sets of characters that they name."""
+    """Instructions, each made before those that lead to it, and the sets of characters that they name.
 
-    def __init__(self) -> None:
+    What may repeat more than `counted` times may do so without end, from `least` times on if it must repeat as often.
+    """
+
+    def __init__(self, counted: int = _COUNTED, least: int = _COUNTED) -> None:
+        self._counted, self._least = counted, least
         self.code: list[tuple[int, int, int]] = [(_MATCH, 0, 0)]
         self.entries: list[int] = []
         self._sets: dict[Spans, int] = {_WORDS: 0, _NEWLINE: 1}
@@ -144,7 +147,7 @@ class Program:
                 self._known[node] = number
         else:
             number = self._known[node]
-        return self._put(_SET, number, then)
+        return self._put(SET, number, then)
 
     def _row(self, nodes: Sequence[Any], flags: int, then: int) -> int:
         """Compile `nodes` before what follows them; return where they begin."""
@@ -155,7 +158,7 @@ class Program:
 
     def _node(self, op: Any, content: Any, flags: int, then: int) -> int:
         if op is ops.AT:
-            return self._put(_PLACE, _place(content, flags), then)
+            return self._put(PLACE, _place(content, flags), then)
         if op is ops.SUBPATTERN:
             return self._row(content[3], (flags | content[1]) & ~content[2], then)
         if op is ops.BRANCH:
@@ -169,8 +172,9 @@ class Program:
 
     def _repeat(self, _: Any, content: Any, flags: int, then: int) -> int:
         low, high, body = content
-        low, behind = min(low, _COUNTED), then
-        if high > _COUNTED:
+        behind = then
+        if high > self._counted:
+            low = min(low, self._least)
             loop = self._put(SPLIT, behind, behind)
             self.code[loop] = (SPLIT, self._row(body, flags, loop), behind)
             then = loop
@@ -196,9 +200,9 @@ def single(op: Any, content: Any, flags: int) -> Spans:
     if op is ops.LITERAL:
         return _united([(content, content)], flags)
     if op is ops.NOT_LITERAL:
-        return without(_surely([(content, content)], flags))
+        return without(_surely([(op, content)], flags))
     if content[0][0] is ops.NEGATE:
-        return without(_surely(_items(content[1:]), flags))
+        return without(_surely(content[1:], flags))
     return _united(_items(content), flags)
 
 
@@ -220,11 +224,17 @@ def _united(spans: Iterable[tuple[int, int]], flags: int) -> Spans:
     return merged([*spans, *((code, code) for code in _same_letters(spans))] if flags & IGNORECASE else spans)
 
 
-def _surely(spans: Iterable[tuple[int, int]], flags: int) -> Spans:
+def _surely(content: Iterable[Any], flags: int) -> Spans:
     """As `_united`, with no more than what is certain: what is not in these may be in the class that denies them."""
-    spans = list(spans)
-    more = [(code, code) for code in _same_letters(spans) if code < _ASCII] if flags & IGNORECASE else []
-    return merged([*spans, *more])
+    spans: list[tuple[int, int]] = []
+    for op, item in content:
+        if op is ops.CATEGORY and item in OTHERS:  # K is no \W, nor is the sign for Kelvin where case does not count
+            spans += without(_united(CATEGORIES[OTHERS[item]], flags))
+            continue
+        some = _items([(ops.LITERAL if op is ops.NOT_LITERAL else op, item)])
+        spans += some
+        spans += ((code, code) for code in _same_letters(some) if flags & IGNORECASE and code < _ASCII)
+    return merged(spans)
 
 
 def _same_letters(spans: Iterable[tuple[int, int]]) -> Iterator[int]:

@@ -1,11 +1,14 @@
 """Where the end of a text may be the beginning of what a regex matches."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import re2
 
+from weir.guard.automata import Program
+from weir.guard.native.library import Core, core
 from weir.guard.openings import Characters, united
 from weir.guard.patterns import Pattern, search_options
 from weir.guard.searched import Encoded
@@ -13,6 +16,7 @@ from weir.guard.searched import Encoded
 _LOOSELY_HELD = 32  # characters; what waits longer is looked at closely
 _SHORT = 64  # characters of a text that is looked through for single characters
 _MOST_AT_ONCE = 6_000  # characters of regexes compiled in one: that holds up all threads
+_MOST_CODE = 1 << 16  # instructions; a regex that a stream can follow has no repeat that is not counted to its end
 
 
 class _Group(NamedTuple):
@@ -23,17 +27,36 @@ class _Group(NamedTuple):
     exactly: Sequence[Any]
 
 
-class Beginnings:
+class Beginnings(Protocol):
     """The beginnings of some patterns' matches. Immutable."""
-
-    def __init__(self, groups: Sequence[_Group]) -> None:
-        self._groups = groups
 
     def open_from(self, text: Encoded, begin: int, *, closely: bool) -> int:
         """Return where the longest end of `text` starts, not before `begin`, that more text may make a find.
 
         `closely`: and not a short one that only looks like it.
         """
+        ...
+
+
+class _Compiled:
+    """They are read from the text's end, position by position (native/backward.c): what it says is always close."""
+
+    def __init__(self, made_by: Core, held: object) -> None:
+        self._held = held
+        self._open_from = made_by.module.open_from
+
+    def open_from(self, text: Encoded, begin: int, *, closely: bool) -> int:  # noqa: ARG002 - it always is
+        place: int = self._open_from(self._held, text.plain, begin)
+        return place
+
+
+class _Portable:
+    """RE2 looks for any of them before the text's end."""
+
+    def __init__(self, groups: Sequence[_Group]) -> None:
+        self._groups = groups
+
+    def open_from(self, text: Encoded, begin: int, *, closely: bool) -> int:
         size, part = len(text.plain), text.plain[begin:]
         start, near = size, []
         for group in self._groups:
@@ -46,10 +69,27 @@ class Beginnings:
 
 
 def beginnings(patterns: Iterable[Pattern]) -> Beginnings:
+    native, patterns = core(), tuple(patterns)
+    return (None if native is None else _in_c(native, patterns)) or _portable(patterns)
+
+
+@lru_cache(maxsize=8)  # profiles and the next policy have mostly the same
+def _in_c(made_by: Core, patterns: tuple[Pattern, ...]) -> _Compiled | None:
+    program = Program(_MOST_CODE, _MOST_CODE)
+    for pattern in patterns:
+        program.add(pattern)
+    if not patterns or len(program.code) > _MOST_CODE:
+        return None
+    code, entries = array("i", [number for one in program.code for number in one]), array("i", program.entries)
+    held = made_by.module.backward(code.tobytes(), entries.tobytes(), *program.classes())
+    return None if held is None else _Compiled(made_by, held)
+
+
+def _portable(patterns: Iterable[Pattern]) -> _Portable:
     groups: dict[int, list[Pattern]] = {}
     for pattern in patterns:
         groups.setdefault(_kind(pattern.first), []).append(pattern)
-    return Beginnings([_group(groups[kind]) for kind in sorted(groups)])
+    return _Portable([_group(groups[kind]) for kind in sorted(groups)])
 
 
 def open_place(begun: Any, text: Encoded, begin: int) -> int:

@@ -2,9 +2,9 @@
 
 Most of them need some literal, and one Aho-Corasick pass tells which of those a text has: `ghp_` is reason enough to
 search for its regex alone, `password` only to look closer, at all such regexes at once, in an RE2 set. Those that need
-no literal are other sets. One set of them all would be as fast on text like the text before it, but RE2 builds a state
-for each situation that it meets, and on random characters every one is new: patterns that count multiply each other's
-states. So sets are small, and what needs an `@` is looked for where one is.
+no literal are followed position by position in C (`positions.py`). Where that was not built they are other sets: RE2
+builds a state for each situation that it meets, and on random characters every one is new, since patterns that count
+multiply each other's states; so sets are small, and what needs an `@` is looked for where one is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -14,8 +14,10 @@ from typing import Any
 import re2
 
 from weir.guard.literals import literals as compiled_literals
+from weir.guard.native.library import core
 from weir.guard.openings import LEAST_OTHER, united
 from weir.guard.patterns import Pattern, search_options
+from weir.guard.positions import positions_of
 from weir.guard.searched import Encoded
 
 _SHORT = 64  # characters of a text that is looked through for single characters
@@ -41,7 +43,11 @@ class Candidates:
         ]
         named = named.union(*(numbers for _, numbers in self._marked))
         others = [number for number in range(len(regexes)) if number not in named]
-        self._others = _Set(others, regexes, most=_MOST_TOGETHER)
+        native = core()
+        parts = () if native is None else positions_of(native, tuple(patterns[number] for number in others))
+        self._placed = [([others[place] for place in places], one) for places, one in parts]
+        placed = {number for numbers, _ in self._placed for number in numbers}
+        self._others = _Set([number for number in others if number not in placed], regexes, most=_MOST_TOGETHER)
         self._needed = united(patterns[number].needed for number in others)
         meant: dict[str, set[int]] = {}
         for number in (*rare, *words):
@@ -60,7 +66,7 @@ class Candidates:
             return []
         is_short = len(text.plain) <= _SHORT
         is_needless = is_short and self._needed is not None and self._needed.isdisjoint(text.plain)
-        found = set() if is_needless else self._others.matching(text.raw)
+        found = set() if is_needless else self._unnamed(text)
         for mark, numbers in self._marked:
             if mark in text.raw:
                 found |= numbers
@@ -72,6 +78,12 @@ class Candidates:
                 parts |= some
             found |= self._words.matching(text.raw, sorted(parts))
         return sorted(found)
+
+    def _unnamed(self, text: Encoded) -> set[int]:
+        found = self._others.matching(text.raw)
+        for numbers, positions in self._placed:
+            found.update(map(numbers.__getitem__, positions.which(text.plain)))
+        return found
 
 
 class _Set:

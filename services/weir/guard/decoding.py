@@ -17,6 +17,7 @@ import re2
 
 from weir.guard.native.library import core, encoded_words, wide
 from weir.guard.readings import Decoded, Reading
+from weir.guard.triggers import APART, Triggers
 
 _ROUNDS = 2  # base64 of base64
 _MAX_ESCAPES = 10_000  # of a kind, in one text
@@ -40,33 +41,9 @@ _ENTITIES = {name: said.encode() for name, said in html5.items() if name.endswit
 _ENTITIES |= {f"#{code};": bytes([code]) for code in range(1, 128)}
 _OCTAL = {f"{byte:03o}": bytes([byte]) for byte in range(256)}
 
-# A letter or Chinese character, and another one behind a single sign or blank.
-_APART = r"(?:\b[A-Za-z]|[\x{4E00}-\x{9FFF}])", r"[ ._*|/~、-](?:[A-Za-z]\b|[\x{4E00}-\x{9FFF}])"
-
-# In Python: it begins with a certain character, which is found as fast as RE2 would be asked.
+# In Python: they are short, and never go back, so that they are found as fast as RE2 would be asked.
+_COMPOSABLE = re.compile("[\u1100-\u11ff]+|[^\u3099\u309a][\u3099\u309a]")
 _HYPHENS = re.compile(r"-(?<=[a-zA-Z]-)\r?\n[ \t]?[a-zA-Z]")
-
-# What a text needs for each of these views to say anything, and characters that it needs for that. Each is asked for
-# by itself: they count, and automata that count multiply, so that random characters would make a new state each.
-_MARKED_TRIGGERS = (
-    ("percent", b"%", "%[0-9a-fA-F]{2}"),
-    ("entity", b"&", "&(?:#[0-9xX]|[a-zA-Z]{2,32};)"),
-    ("backslash", b"\\", r"\\(?:[xXuU][0-9a-fA-F{]|[0-7]{3})"),
-    ("tags", b"<", r"[^\s<>](?:</?[a-zA-Z!][^<>]{0,64}>)+[^\s<>]"),
-    ("quoted", b"=", "(?:=[0-9A-Fa-f]{2}){3}"),
-    ("hyphens", b"-\n", r"[a-zA-Z]-\n[ \t]?[a-zA-Z]"),
-    ("hyphens", b"-\r\n", r"[a-zA-Z]-\r\n[ \t]?[a-zA-Z]"),
-)
-# The same of those without such a character; asked for in one pass over the text.
-_TRIGGERS = {
-    "composed": r"[\x{1100}-\x{11FF}\x{3099}\x{309A}]",
-    # Capitals, small letters and digits as they follow one another in base64 and hardly in words and names.
-    "base64": r"[a-z0-9][A-Z]{1,3}[a-z]{0,2}[A-Z0-9][A-Za-z0-9+/]|[A-Za-z][0-9]{1,2}[A-Za-z][A-Za-z0-9]"
-    "|[A-Z]{2}[a-z][A-Z0-9]|[a-z][A-Z][a-z]?[A-Z0-9]",
-    "hex": "[0-9a-fA-F]{8}",
-    "bytes": "(?:[0-9a-fA-F]{2}[ ,:]{1,2}(?:0x)?){4}",
-    "spaced": f"{_APART[0]}(?:{_APART[1]}){{3}}",
-}
 
 
 class Decoder:
@@ -76,24 +53,13 @@ class Decoder:
         """Prepare. `triggers`: regexes that `kinds` is to look for too, by the name that it is to return."""
         options = re2.Options()
         options.never_capture = True
-        known = {**_TRIGGERS, **triggers}
-        self._names = tuple(known)
-        self._triggers: Any = re2.Set.SearchSet(options)
-        for trigger in known.values():
-            self._triggers.Add(trigger)
-        self._triggers.Compile()
-        self._marked = [(kind, mark, re2.compile(regex, options)) for kind, mark, regex in _MARKED_TRIGGERS]
-        self._composable: Any = re2.compile(r"[\x{1100}-\x{11FF}]+|[^\x{3099}\x{309A}][\x{3099}\x{309A}]", options)
-        self._spaced: Any = re2.compile(f"{_APART[0]}(?:{_APART[1]})+", options)
+        self._triggers = Triggers(triggers)
+        self._spaced: Any = re2.compile(f"{APART[0]}(?:{APART[1]})+", options)
         self._bytes: Any = re2.compile(r"(?:(?:0x)?[0-9a-fA-F]{2}[ ,:]{1,2}){3,}(?:0x)?[0-9a-fA-F]{2}\b", options)
 
-    def kinds(self, raw: bytes) -> set[str]:
-        """Return the names of what a text, given in UTF-8, gives reason to look for."""
-        kinds = {self._names[number] for number in self._triggers.Match(raw) or ()}
-        for kind, mark, regex in self._marked:
-            if mark in raw and regex.search(raw) is not None:
-                kinds.add(kind)
-        return kinds
+    def kinds(self, text: str, raw: bytes) -> set[str]:
+        """Return the names of what a text, given in UTF-8 too, gives reason to look for."""
+        return self._triggers.kinds(text, raw)
 
     def readings(self, text: str, kinds: set[str]) -> Iterator[Reading]:
         """Yield what plain `text` stands for, undone once and twice."""
@@ -139,7 +105,7 @@ class Decoder:
             yield self._reading(step.text, (*reading.steps, step))
 
     def _reading(self, text: str, steps: tuple[Decoded, ...]) -> Reading:
-        return Reading(text, steps, self.kinds(_raw(text)))
+        return Reading(text, steps, self.kinds(text, _raw(text)))
 
     def _spaced_bytes(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield hexadecimal bytes that have something between them: 73 65 63, 0x73, 0x65."""
@@ -151,9 +117,10 @@ class Decoder:
     def _composed(self, text: str, *, keeps_all: bool) -> Decoded:
         """Put together the parts of hangul syllables and of voiced kana."""
         out, before = Decoded("composed", keeps_all=keeps_all), 0
-        for start, end in islice(_spans(self._composable, text), _MAX_COMPOSED):
+        for found in islice(_COMPOSABLE.finditer(text), _MAX_COMPOSED):
+            start, end = found.span()
             out.add_context(text, before, start)
-            out.add(unicodedata.normalize("NFC", text[start:end]), start, end)
+            out.add(unicodedata.normalize("NFC", found.group()), start, end)
             before = end
         out.add_context(text, before, len(text))
         return out
@@ -303,26 +270,30 @@ def _codepoint(digits: str, base: int) -> bytes | None:
 
 def _encoded_words(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where words of base64 or hexadecimal are, and what they say."""
-    native, left = core(), _MAX_ENCODED_CHARS
-    words = _words(text) if native is None else encoded_words(native, wide(text), _LEAST_ENCODED)
-    for start, end, may_be_text in words:
-        left -= end - start
-        if left < 0:
-            return
-        said = _said(text[start:end].encode()) if may_be_text else None
+    native = core()
+    if native is None:
+        words = _words(text, _MAX_ENCODED_CHARS)
+    else:
+        words = encoded_words(native, wide(text), _LEAST_ENCODED, _MAX_ENCODED_CHARS)
+    for start, end in words:
+        said = _said(text[start:end].encode())
         if said is not None:
             yield start, end, said
 
 
-def _words(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Yield where words are that may be encoded; any of them may be text."""
+def _words(text: str, most: int) -> Iterator[tuple[int, int]]:
+    """Yield where words are that may be encoded, as many as have `most` characters."""
     position = 0
     words = text.encode("utf-8", "replace").translate(_WORDS).split()
     for word in [word for word in words if len(word) >= _LEAST_ENCODED]:  # no other word has one of these in it
         start = text.index(word.decode(), position)
         position = start + len(word)
-        if not (word.isalpha() and word[1:].islower()):
-            yield start, position, True
+        if word.isalpha() and word[1:].islower():
+            continue
+        most -= len(word)
+        if most < 0:
+            return
+        yield start, position
 
 
 def _said(word: bytes) -> str | None:

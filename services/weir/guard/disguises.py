@@ -35,7 +35,7 @@ class Disguises:
 
     def spans(self, text: Encoded) -> Iterator[Span]:
         """Yield finds in the plain view of a text, in its positions."""
-        kinds = self._decoder.kinds(text.raw)
+        kinds = self._decoder.kinds(text.plain, text.raw)
         yield from self._respelled(text, kinds)
         for reading in self._decoder.readings(text.plain, kinds) if kinds else ():
             yield from self._decoded(reading)
@@ -52,7 +52,9 @@ class Disguises:
         text = Encoded(plain(reading.text))
         spans = [
             *(span._replace(view=reading.view) for span in self._matcher.spans(text)),
-            *self._respelled(text, reading.kinds if text.plain == reading.text else self._decoder.kinds(text.raw)),
+            *self._respelled(
+                text, reading.kinds if text.plain == reading.text else self._decoder.kinds(text.plain, text.raw)
+            ),
         ]
         if spans:
             _, origins = plain_with_origins(reading.text)

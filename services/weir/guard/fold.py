@@ -103,6 +103,9 @@ def plain_with_origins(text: str, first: int = 0) -> tuple[str, Sequence[int]]:
     if text.isascii():
         return text, range(first, end)
     table = _table()
+    if table.native is not None:
+        folded, origins = table.native.plain_with_origins(text, first)
+        return folded, range(first, end) if origins is None else origins
     if len(text) > _SHORT:
         raw = text.encode("utf-8", "replace")  # as many characters, whatever they are
         if table.uneven.search(raw) is None:

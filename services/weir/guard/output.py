@@ -43,9 +43,7 @@ class OutputGuard:
     def whole(self, text: str) -> Guarded:
         finds: list[Find] = []
         stream = self.stream(lambda find, _: finds.append(find))
-        pieces = stream.feed(text)
-        if not stream.is_over:
-            pieces += stream.flush()
+        pieces = stream.whole(text)
         return Guarded("".join(p.text for p in pieces), stream.blocked_by, stream.fallback_by, tuple(finds))
 
 
@@ -127,6 +125,15 @@ class StreamGuard:
             if released is not None:
                 return [Piece(released, len(released), True)] if released else []
             self._leave_watch(self._watch)
+        return self._decide(is_end=True)
+
+    def whole(self, text: str) -> list[Piece]:
+        """Return what is decided of an answer that is all there, in place of `feed` and `flush`."""
+        if len(text) <= MAX_HOLD or self._may_overflow(text):
+            pieces = self.feed(text)
+            return pieces if self.is_over else [*pieces, *self.flush()]
+        self._is_watched = False
+        self._take(text)
         return self._decide(is_end=True)
 
     def fork(self, on_find: OnFind | None = None) -> "StreamGuard":

@@ -6,7 +6,7 @@ from string import ascii_lowercase
 
 from weir.guard.fold import fold, is_word_character
 from weir.guard.literals import literals
-from weir.guard.native.library import core, is_drawn_out
+from weir.guard.native.library import core, drawn_out
 from weir.guard.searched import Searched
 from weir.guard.terms import Span, Use
 
@@ -33,10 +33,10 @@ class Repeats:
         self._search = literals(list(short), at_word=True) if short else None
 
     def spans(self, folded: Searched, *, has_latin_runs: bool) -> Iterator[Span]:
-        drawn_out = (_LATIN if has_latin_runs else "") + "".join(_repeated(folded))
-        if self._search is None or not drawn_out:
+        letters = (_LATIN if has_latin_runs else "") + "".join(_repeated(folded))
+        if self._search is None or not letters:
             return
-        for number, start, end in self._search.finds_drawn_out(folded, drawn_out):
+        for number, start, end in self._search.finds_drawn_out(folded, letters):
             if _is_drawn_out(folded.text, start, end):
                 for order, term in self._meant[number]:
                     if term != folded.text[start:end]:
@@ -59,9 +59,15 @@ def _is_drawn_out(text: str, start: int, end: int) -> bool:
 
 
 def _repeated(folded: Searched) -> Iterator[str]:
-    """Yield the characters, but for ASCII, that stand three times in a row, or twice beside another that does."""
+    """Yield the characters, but for ASCII, that stand three times in a row, or twice beside another that does.
+
+    Such a one counts as one from then on.
+    """
     text, native = folded.text, core()
-    if text.isascii() or (native is not None and not is_drawn_out(native, folded.wide)):
+    if text.isascii():
+        return
+    if native is not None:
+        yield from drawn_out(native, folded.wide)
         return
     rest = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "ignore")
     for _ in range(_MAX_CHARACTERS):

@@ -69,18 +69,6 @@ int automaton_begin(automaton_t *a) {
     return are_made;
 }
 
-static int holds(int32_t place, uint32_t before, uint32_t behind) {
-    int is_boundary = (before == WORD) != (behind == WORD);
-    switch (place) {
-        case TEXT_BEGIN: return before == NOTHING;
-        case LINE_BEGIN: return before == NOTHING || before == BREAK;
-        case BOUNDARY: return is_boundary;
-        case NO_BOUNDARY: return !is_boundary;
-        case TEXT_END: return behind == NOTHING;
-        default: return behind == NOTHING || behind == BREAK;
-    }
-}
-
 static int by_number(const void *a, const void *b) {
     int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
     return (x > y) - (x < y);
@@ -107,7 +95,7 @@ uint32_t automaton_follow(automaton_t *a, uint32_t from, int32_t klass) {
             } else if (one->op == OP_SPLIT) {
                 stack[depth++] = one->y, stack[depth++] = one->x;
             } else if (one->op == OP_PLACE) {
-                if (holds(one->x, state->trait, behind)) stack[depth++] = one->y;
+                if (place_holds(one->x, state->trait, behind)) stack[depth++] = one->y;
             } else if (klass < a->num_classes && a->members[(size_t)one->x * a->num_classes + klass] &&
                        a->seen[a->size + one->y] != a->turn) {
                 a->seen[a->size + one->y] = a->turn;
@@ -165,36 +153,6 @@ static void *copied(const void *from, size_t size) {
     return copy;
 }
 
-/* Fill pages with classes; a page all of whose characters are of one class is shared by all such. */
-static int make_classes(automaton_t *a, const uint32_t *spans, int32_t num_spans) {
-    uint16_t **shared = calloc((size_t)a->num_classes, sizeof *shared);
-    uint32_t used = 0;
-    a->pages = malloc(((size_t)num_spans + (size_t)a->num_classes) * 2 * PAGE * sizeof *a->pages);
-    if (!shared || !a->pages) {
-        free(shared);
-        return 0;
-    }
-    for (int32_t page = 0, span = 0; page < NUM_PAGES; page++) {
-        uint32_t first = (uint32_t)page * PAGE;
-        while (span + 1 < num_spans && spans[2 * (span + 1)] <= first) span++;
-        uint16_t only = (uint16_t)spans[2 * span + 1];
-        int is_mixed = span + 1 < num_spans && spans[2 * (span + 1)] < first + PAGE;
-        uint16_t *classes = is_mixed ? NULL : shared[only];
-        if (!classes) {
-            classes = a->pages + used;
-            used += PAGE;
-            for (uint32_t c = 0; c < PAGE; c++) {
-                while (span + 1 < num_spans && spans[2 * (span + 1)] <= first + c) span++;
-                classes[c] = (uint16_t)spans[2 * span + 1];
-            }
-            if (!is_mixed) shared[only] = classes;
-        }
-        a->classes[page] = classes;
-    }
-    free(shared);
-    return 1;
-}
-
 automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_t *entries, int32_t num_entries,
                            const uint32_t *spans, int32_t num_spans, const uint8_t *members, int32_t num_sets,
                            const uint8_t *traits, int32_t num_classes, int is_ordered) {
@@ -211,7 +169,7 @@ automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_
     a->stack = malloc((2 * (size_t)size + 2) * sizeof *a->stack);
     a->reached = malloc(((size_t)size + 1) * sizeof *a->reached);
     int is_made = a->code && a->entries && a->members && a->traits && a->slots && a->seen && a->stack &&
-                  a->reached && make_classes(a, spans, num_spans);
+                  a->reached && classes_make(&a->classes, spans, num_spans, num_classes);
     if (is_made) return a;
     automaton_free(a);
     return NULL;
@@ -220,8 +178,9 @@ automaton_t *automaton_new(const instruction_t *code, int32_t size, const int32_
 void automaton_free(automaton_t *a) {
     if (!a) return;
     forget_states(a);
+    classes_free(&a->classes);
     void *parts[] = {a->code,  a->entries, a->members, a->traits, a->states,
-                     a->slots, a->seen,    a->stack,   a->reached, a->pages};
+                     a->slots, a->seen,    a->stack,   a->reached};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
     free(a);
 }

@@ -2,12 +2,9 @@
 #ifndef WEIR_GUARD_AUTOMATON_H
 #define WEIR_GUARD_AUTOMATON_H
 
-#include <stdint.h>
+#include "classes.h"
 
-enum { OP_SET, OP_SPLIT, OP_PLACE, OP_MATCH };                            /* of an instruction */
-enum { TEXT_BEGIN, LINE_BEGIN, BOUNDARY, NO_BOUNDARY, TEXT_END, LINE_END }; /* of an OP_PLACE */
-enum { NOTHING, WORD, BREAK, OTHER, NUM_TRAITS };                         /* of a character, or where there is none */
-enum { NUM_PAGES = 0x1100, PAGE = 256 };
+enum { OP_SET, OP_SPLIT, OP_PLACE, OP_MATCH }; /* of an instruction */
 
 /* OP_SET: a character of set `x` leads to `y`; OP_SPLIT: to `x` and `y`; OP_PLACE: where `x` holds, to `y`. */
 typedef struct {
@@ -27,8 +24,7 @@ typedef struct {
     instruction_t *code;
     int32_t size, *entries, num_entries, num_sets, num_classes;
     int is_ordered; /* a state's instructions are in the order in which they win; what ends takes all that would lose */
-    uint16_t *classes[NUM_PAGES]; /* of characters; pages that are alike are one */
-    uint16_t *pages;
+    classes_t classes;
     uint8_t *members; /* by set and class */
     uint8_t *traits;  /* by class */
     state_t *states;
@@ -62,6 +58,6 @@ static inline uint32_t next_of(automaton_t *a, uint32_t from, int32_t klass) {
     return next == UNKNOWN ? automaton_follow(a, from, klass) : next;
 }
 
-static inline int32_t class_of(const automaton_t *a, uint32_t c) { return a->classes[c >> 8][c & 255]; }
+static inline int32_t class_of(const automaton_t *a, uint32_t c) { return class_in(&a->classes, c); }
 
 #endif

@@ -1,7 +1,7 @@
 """What the guard does in C, as Python objects: sets of literals, sets in which terms are looked for, views, watches."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -98,9 +98,15 @@ class FoldTable:
                 longer.extend((len(becomes), *map(ord, becomes)))
         self.held = made_by.module.fold_table(words.tobytes(), longer.tobytes())
         self._plain = made_by.module.plain
+        self._plain_with_origins = made_by.module.plain_with_origins
 
     def plain(self, text: str) -> str:
         folded: str = self._plain(self.held, text)
+        return folded
+
+    def plain_with_origins(self, text: str, first: int) -> tuple[str, list[int] | None]:
+        """As `fold.plain_with_origins`; None: each character became one."""
+        folded: tuple[str, list[int] | None] = self._plain_with_origins(self.held, text, first)
         return folded
 
 
@@ -144,17 +150,18 @@ class Watcher:
         return watch
 
 
-def is_drawn_out(made_by: Core, raw: bytes) -> bool:
-    """Whether, ASCII left out, a character stands three times in a row, or twice before another that does."""
-    return bool(made_by.module.is_drawn_out(raw))
+def drawn_out(made_by: Core, raw: bytes) -> str:
+    """Return the characters, but for ASCII, that stand three times in a row, or twice beside another that does."""
+    found: str = made_by.module.drawn_out(raw)
+    return found
 
 
-def encoded_words(made_by: Core, raw: bytes, least: int) -> Sequence[tuple[int, int, bool]]:
-    """Return where words are that base64 may be: of `least` characters, not small letters behind any first one.
+def encoded_words(made_by: Core, raw: bytes, least: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield where words are that may be text in base64: of `least` characters, not small letters behind any first one.
 
-    The last of each says whether it may hold text.
+    All that are words, which need not be text, are looked at as far as they have `most` characters.
     """
-    return [(start, end, bool(is_text)) for _, is_text, start, end in made_by.module.encoded_words(raw, least)]
+    return ((start, end) for _, _, start, end in made_by.module.encoded_words(raw, least, most))
 
 
 def _letters() -> bytes:

@@ -75,8 +75,10 @@ int32_t weir_find(const set_t *set, const uint32_t *text, int32_t size, const ui
 int32_t weir_find_which(const set_t *set, const uint32_t *text, int32_t size, int32_t *out, int32_t room);
 int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size, const uint32_t *letters,
                             int32_t num_letters, int32_t *out, int32_t room);
-int32_t weir_is_drawn_out(const uint32_t *text, int32_t size);
-int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room);
+enum { MOST_ROUNDS = 32 }; /* as in `repeats.py` */
+int32_t weir_drawn_out(const uint32_t *text, int32_t size, uint32_t *letters);
+int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t most, int32_t *out,
+                           int32_t room);
 
 static inline int is_word(uint32_t c) {
     static const uint32_t words[4] = {0, 0x03FF0000u, 0x87FFFFFEu, 0x07FFFFFEu}; /* a bit for 0-9, A-Z, _, a-z */

@@ -8,7 +8,8 @@ PyMODINIT_FUNC PyInit_weir_guard(void) {
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
     if (PyModule_AddFunctions(module, weir_search_methods) == 0 && PyModule_AddFunctions(module, weir_text_methods) == 0 &&
-        PyModule_AddFunctions(module, weir_finding_methods) == 0 && weir_add_watch(module))
+        PyModule_AddFunctions(module, weir_finding_methods) == 0 &&
+        PyModule_AddFunctions(module, weir_position_methods) == 0 && weir_add_watch(module))
         return module;
     Py_DECREF(module);
     return NULL;

@@ -12,6 +12,8 @@
 #define FOLD_NAME "weir.guard.fold"
 #define AUTOMATON_NAME "weir.guard.automaton"
 #define FINDER_NAME "weir.guard.finder"
+#define POSITIONS_NAME "weir.guard.positions"
+#define BACKWARD_NAME "weir.guard.backward"
 
 /* Pointers in capsules; NULL with an exception where it is none such. */
 static inline void *held(PyObject *capsule, const char *name) { return PyCapsule_GetPointer(capsule, name); }
@@ -31,7 +33,7 @@ static inline Py_ssize_t words_of(PyObject *object, const uint32_t **words) {
 automaton_t *weir_automaton_of(PyObject *code, const int32_t *entries, int32_t num_entries, PyObject *spans,
                                PyObject *members, PyObject *traits, int is_ordered);
 
-extern PyMethodDef weir_search_methods[], weir_text_methods[], weir_finding_methods[];
+extern PyMethodDef weir_search_methods[], weir_text_methods[], weir_finding_methods[], weir_position_methods[];
 int weir_add_watch(PyObject *module);
 
 #endif

@@ -258,16 +258,25 @@ int32_t weir_find_drawn_out(const set_t *set, const uint32_t *text, int32_t size
     return finds.count;
 }
 
-/* Whether, ASCII and lone surrogates left out, a character stands three times in a row, or twice before another that does. */
-int32_t weir_is_drawn_out(const uint32_t *text, int32_t size) {
+/* Write to `letters` which characters, ASCII and lone surrogates left out, stand three times in a row, or twice beside
+ * another that does, each once; return how many. Such a one counts as one from then on. */
+int32_t weir_drawn_out(const uint32_t *text, int32_t size, uint32_t *letters) {
     uint32_t a = 0, b = 0, c = 0;
-    for (int32_t i = 0; i < size; i++) {
+    int32_t count = 0;
+    for (int32_t i = 0, round = 0; i < size && round < MOST_ROUNDS; i++) {
         uint32_t d = text[i];
-        if (d < 128 || (d >= 0xD800 && d < 0xE000)) continue;
-        if ((d == c && c == b) || (d == c && b == a && b)) return 1;
-        a = b, b = c, c = d;
+        if (d < 128 || (d >= 0xD800 && d < 0xE000) || (d == c && is_among(letters, count, d))) continue;
+        if (d == c && c == b) {
+            letters[count++] = d, round++;
+            b = a, a = 0;
+        } else if (d == c && b == a && b) {
+            letters[count++] = b, letters[count++] = d, round++;
+            a = 0;
+        } else {
+            a = b, b = c, c = d;
+        }
     }
-    return 0;
+    return count;
 }
 
 static int is_encoding(uint32_t c) { return c < 128 && (is_word(c) || c == '+' || c == '/' || c == '-'); }
@@ -297,12 +306,15 @@ static inline void judge(judge_t *j, uint32_t byte) {
     }
 }
 
+/* Whether no byte that follows can make text of these: each second one would have to be zero. */
+static int is_hopeless(const judge_t *j) { return j->is_bad && j->num_zeros < j->place / 2; }
+
 static int is_text(const judge_t *j) { return (!j->is_bad && !j->expected) || 2 * j->num_zeros == j->place; }
 
 static int base64_says_text(const uint32_t *word, int32_t count) {
     uint32_t bits = 0, num_bits = 0, size = (uint32_t)count * 6 / 8;
     judge_t j = {0};
-    for (int32_t i = 0; i < count && j.place < size; i++) {
+    for (int32_t i = 0; i < count && j.place < size && !is_hopeless(&j); i++) {
         bits = bits << 6 | six_bits(word[i]);
         if ((num_bits += 6) >= 8) judge(&j, bits >> (num_bits -= 8) & 0xFF);
     }
@@ -313,13 +325,13 @@ static uint32_t hex_value(uint32_t c) { return c <= '9' ? c - '0' : (c | 32) - '
 
 static int hex_says_text(const uint32_t *word, int32_t count) {
     judge_t j = {0};
-    for (int32_t i = 0; i + 1 < count; i += 2) judge(&j, hex_value(word[i]) << 4 | hex_value(word[i + 1]));
+    for (int32_t i = 0; i + 1 < count && !is_hopeless(&j); i += 2) judge(&j, hex_value(word[i]) << 4 | hex_value(word[i + 1]));
     return count % 2 == 0 && is_text(&j);
 }
 
-/* Find the words that say something in base64 or hexadecimal digits: of `least` characters, not those of letters that
- * are small but for the first. `out` tells of each whether it may be text. */
-int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t *out, int32_t room) {
+/* Find the words that may say something in base64 or hexadecimal digits: of `least` characters, not those of letters
+ * that are small but for the first. All words are looked at that have `most` characters together. */
+int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, int32_t most, int32_t *out, int32_t room) {
     finds_t finds = {.finds = out, .room = room};
     for (int32_t i = 0; i < size; i++) {
         if (!is_encoding(text[i])) continue;
@@ -330,8 +342,10 @@ int32_t weir_encoded_words(const uint32_t *text, int32_t size, int32_t least, in
             has_only_hex &= is_hex(text[i]);
         }
         if (i - start < least || is_ordinary) continue;
+        most -= i - start;
+        if (most < 0) break;
         int says_text = (has_only_hex && hex_says_text(text + start, i - start)) || base64_says_text(text + start, i - start);
-        note(&finds, says_text, start, i);
+        if (says_text) note(&finds, 0, start, i);
     }
     return finds.count;
 }

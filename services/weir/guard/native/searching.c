@@ -2,6 +2,7 @@
 #include "objects.h"
 
 enum { HERE = 32, LARGE = 1 << 14 }; /* finds; characters: whoever searches more lets other threads run */
+enum { SELDOM = 8 };                 /* fewer characters for each find are few */
 enum { FIND, TERMS, DRAWN_OUT, WORDS };
 
 typedef struct {
@@ -9,7 +10,7 @@ typedef struct {
     const set_t *set;
     const terms_t *terms;
     const uint32_t *text, *other; /* letters, or a map */
-    int32_t size, num_other, begin, options;
+    int32_t size, num_other, begin, options; /* of WORDS `num_other` is the most */
 } question_t;
 
 static int32_t answer(const question_t *q, int32_t *out, int32_t room) {
@@ -17,7 +18,7 @@ static int32_t answer(const question_t *q, int32_t *out, int32_t room) {
         case FIND: return weir_find(q->set, q->text, q->size, q->other, out, room);
         case TERMS: return weir_terms(q->terms, q->text, q->size, q->begin, q->options, out, room);
         case DRAWN_OUT: return weir_find_drawn_out(q->set, q->text, q->size, q->other, q->num_other, out, room);
-        default: return weir_encoded_words(q->text, q->size, q->options, out, room);
+        default: return weir_encoded_words(q->text, q->size, q->options, q->num_other, out, room);
     }
 }
 
@@ -43,9 +44,15 @@ static PyObject *finds_in(const int32_t *out, int32_t count) {
 
 /* The finds that answer a question; for terms, also from where on the text is open. */
 static PyObject *answered(const question_t *q) {
-    int32_t here[4 * HERE + 1], *out = here, first = q->what == TERMS, count = answer_in_turn(q, out, HERE);
-    if (count > HERE) {
-        int32_t room = count;
+    int32_t here[4 * HERE + 1], *out = here, first = q->what == TERMS, room = HERE;
+    if (q->size > LARGE) { /* to search such a text twice costs more than memory that is not touched */
+        room = q->size / SELDOM;
+        if (!(out = PyMem_Malloc((4 * (size_t)room + 1) * sizeof *out))) return PyErr_NoMemory();
+    }
+    int32_t count = answer_in_turn(q, out, room);
+    if (count > room) {
+        if (out != here) PyMem_Free(out);
+        room = count;
         if (!(out = PyMem_Malloc((4 * (size_t)room + 1) * sizeof *out))) return PyErr_NoMemory();
         count = answer_in_turn(q, out, room);
     }
@@ -134,8 +141,8 @@ static PyObject *look(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
 
 static PyObject *encoded_words(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
     question_t q = {.what = WORDS};
-    if (!has_args(count, 2) || !reads_text(&q, args[0])) return NULL;
-    q.options = (int32_t)PyLong_AsLong(args[1]);
+    if (!has_args(count, 3) || !reads_text(&q, args[0])) return NULL;
+    q.options = (int32_t)PyLong_AsLong(args[1]), q.num_other = (int32_t)PyLong_AsLong(args[2]);
     return PyErr_Occurred() ? NULL : answered(&q);
 }
 
@@ -158,9 +165,11 @@ static PyObject *which(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
     return found;
 }
 
-static PyObject *is_drawn_out(PyObject *Py_UNUSED(module), PyObject *text) {
+static PyObject *drawn_out(PyObject *Py_UNUSED(module), PyObject *text) {
+    uint32_t letters[2 * MOST_ROUNDS];
     question_t q = {0};
-    return reads_text(&q, text) ? PyBool_FromLong(weir_is_drawn_out(q.text, q.size)) : NULL;
+    if (!reads_text(&q, text)) return NULL;
+    return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, letters, weir_drawn_out(q.text, q.size, letters));
 }
 
 #define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
@@ -171,8 +180,8 @@ PyMethodDef weir_search_methods[] = {
     {"find", FAST(find), "find(set, text, map or None): finds"},
     {"find_drawn_out", FAST(find_drawn_out), "find_drawn_out(set, text, letters): finds"},
     {"look", FAST(look), "look(term_sets, text, begin, options): from where on the text is open, and finds"},
-    {"encoded_words", FAST(encoded_words), "encoded_words(text, least): finds"},
+    {"encoded_words", FAST(encoded_words), "encoded_words(text, least, most): finds"},
     {"which", FAST(which), "which(set, text): literals that stand in it"},
-    {"is_drawn_out", is_drawn_out, METH_O, "is_drawn_out(text)"},
+    {"drawn_out", drawn_out, METH_O, "drawn_out(text): characters that stand there several times"},
     {NULL, NULL, 0, NULL},
 };

@@ -99,10 +99,61 @@ static PyObject *plain(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
     return made;
 }
 
+/* Write the plain view to `out`, and from which place each character came to `origins`; return how many there are. */
+static Py_ssize_t fold_all(const fold_t *fold, int kind, const void *data, Py_ssize_t size, uint32_t *out,
+                           uint32_t *origins) {
+    Py_ssize_t at = 0;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        uint32_t c = fold_of(fold, PyUnicode_READ(kind, data, i)), first = c & ~SEVERAL;
+        uint32_t count = c & SEVERAL ? fold->longer[first] : 1;
+        for (uint32_t k = 0; k < count; k++, at++)
+            out[at] = c & SEVERAL ? fold->longer[first + 1 + k] : c, origins[at] = (uint32_t)i;
+    }
+    return at;
+}
+
+static PyObject *numbers_from(long long first, const uint32_t *some, Py_ssize_t count) {
+    PyObject *numbers = PyList_New(count);
+    for (Py_ssize_t i = 0; numbers && i < count; i++) {
+        PyObject *number = PyLong_FromLongLong(first + some[i]);
+        if (!number) Py_CLEAR(numbers);
+        else PyList_SET_ITEM(numbers, i, number);
+    }
+    return numbers;
+}
+
+/* plain_with_origins(fold, text, first): the plain view, and the place plus `first` that each of its characters came
+ * from; None: each became one. */
+static PyObject *plain_with_origins(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *capsule, *text;
+    long long first;
+    if (!PyArg_ParseTuple(args, "OUL", &capsule, &text, &first)) return NULL;
+    const fold_t *fold = held(capsule, FOLD_NAME);
+    if (!fold) return NULL;
+    const void *data = PyUnicode_DATA(text);
+    int kind = PyUnicode_KIND(text), is_uneven = 0;
+    Py_ssize_t size = PyUnicode_GET_LENGTH(text), length = 0;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        uint32_t c = fold_of(fold, PyUnicode_READ(kind, data, i));
+        is_uneven |= (c & SEVERAL) != 0;
+        length += c & SEVERAL ? fold->longer[c & ~SEVERAL] : 1;
+    }
+    uint32_t *out = PyMem_Malloc(8 * (size_t)length + 8);
+    if (!out) return PyErr_NoMemory();
+    fold_all(fold, kind, data, size, out, out + length);
+    PyObject *made = string_of(out, length), *origins = NULL;
+    if (made) origins = is_uneven ? numbers_from(first, out + length, length) : Py_NewRef(Py_None);
+    PyMem_Free(out);
+    if (origins) return Py_BuildValue("(NN)", made, origins);
+    Py_XDECREF(made);
+    return NULL;
+}
+
 PyMethodDef weir_text_methods[] = {
     {"wide", wide, METH_O, "wide(text): as searches read it"},
     {"small", small, METH_O, "small(text): in small letters, and that as searches read it"},
     {"fold_table", fold_table, METH_VARARGS, "fold_table(changes, longer): what characters become"},
     {"plain", (PyCFunction)(void (*)(void))plain, METH_FASTCALL, "plain(table, text): the plain view"},
+    {"plain_with_origins", plain_with_origins, METH_VARARGS, "plain_with_origins(table, text, first): and its places"},
     {NULL, NULL, 0, NULL},
 };

@@ -6,6 +6,7 @@ Only the tree is Python's (`re._parser`, at load); what searches text is RE2, gi
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
@@ -64,9 +65,6 @@ class Pattern:
 
     Attributes:
         search: RE2 for a whole find; of a running find or one with `until`, for the part that makes it certain.
-        begun: RE2 for every beginning of what `search` matches, itself and the empty one included.
-        begun_loosely: the same and more: whatever repeats more than a few times may do so without end. All rules' ones
-            together have a fraction of the states that the exact ones have, each of which RE2 builds when it is met.
         literals: of which every match of `search` holds one, in small letters; none: no such.
         first: what a match of `search` may begin with; needed: of which it has one.
         longest: the most characters that `search` matches.
@@ -77,8 +75,6 @@ class Pattern:
     """
 
     search: str
-    begun: str
-    begun_loosely: str
     literals: frozenset[str]
     first: Characters
     needed: Characters
@@ -89,6 +85,20 @@ class Pattern:
     run_nodes: Sequence[_Node] = field(default=(), compare=False, repr=False)
     until: "Pattern | None" = None
     is_overflow: bool = False
+
+    @property
+    def begun(self) -> str:
+        """RE2 for every beginning of what `search` matches, itself and the empty one included."""
+        return _flags(self.flags) + _begun(self.nodes)
+
+    @property
+    def begun_loosely(self) -> str:
+        """The same and more: whatever repeats more than a few times may do so without end.
+
+        All rules' ones together have a fraction of the states that the exact ones have, each of which RE2 builds when
+        it is met.
+        """
+        return _flags(self.flags) + _begun(_loosened(self.nodes))
 
 
 @lru_cache(maxsize=4096)
@@ -102,6 +112,9 @@ def read_regex(
     Raises:
         PatternError: RE2 cannot take it, it may match nothing, or no stream could follow it.
     """
+    if not is_streamed:
+        with suppress(PatternError):  # the same patterns, read once for both, but for what no stream could follow
+            return read_regex(regex, keeps_case=keeps_case, until=until, cap=cap)
     tree = _Tree(regex, keeps_case=keeps_case)
     if until is not None:
         end = _Tree(until, keeps_case=keeps_case)
@@ -117,8 +130,7 @@ class _Tree:
         self._state = parsed.state
         flags = parsed.state.flags | (0 if keeps_case else re.IGNORECASE)
         self._flags = flags
-        self._prefix = "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
-        self._prefix = f"(?{self._prefix})" if self._prefix else ""
+        self._prefix = _flags(flags)
         self.nodes = folded_nodes(_flat(parsed))
         if self._width(self.nodes)[0] == 0:
             raise PatternError("it matches the empty text")
@@ -197,10 +209,9 @@ class _Tree:
         except re2.error as error:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             raise PatternError(f"RE2 cannot take it: {reason}") from error
-        begun, loosely = (self._prefix + _begun(some) for some in (nodes, _loosened(nodes)))
         literals, first, needed = required_literals(nodes), first_characters(nodes), needed_characters(nodes)
         longest, tree = self._width(nodes)[1], tuple(nodes)
-        return Pattern(search, begun, loosely, literals, first, needed, longest, tree, self._flags, until=until)
+        return Pattern(search, literals, first, needed, longest, tree, self._flags, until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()
@@ -238,6 +249,11 @@ def search_options() -> Any:
     options.log_errors = False
     options.never_capture = True
     return options
+
+
+def _flags(flags: int) -> str:
+    letters = "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
+    return f"(?{letters})" if letters else ""
 
 
 def _parse(regex: str) -> Any:

@@ -25,17 +25,17 @@ def _folded(node: _Node) -> Sequence[_Node]:
     op, content = node
     if op is ops.LITERAL:
         return [(op, ord(one)) for one in _spelled(content)]
-    if op is ops.NOT_LITERAL:
-        return [(op, ord(_spelled(content)))] if len(_spelled(content)) == 1 else [node]
-    if op is ops.IN:
-        return [(op, [*content, *dict.fromkeys(_also(content))])]
-    if op is ops.BRANCH:
-        return [(op, (content[0], [_part(branch) for branch in content[1]]))]
-    if op is ops.SUBPATTERN:
-        return [(op, (*content[:3], _part(content[3])))]
-    if op in _REPEATS:
-        return [(op, (*content[:2], _part(content[2])))]
-    return [node]
+    if op is ops.NOT_LITERAL and len(_spelled(content)) == 1:
+        content = ord(_spelled(content))
+    elif op is ops.IN:
+        content = [*content, *dict.fromkeys(_also(content))]
+    elif op is ops.BRANCH:
+        content = (content[0], [_part(branch) for branch in content[1]])
+    elif op is ops.SUBPATTERN:
+        content = (*content[:3], _part(content[3]))
+    elif op in _REPEATS:
+        content = (*content[:2], _part(content[2]))
+    return [(op, content)]
 
 
 def _part(nodes: Any) -> Any:

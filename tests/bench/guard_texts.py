@@ -1,21 +1,23 @@
-"""What texts cost the guard that its own bench has not: `python -m tests.bench.guard_texts unseen|finds|rest`.
+"""What texts cost the guard that its own bench has not: `python -m tests.bench.guard_texts unseen|finds|pieces|rest`.
 
 unseen: 100 KB of random characters, drawn anew for each call, packaged policy, as a prompt and as one whole answer: the
 first call, the median and the most of six. finds: 100 KB of nothing but one kind of personal data, as a prompt with all
-rules for answers, the least of six calls. Both in ms of CPU per 100 KB of UTF-8. rest: the bench's texts with 10,000
-terms and 100 patterns, 25 runs of 150 calls, in ms: the least p50, the least p99 and the median p99 of a run, and what
-a loop of Python that always does the same has meanwhile. Prints Markdown.
+rules for answers, the least of six calls. Both in ms of CPU per 100 KB of UTF-8. pieces: 8,000 random characters as an
+answer in pieces of four, in us a piece: of the first time the median, the 99th percentile and the most; of the least of
+four times each the mean and the 99th percentile. rest: the bench's texts with 10,000 terms and 100 patterns, 25 runs of
+150 calls, in ms: the least p50, the least p99 and the median p99 of a run, and what a loop of Python that always does
+the same has meanwhile. Prints Markdown.
 """
 
 import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from statistics import median
+from statistics import mean, median
 from time import perf_counter, thread_time
 from typing import Any
 
-from tests.support.never_seen import NEVER_SEEN, text_of
+from tests.support.never_seen import NEVER_SEEN, STREAMED, text_of
 from tests.support.personal_kinds import KINDS
 from weir.guard.compiled import CompiledGuard
 from weir.guard.input import InputFilter
@@ -27,6 +29,7 @@ from weir_training.benching.guard.patterns import patterns
 from weir_training.benching.workers.guard_weir import build
 
 CALLS, RUNS, CALLS_OF_A_RUN = 6, 25, 150
+STREAMED_CHARS, PIECE, TURNS = 8_000, 4, 4
 
 
 def taken(call: Callable[[str], Any], text: str) -> float:
@@ -58,6 +61,22 @@ def finds() -> Iterator[str]:
         rows.append((min(taken(guard.check, text) for _ in range(CALLS)), name))
     for least, name in sorted(rows, reverse=True):
         yield f"| {name} | {least:.1f} |"
+
+
+def pieces() -> Iterator[str]:
+    guard = CompiledGuard.build(default_policy()).chosen("/generate", None, None).output
+    settle()
+    yield "| pieces of | first: p50, p99, most | least of four: mean, p99 |\n|---|---|---|"
+    for name, maker in STREAMED.items():
+        text = text_of(maker, Random(9), STREAMED_CHARS)
+        runs = [_each_us(guard.stream().feed, text) for _ in range(TURNS)]
+        first, least = sorted(runs[0]), [min(of_piece) for of_piece in zip(*runs, strict=True)]
+        cells = f"{quantile(first, 0.5):.0f}, {quantile(first, 0.99):.0f}, {first[-1]:.0f}"
+        yield f"| {name} | {cells} | {mean(least):.1f}, {quantile(least, 0.99):.0f} |"
+
+
+def _each_us(feed: Callable[[str], Any], text: str) -> Sequence[float]:
+    return [1e3 * _wall_ms(lambda at=at: feed(text[at : at + PIECE])) for at in range(0, len(text), PIECE)]
 
 
 def rest() -> Iterator[str]:
@@ -93,5 +112,5 @@ def settle() -> None:
 
 
 if __name__ == "__main__":
-    for line in {"unseen": unseen, "finds": finds, "rest": rest}[sys.argv[1]]():
+    for line in {"unseen": unseen, "finds": finds, "pieces": pieces, "rest": rest}[sys.argv[1]]():
         print(line, flush=True)

@@ -1,6 +1,7 @@
 """Texts of random characters: a search that has seen one builds no states for it, and one that has not many."""
 
 import string
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from random import Random
 
@@ -25,6 +26,15 @@ NEVER_SEEN: dict[str, Maker] = {
     "Bitcoin addresses": lambda draw: f"{identities.bitcoin_address(draw)} ",
     "characters up to U+3000": lambda draw: "".join(chr(draw.randrange(0x20, 0x3000)) for _ in range(40)),
 }
+
+
+def _token(draw: Random) -> str:
+    """As JWTs are written."""
+    parts = [urlsafe_b64encode(b'{"' + draw.randbytes(size)).decode().rstrip("=") for size in (24, 90)]
+    return f"{parts[0]}.{parts[1]}.{urlsafe_b64encode(draw.randbytes(32)).decode().rstrip('=')} "
+
+
+STREAMED: dict[str, Maker] = {**NEVER_SEEN, "tokens": _token}
 
 
 def text_of(maker: Maker, draw: Random, size: int = 100_000) -> str:

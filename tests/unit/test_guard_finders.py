@@ -148,6 +148,13 @@ def _characters(nodes: Iterable[Any]) -> Iterator[Any]:
             yield op, content
 
 
+def _with_letters_for_digits(random: Random) -> str:
+    code = list(identities.codice_fiscale(random))
+    for place in random.sample((6, 7, 9, 10, 12, 13, 14), 2):
+        code[place] = "LMNPQRSTUV"[int(code[place])]
+    return "".join(code)
+
+
 _MAKERS = {
     "card": (identities.card, identities.bank_card),
     "cn-bank": (identities.bank_card, identities.card),
@@ -171,6 +178,9 @@ _MAKERS = {
     "pt-nif": (identities.nif,),
     "iban": (identities.iban,),
     "phone-e164": (identities.mobile, lambda r: f"+{r.randrange(1000)} {identities.digits(r, 9)}"),
+    "ch-ahv": (identities.ahv,),
+    "it-codice-fiscale": (identities.codice_fiscale, _with_letters_for_digits),
+    "base58-wallet": (identities.bitcoin_address, lambda r: "1" + identities.bitcoin_address(r)),
     "email": (
         lambda r: f"{identities.some(r, ascii_letters, 4)}@x.{r.choice(('com', 'PNG', 'py'))}",
         lambda _: "git@a.b",

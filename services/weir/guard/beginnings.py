@@ -38,15 +38,15 @@ class Beginnings(Protocol):
         ...
 
 
-class _Compiled:
+class CompiledBeginnings:
     """They are read from the text's end, position by position (native/backward.c): what it says is always close."""
 
     def __init__(self, made_by: Core, held: object) -> None:
-        self._held = held
+        self.held = held
         self._open_from = made_by.module.open_from
 
     def open_from(self, text: Encoded, begin: int, *, closely: bool) -> int:  # noqa: ARG002 - it always is
-        place: int = self._open_from(self._held, text.plain, begin)
+        place: int = self._open_from(self.held, text.plain, begin)
         return place
 
 
@@ -70,11 +70,12 @@ class _Portable:
 
 def beginnings(patterns: Iterable[Pattern]) -> Beginnings:
     native, patterns = core(), tuple(patterns)
-    return (None if native is None else _in_c(native, patterns)) or _portable(patterns)
+    return (None if native is None else compiled_beginnings(native, patterns)) or _portable(patterns)
 
 
 @lru_cache(maxsize=8)  # profiles and the next policy have mostly the same
-def _in_c(made_by: Core, patterns: tuple[Pattern, ...]) -> _Compiled | None:
+def compiled_beginnings(made_by: Core, patterns: tuple[Pattern, ...]) -> CompiledBeginnings | None:
+    """Compile; None: there are none, or they would be too large."""
     program = Program(_MOST_CODE, _MOST_CODE)
     for pattern in patterns:
         program.add(pattern)
@@ -82,7 +83,7 @@ def _in_c(made_by: Core, patterns: tuple[Pattern, ...]) -> _Compiled | None:
         return None
     code, entries = array("i", [number for one in program.code for number in one]), array("i", program.entries)
     held = made_by.module.backward(code.tobytes(), entries.tobytes(), *program.classes())
-    return None if held is None else _Compiled(made_by, held)
+    return None if held is None else CompiledBeginnings(made_by, held)
 
 
 def _portable(patterns: Iterable[Pattern]) -> _Portable:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from weir.guard.automata import automaton_of
+from weir.guard.beginnings import compiled_beginnings
 from weir.guard.core_terms import CoreTerms
 from weir.guard.fold import fold_table
 from weir.guard.indexes import Placed
@@ -22,8 +23,11 @@ def watcher_of(terms: Sequence[TermIndex], patterns: Sequence[Pattern]) -> Watch
     automaton = automaton_of(native, tuple(patterns)) if patterns else None
     if patterns and automaton is None:
         return None
+    begun = compiled_beginnings(native, tuple(patterns))
     known = [one for one in sets if one is not None]
-    return Watcher(native, table, automaton, known) if len(known) == len(sets) else None
+    if len(known) != len(sets):
+        return None
+    return Watcher(native, table, automaton, None if begun is None else begun.held, known)
 
 
 def _sets(index: TermIndex) -> tuple[TermSets, bool] | None:

@@ -44,13 +44,15 @@ static int narrow(place_t *s) {
 
 /* Go to what precedes the positions, where that is a character of a class; 0: nothing does. */
 static int step_back(const backward_t *b, place_t *s, int32_t klass) {
-    const uint64_t *members = members_of(b, klass), *linked = b->linked, *stays = b->stays;
+    const uint64_t *members = members_of(b, klass), *linked = b->linked, *skipped = b->skipped, *stays = b->stays;
     add_rows(s, b->landings, &b->preceders);
     if (s->first) s->at[--s->first] = 0;
     s->at[s->last + 1] = 0;
     for (int32_t word = s->first; word <= s->last; word++) {
-        uint64_t at = s->at[word], behind = s->at[word + 1] & linked[word + 1];
-        s->at[word] = (s->then[word] | (at & linked[word]) >> 1 | behind << (BITS - 1) | (at & stays[word])) & members[word];
+        uint64_t at = s->at[word], behind = s->at[word + 1];
+        uint64_t by_one = (at & linked[word]) >> 1 | (behind & linked[word + 1]) << (BITS - 1);
+        uint64_t by_two = (at & skipped[word]) >> 2 | (behind & skipped[word + 1]) << (BITS - 2);
+        s->at[word] = (s->then[word] | by_one | by_two | (at & stays[word])) & members[word];
         s->then[word] = 0;
     }
     return narrow(s);
@@ -58,13 +60,15 @@ static int step_back(const backward_t *b, place_t *s, int32_t klass) {
 
 /* Go to what follows the positions. */
 static int step_on(const backward_t *b, place_t *s, int32_t klass) {
-    const uint64_t *members = members_of(b, klass), *linked = b->linked, *stays = b->stays;
+    const uint64_t *members = members_of(b, klass), *linked = b->linked, *skipped = b->skipped, *stays = b->stays;
     add_rows(s, b->jumps, &b->followers);
     if (s->last + 1 < b->num_words) s->at[++s->last] = 0;
     uint64_t before = 0;
     for (int32_t word = s->first; word <= s->last; word++) {
-        uint64_t at = s->at[word], then = (at << 1 | before >> (BITS - 1)) & linked[word];
-        s->at[word] = (s->then[word] | then | (at & stays[word])) & members[word];
+        uint64_t at = s->at[word];
+        uint64_t by_one = (at << 1 | before >> (BITS - 1)) & linked[word];
+        uint64_t by_two = (at << 2 | before >> (BITS - 2)) & skipped[word];
+        s->at[word] = (s->then[word] | by_one | by_two | (at & stays[word])) & members[word];
         s->then[word] = 0;
         before = at;
     }
@@ -168,6 +172,7 @@ static int add_edges(maker_t *m, backward_t *b, int32_t at) {
         if (to < 0) continue;
         if (to == from) b->stays[to / BITS] |= BIT(to);
         else if (to == from + 1) b->linked[to / BITS] |= BIT(to);
+        else if (to == from + 2) b->skipped[to / BITS] |= BIT(to);
         else if (!add_edge(m, to, from)) return 0;
         else b->landings[to / BITS] |= BIT(to), b->jumps[from / BITS] |= BIT(from);
     }
@@ -219,9 +224,10 @@ backward_t *backward_new(const instruction_t *code, int32_t size, const int32_t 
         b->num_words = (int32_t)words;
         b->traits = malloc((size_t)num_classes);
         b->members = calloc((size_t)num_classes * words, sizeof *b->members);
-        b->linked = calloc(words + 1, sizeof *b->linked), b->jumps = calloc(words, sizeof *b->jumps), b->stays = calloc(words, sizeof *b->stays);
+        b->linked = calloc(words + 1, sizeof *b->linked), b->skipped = calloc(words + 1, sizeof *b->skipped),
+        b->jumps = calloc(words, sizeof *b->jumps), b->stays = calloc(words, sizeof *b->stays);
         b->landings = calloc(words, sizeof *b->landings), b->begins = calloc(NUM_PAIRS * words, sizeof *b->begins);
-        is_made = b->traits && b->members && b->linked && b->stays && b->landings && b->jumps && b->begins &&
+        is_made = b->traits && b->members && b->linked && b->skipped && b->stays && b->landings && b->jumps && b->begins &&
                   classes_make(&b->classes, spans, num_spans, num_classes) &&
                   make(&m, b, entries, num_entries, members, count);
         if (b->traits) memcpy(b->traits, traits, (size_t)num_classes);
@@ -236,7 +242,7 @@ backward_t *backward_new(const instruction_t *code, int32_t size, const int32_t 
 void backward_free(backward_t *b) {
     if (!b) return;
     classes_free(&b->classes);
-    void *parts[] = {b->traits, b->members, b->linked, b->stays, b->landings, b->jumps, b->begins,
+    void *parts[] = {b->traits, b->members, b->linked, b->skipped, b->stays, b->landings, b->jumps, b->begins,
                      b->preceders.from, b->preceders.parts, b->followers.from, b->followers.parts};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
     free(b);

@@ -13,7 +13,8 @@ typedef struct {
     uint8_t *traits;
     int32_t num_words;
     uint64_t *members;            /* by class and word */
-    uint64_t *linked, *stays;     /* by word: what the position before it precedes, what precedes itself */
+    uint64_t *linked, *skipped;   /* by word: what the position before it precedes, and the one before that */
+    uint64_t *stays;              /* by word: what precedes itself */
     uint64_t *landings, *jumps;   /* by word: what others precede, what others follow */
     uint64_t *begins;             /* by pair of traits and word: where a match may begin */
     rows_t preceders, followers;  /* by position: those others */

@@ -346,9 +346,40 @@ static int email(const uint32_t *text, int32_t size) {
     return !is_there(text, size, "git@") && !is_there(text, size, "hg@") && !is_there(text, size, "svn@");
 }
 
+static int ch_ahv(const uint32_t *text, int32_t size) {
+    number_t n = digits_of(text, size);
+    if (n.count != 13 || memcmp(n.at, "756", 3)) return 0;
+    int sum = 0;
+    for (int i = 0; i < 13; i++) sum += (n.at[i] - '0') * (i % 2 ? 3 : 1);
+    return sum % 10 == 0;
+}
+
+static int codice_fiscale(const uint32_t *text, int32_t size) {
+    static const int8_t odd[] = {1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23};
+    static const int8_t places[] = {6, 7, 9, 10, 12, 13, 14}; /* digits, or the letters that stand for them */
+    static const char letters[] = "LMNPQRSTUV";
+    number_t n = bare(text, size);
+    if (n.count != 16 || !memchr("ABCDEHLMPRST", n.at[8], 12) || is_digit((unsigned char)n.at[15])) return 0;
+    int sum = 0, numbers[7];
+    for (int i = 0; i < 15; i++) {
+        int is_number = is_digit((unsigned char)n.at[i]), own = n.at[i] - (is_number ? '0' : 'A');
+        if (i < 6 && is_number) return 0;
+        sum += i % 2 ? own : odd[own];
+    }
+    for (int i = 0; i < 7; i++) {
+        char c = n.at[places[i]];
+        const char *letter = strchr(letters, c);
+        if (!is_digit((unsigned char)c) && !letter) return 0;
+        numbers[i] = letter ? (int)(letter - letters) : c - '0';
+    }
+    int day = 10 * numbers[2] + numbers[3];
+    return (is_within(day, 1, 31) || is_within(day, 41, 71)) && sum % 26 == n.at[15] - 'A';
+}
+
 const named_check_t weir_checks[] = {
     {"card", card}, {"cn-bank", cn_bank}, {"gb11643", resident_id}, {"gb11643-15", old_resident_id},
     {"cn-mobile", cn_mobile}, {"us-ssn", us_ssn}, {"us-itin", us_itin}, {"us-aba", us_aba}, {"us-npi", us_npi},
     {"us-phone", us_phone}, {"uk-nhs", uk_nhs}, {"de-steuer-id", steuer_id}, {"es-dni", es_dni}, {"nl-bsn", nl_bsn},
     {"pl-pesel", pl_pesel}, {"be-national", be_national}, {"se-personnummer", personnummer}, {"fi-hetu", fi_hetu},
-    {"fr-nir", fr_nir}, {"pt-nif", pt_nif}, {"iban", iban}, {"phone-e164", phone_e164}, {"email", email}, {0}};
+    {"fr-nir", fr_nir}, {"pt-nif", pt_nif}, {"iban", iban}, {"phone-e164", phone_e164}, {"email", email},
+    {"ch-ahv", ch_ahv}, {"it-codice-fiscale", codice_fiscale}, {"base58-wallet", weir_base58_wallet}, {0}};

@@ -11,6 +11,8 @@ typedef struct {
     check_t check;
 } named_check_t;
 
+int weir_base58_wallet(const uint32_t *text, int32_t size);
+
 extern const named_check_t weir_checks[]; /* the last one has no name */
 
 #endif

@@ -138,12 +138,17 @@ class Watch(Protocol):
 class Watcher:
     """Rules for streams. Immutable, but for what it learns about their regexes."""
 
-    def __init__(self, made_by: Core, fold: FoldTable, automaton: Any, terms: Sequence[tuple[TermSets, bool]]) -> None:
-        """Prepare. `automaton`: of the regexes, None: there are none; `terms`: with whether they are letters only."""
+    def __init__(
+        self, made_by: Core, fold: FoldTable, automaton: Any, backward: object, terms: Sequence[tuple[TermSets, bool]]
+    ) -> None:
+        """Prepare. `terms`: with whether they are letters only.
+
+        `automaton`, `backward`: of the regexes; None: there are none, or they are too many to look at closely.
+        """
         parts = tuple((sets.held, is_letters_only) for sets, is_letters_only in terms)
         held = None if automaton is None else automaton.held
         self.automaton = automaton
-        self._rules = made_by.module.Watcher(fold.held, held, parts)
+        self._rules = made_by.module.Watcher(fold.held, held, backward, parts)
 
     def begin(self) -> Watch:
         watch: Watch = self._rules.begin()

@@ -18,9 +18,20 @@ typedef struct recall recall_t;
 recall_t *recall_new(int32_t num_classes);
 void recall_free(recall_t *recall);
 
-/* Search from `at` on, where the search is already; `before`: the trait of the character before that. */
-void positions_go_on(const positions_t *positions, search_t *search, const void *text, int kind, int32_t at, int32_t size,
-                     uint32_t before);
+/* Begin to search a text of `kind` bytes per character. `found`: by regex, becomes 1 where it may match. */
+static inline void search_begin(search_t *search, uint8_t *found) {
+    search->words = search->next_words = 0;
+    search->num_found = 0;
+    search->found = found;
+    memset(search->then, 0, sizeof search->then);
+    memset(search->open, 0xFF, sizeof search->open);
+}
+
+/* Search by what is remembered; only under the interpreter's lock. Return -1: all was searched; or up to where, if too
+ * much of it is new. */
+int32_t search_known(positions_t *positions, search_t *search, const void *text, int kind, int32_t size);
+/* Search the rest, from `at` on. */
+void search_rest(const positions_t *positions, search_t *search, const void *text, int kind, int32_t at, int32_t size);
 
 static inline uint32_t character_at(const void *text, int kind, int32_t at) {
     return kind == 1 ? ((const uint8_t *)text)[at] : kind == 2 ? ((const uint16_t *)text)[at] : ((const uint32_t *)text)[at];
@@ -53,7 +64,7 @@ static inline void leave(const positions_t *p, search_t *s, uint32_t pair) {
     const uint64_t *ends = ends_of(p, pair);
     for (uint64_t words = s->words; words; words &= words - 1) {
         int32_t word = __builtin_ctzll(words);
-        uint64_t at = s->at[word], then = (at & p->next[word]) << 1 | (at & p->stays[word]);
+        uint64_t at = s->at[word], then = (at & p->next[word]) << 1 | (at & p->skips[word]) << 2 | (at & p->stays[word]);
         if (at & ends[word]) find_all(p, s, word, at & ends[word]);
         for (uint64_t some = at & p->jumps[word]; some; some &= some - 1)
             add_all(s, &p->followers, word * BITS + __builtin_ctzll(some));

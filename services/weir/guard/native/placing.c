@@ -1,7 +1,7 @@
 /* The search for regexes that may match as functions of Python. */
 #include "backward.h"
 #include "objects.h"
-#include "positions.h"
+#include "placed.h"
 
 #include <limits.h>
 
@@ -57,15 +57,17 @@ static PyObject *may_match(PyObject *Py_UNUSED(module), PyObject *const *args, P
     if (size > INT32_MAX) return PyErr_Format(PyExc_ValueError, "the text is too long");
     uint8_t *found = PyMem_Calloc((size_t)p->num_regexes + 1, 1);
     if (!found) return PyErr_NoMemory();
-    int32_t num_found;
-    if (size <= LARGE) {
-        num_found = positions_recall(p, text, kind, (int32_t)size, found);
-    } else {
+    search_t search;
+    search_begin(&search, found);
+    int32_t at = search_known(p, &search, text, kind, (int32_t)size);
+    if (at >= 0 && size - at <= LARGE) {
+        search_rest(p, &search, text, kind, at, (int32_t)size);
+    } else if (at >= 0) {
         Py_BEGIN_ALLOW_THREADS;
-        num_found = positions_look(p, text, kind, (int32_t)size, found);
+        search_rest(p, &search, text, kind, at, (int32_t)size);
         Py_END_ALLOW_THREADS;
     }
-    PyObject *numbers = num_found ? numbers_of(found, p->num_regexes) : PyTuple_New(0);
+    PyObject *numbers = search.num_found ? numbers_of(found, p->num_regexes) : PyTuple_New(0);
     PyMem_Free(found);
     return numbers;
 }

@@ -7,28 +7,20 @@
 #define BIT(position) (UINT64_C(1) << ((position) % BITS))
 
 static inline __attribute__((always_inline)) void look(const positions_t *p, search_t *s, const void *text, int kind,
-                                                       int32_t at, int32_t size, uint32_t before) {
+                                                       int32_t at, int32_t size) {
+    uint32_t before = at ? p->traits[class_in(&p->classes, character_at(text, kind, at - 1))] : NOTHING;
     for (; at < size; at++) {
         int32_t klass = class_in(&p->classes, character_at(text, kind, at));
-        uint32_t behind = p->traits[klass];
         search_step(p, s, before, klass);
-        before = behind;
+        before = p->traits[klass];
     }
     leave(p, s, before * NUM_TRAITS + NOTHING);
 }
 
-void positions_go_on(const positions_t *p, search_t *s, const void *text, int kind, int32_t at, int32_t size,
-                     uint32_t before) {
-    memset(s->open, 0xFF, sizeof s->open);
-    if (kind == 1) look(p, s, text, 1, at, size, before);
-    else if (kind == 2) look(p, s, text, 2, at, size, before);
-    else look(p, s, text, 4, at, size, before);
-}
-
-int32_t positions_look(const positions_t *p, const void *text, int kind, int32_t size, uint8_t *found) {
-    search_t s = {.found = found};
-    positions_go_on(p, &s, text, kind, 0, size, NOTHING);
-    return s.num_found;
+void search_rest(const positions_t *p, search_t *s, const void *text, int kind, int32_t at, int32_t size) {
+    if (kind == 1) look(p, s, text, 1, at, size);
+    else if (kind == 2) look(p, s, text, 2, at, size);
+    else look(p, s, text, 4, at, size);
 }
 
 int rows_of_pairs(rows_t *rows, const int32_t *pairs, int32_t count, int32_t num_keys) {
@@ -76,6 +68,8 @@ static int make_followers(positions_t *p, pairs_t edges) {
         int32_t from = edges.pairs[2 * i], to = edges.pairs[2 * i + 1];
         if (to == from + 1 && to % BITS) {
             p->next[from / BITS] |= BIT(from);
+        } else if (to == from + 2 && to % BITS > 1) { /* what is between them may be left out */
+            p->skips[from / BITS] |= BIT(from);
         } else if (to == from) {
             p->stays[from / BITS] |= BIT(from);
         } else {
@@ -122,9 +116,9 @@ positions_t *positions_new(const uint32_t *spans, int32_t num_spans, const uint8
     p->traits = malloc((size_t)num_classes);
     p->owners = malloc(words * BITS * sizeof *owners);
     p->members = calloc((size_t)num_classes * words, sizeof *p->members);
-    p->next = calloc(words, sizeof *p->next), p->stays = calloc(words, sizeof *p->stays);
+    p->next = calloc(words, sizeof *p->next), p->skips = calloc(words, sizeof *p->skips), p->stays = calloc(words, sizeof *p->stays);
     p->jumps = calloc(words, sizeof *p->jumps), p->ends = calloc(NUM_PAIRS * words, sizeof *p->ends);
-    int is_made = p->traits && p->owners && p->members && p->next && p->stays && p->jumps && p->ends &&
+    int is_made = p->traits && p->owners && p->members && p->next && p->skips && p->stays && p->jumps && p->ends &&
                   classes_make(&p->classes, spans, num_spans, num_classes);
     if (is_made) {
         memcpy(p->traits, traits, (size_t)num_classes);
@@ -145,7 +139,7 @@ void positions_free(positions_t *p) {
     classes_free(&p->classes);
     rows_t *rows[] = {&p->starts, &p->followers, &p->owned};
     for (int i = 0; i < 3; i++) free(rows[i]->from), free(rows[i]->parts);
-    void *parts[] = {p->traits, p->owners, p->members, p->next, p->stays, p->jumps, p->ends};
+    void *parts[] = {p->traits, p->owners, p->members, p->next, p->skips, p->stays, p->jumps, p->ends};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
     free(p);
 }

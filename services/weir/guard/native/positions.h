@@ -1,5 +1,5 @@
-/* Which of many regexes may match somewhere in a text. All that a search knows is in which positions of the regexes it
- * may be, a bit for each, so it costs about the same whether a text is like one before it or not. */
+/* Which of many regexes may match somewhere in a text. All that a search (placed.h) knows is in which positions of the
+ * regexes it may be, a bit for each, so it costs about the same whether a text is like one before it or not. */
 #ifndef WEIR_GUARD_POSITIONS_H
 #define WEIR_GUARD_POSITIONS_H
 
@@ -27,7 +27,8 @@ typedef struct {
     uint8_t *traits; /* by class */
     int32_t num_words, num_regexes;
     uint64_t *members;        /* by class and word: which positions hold such a character */
-    uint64_t *next, *stays;   /* by word: whose next position follows; which follow themselves */
+    uint64_t *next, *skips;   /* by word: whose next position follows, and whose next but one */
+    uint64_t *stays;          /* by word: which follow themselves */
     uint64_t *jumps, *ends;   /* by word: which have others that follow; by pair and word: where a match may end */
     rows_t starts, followers; /* by trait before and class; by position */
     rows_t owned;             /* by regex */
@@ -47,10 +48,5 @@ positions_t *positions_new(const uint32_t *spans, int32_t num_spans, const uint8
                            int32_t num_classes, const int32_t *sets, const int32_t *owners, int32_t num_words,
                            int32_t num_regexes, pairs_t edges, pairs_t firsts, pairs_t lasts);
 void positions_free(positions_t *positions);
-
-/* Set `found`, by regex, to 1 where it may match in a text of `kind` bytes per character. Return how many may. */
-int32_t positions_look(const positions_t *positions, const void *text, int kind, int32_t size, uint8_t *found);
-/* The same, for those who hold the interpreter's lock: what was met before is remembered. */
-int32_t positions_recall(positions_t *positions, const void *text, int kind, int32_t size, uint8_t *found);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { MOST_STATES = 4096, NUM_SLOTS = 1 << 13, FREE_MISSES = 256, MISSES_EVERY = 4 }; /* characters */
+enum { MOST_STATES = 4096, NUM_SLOTS = 1 << 13, FREE_MISSES = 256, MISSES_EVERY = 32 }; /* characters */
 #define UNKNOWN UINT16_MAX
 
 /* A set of positions behind a character of a trait. */
@@ -123,36 +123,29 @@ static uint32_t follow(const positions_t *p, search_t *s, uint32_t from, int32_t
     return r->next[(size_t)from * r->width + (uint32_t)klass] = (uint16_t)(to << 1 | is_end);
 }
 
-static inline __attribute__((always_inline)) void look(const positions_t *p, search_t *s, const void *text, int kind,
-                                                       int32_t size) {
+static inline __attribute__((always_inline)) int32_t look(const positions_t *p, search_t *s, const void *text, int kind,
+                                                          int32_t size) {
     recall_t *r = p->recall;
     uint32_t state = state_of(r, s, NOTHING); /* no positions */
-    int32_t num_misses = 0;
-    if (state == UNKNOWN) forget(r), state = state_of(r, s, NOTHING);
-    for (int32_t i = 0; i < size; i++) {
-        if (state == UNKNOWN) {
-            positions_go_on(p, s, text, kind, i, size, i ? p->traits[class_in(&p->classes, character_at(text, kind, i - 1))] : NOTHING);
-            return;
-        }
+    if (state == UNKNOWN) {
+        forget(r);
+        return 0;
+    }
+    for (int32_t i = 0, num_misses = 0; i < size; i++) {
         int32_t klass = class_in(&p->classes, character_at(text, kind, i));
         uint32_t next = r->next[(size_t)state * r->width + (uint32_t)klass];
         if (next == UNKNOWN) {
             next = follow(p, s, state, klass);
-            int is_lost = next == UNKNOWN || ++num_misses > FREE_MISSES + i / MISSES_EVERY;
-            state = is_lost ? UNKNOWN : next >> 1;
-            continue;
+            if (next == UNKNOWN || ++num_misses > FREE_MISSES + i / MISSES_EVERY) return i + 1;
+        } else if (next & 1) {
+            note_ends(p, s, &r->states[state], p->traits[klass]);
         }
-        if (next & 1) note_ends(p, s, &r->states[state], p->traits[klass]);
         state = next >> 1;
     }
-    if (state == UNKNOWN && size) leave(p, s, p->traits[class_in(&p->classes, character_at(text, kind, size - 1))] * NUM_TRAITS);
-    else if (size) note_ends(p, s, &r->states[state], NOTHING);
+    note_ends(p, s, &r->states[state], NOTHING);
+    return -1;
 }
 
-int32_t positions_recall(positions_t *p, const void *text, int kind, int32_t size, uint8_t *found) {
-    search_t s = {.found = found};
-    if (kind == 1) look(p, &s, text, 1, size);
-    else if (kind == 2) look(p, &s, text, 2, size);
-    else look(p, &s, text, 4, size);
-    return s.num_found;
+int32_t search_known(positions_t *p, search_t *s, const void *text, int kind, int32_t size) {
+    return kind == 1 ? look(p, s, text, 1, size) : kind == 2 ? look(p, s, text, 2, size) : look(p, s, text, 4, size);
 }

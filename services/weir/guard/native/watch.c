@@ -74,7 +74,10 @@ static int look(const watcher_t *watcher, const watch_t *watch, int is_end, int3
     *found = *open = size;
     if (watcher->automaton && !automaton_look(watcher->automaton, watch->plain, size, begin, is_end, found, open))
         return 0;
-    if (size - *open > LOOSELY_HELD) return 0; /* looked at closely, it may be less */
+    if (size - *open > LOOSELY_HELD) { /* looked at closely, it may be less */
+        if (!watcher->backward) return 0;
+        *open = backward_open(watcher->backward, watch->plain, 4, size, begin);
+    }
     int is_letters = !is_end && watcher->num_terms && has_only_letters(watch->folded + begin, size - begin);
     for (int32_t i = 0; i < watcher->num_terms; i++) {
         int options = is_end ? NO_OPEN : is_letters && watcher->is_letters_only[i] ? NO_SPELLED_OPEN : 0;

@@ -3,6 +3,7 @@
 #define WEIR_GUARD_WATCH_H
 
 #include "automaton.h"
+#include "backward.h"
 #include "folding.h"
 #include "literals.h"
 
@@ -11,7 +12,8 @@ enum { MOST_TERMS = 16, MOST_FED = 4096, MOST_HELD = 512, LOOSELY_HELD = 32, WAT
 /* What all streams under the same rules share. */
 typedef struct {
     const fold_t *fold;
-    automaton_t *automaton; /* NULL: there are no regexes */
+    automaton_t *automaton;     /* NULL: there are no regexes */
+    const backward_t *backward; /* the same, looked at closely; NULL: that is for others */
     const terms_t *terms[MOST_TERMS];
     uint8_t is_letters_only[MOST_TERMS];
     int32_t num_terms;

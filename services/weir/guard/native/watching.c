@@ -52,10 +52,10 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* Watcher(fold, automaton or None, ((term_sets, is_letters_only), …)) */
+/* Watcher(fold, automaton or None, backward or None, ((term_sets, is_letters_only), …)) */
 static PyObject *watcher_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
-    PyObject *fold, *regexes, *terms;
-    if (!PyArg_ParseTuple(args, "OOO!", &fold, &regexes, &PyTuple_Type, &terms)) return NULL;
+    PyObject *fold, *regexes, *backward, *terms;
+    if (!PyArg_ParseTuple(args, "OOOO!", &fold, &regexes, &backward, &PyTuple_Type, &terms)) return NULL;
     if (PyTuple_GET_SIZE(terms) > MOST_TERMS) return PyErr_Format(PyExc_ValueError, "too many lists of terms");
     watcher_object *self = (watcher_object *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -63,6 +63,7 @@ static PyObject *watcher_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     watcher_t *rules = &self->rules;
     rules->fold = held(fold, FOLD_NAME);
     rules->automaton = regexes == Py_None ? NULL : held(regexes, AUTOMATON_NAME);
+    rules->backward = backward == Py_None || PyErr_Occurred() ? NULL : held(backward, BACKWARD_NAME);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(terms) && !PyErr_Occurred(); i++, rules->num_terms++) {
         PyObject *sets;
         int is_letters_only;

@@ -1,13 +1,14 @@
 """Which of many regexes a text gives reason to search for.
 
-Most of them need some literal, and one Aho-Corasick pass tells which of those a text has: `ghp_` is reason enough to
-search for its regex alone, `password` only to look closer, at all such regexes at once, in an RE2 set. Those that need
-no literal are followed position by position in C (`positions.py`). Where that was not built they are other sets: RE2
-builds a state for each situation that it meets, and on random characters every one is new, since patterns that count
-multiply each other's states; so sets are small, and what needs an `@` is looked for where one is.
+Most of them need some literals, and one Aho-Corasick pass tells which of those a text has: `ghp_` is reason enough to
+search for its regex; words are if one of each set is there that a regex needs, as `ignore` and `instructions`. (An RE2
+set of all these looks at a text once, but on one that it has not seen it builds states for whatever words stand beside
+each other there, and takes three times as long.) Those that need no literal are followed position by position in C
+(`positions.py`). Where that was not built they are RE2 sets: on random characters every state is new, and patterns
+that count multiply each other's; so sets are small, and what needs an `@` is looked for where one is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,7 @@ _SHORT = 64  # characters of a text that is looked through for single characters
 _MOST_AT_ONCE = 60_000  # characters of regexes in one set: compiling it holds up all threads
 _LEAST_WORD = 4  # of one that is made of letters
 _MOST_TOGETHER = 50  # patterns without a literal: on random characters 100 cost five times as much as four times 25
+_MOST_BESIDE = 3  # sets of words besides the first that are asked for: more tell little more
 _MARKS = "@"  # rare in ordinary text
 
 
@@ -36,7 +38,6 @@ class Candidates:
         rare = [number for number, some in enumerate(literals) if some and all(map(_is_rare, some))]
         words = [n for n, some in enumerate(literals) if some and n not in set(rare) and all(map(_is_word, some))]
         named = {*rare, *words}
-        self._words = _Set(words, regexes)
         self._marked = [
             (mark.encode(), {n for n, one in enumerate(patterns) if one.needed == frozenset(mark)} - named)
             for mark in _MARKS
@@ -49,12 +50,7 @@ class Candidates:
         placed = {number for numbers, _ in self._placed for number in numbers}
         self._others = _Set([number for number in others if number not in placed], regexes, most=_MOST_TOGETHER)
         self._needed = united(patterns[number].needed for number in others)
-        meant: dict[str, set[int]] = {}
-        for number in (*rare, *words):
-            for literal in literals[number]:
-                meant.setdefault(literal, set()).add(number)
-        self._meant = [(numbers.intersection(rare), self._words.parts_with(numbers)) for numbers in meant.values()]
-        self._search = compiled_literals(list(meant), at_word=False) if meant else None
+        self._named = _Named(patterns, rare, words) if named else None
 
     def may_begin(self, text: str) -> bool:
         """Whether `text`, if it is short, has a character that a match may begin with."""
@@ -70,19 +66,45 @@ class Candidates:
         for mark, numbers in self._marked:
             if mark in text.raw:
                 found |= numbers
-        if self._search is not None:
-            parts: set[int] = set()
-            for literal in self._search.which(text.folded):
-                rare, some = self._meant[literal]
-                found |= rare
-                parts |= some
-            found |= self._words.matching(text.raw, sorted(parts))
+        if self._named is not None:
+            found |= self._named.among(text)
         return sorted(found)
 
     def _unnamed(self, text: Encoded) -> set[int]:
         found = self._others.matching(text.raw)
         for numbers, positions in self._placed:
             found.update(map(numbers.__getitem__, positions.which(text.plain)))
+        return found
+
+
+class _Named:
+    """Patterns that need literals."""
+
+    def __init__(self, patterns: Sequence[Pattern], rare: Iterable[int], words: Iterable[int]) -> None:
+        """`rare`: one literal is reason enough; `words`: one of each set of a way is."""
+        self._numbers: dict[str, int] = {}
+        self._reasons: dict[int, list[tuple[int, tuple[frozenset[int], ...]]]] = {}
+        for number in rare:
+            self._add(number, patterns[number].literals, ())
+        for number in words:
+            for first, *others in patterns[number].ways or [[patterns[number].literals]]:
+                self._add(number, first, tuple(map(self._numbered, others[:_MOST_BESIDE])))
+        self._search = compiled_literals(list(self._numbers), at_word=False)
+
+    def _add(self, number: int, literals: Iterable[str], beside: tuple[frozenset[int], ...]) -> None:
+        for literal in self._numbered(literals):
+            self._reasons.setdefault(literal, []).append((number, beside))
+
+    def _numbered(self, literals: Iterable[str]) -> frozenset[int]:
+        return frozenset(self._numbers.setdefault(literal, len(self._numbers)) for literal in literals)
+
+    def among(self, text: Encoded) -> set[int]:
+        held = frozenset(self._search.which(text.folded))
+        found: set[int] = set()
+        for literal in held:
+            for number, beside in self._reasons.get(literal, ()):
+                if number not in found and not any(map(held.isdisjoint, beside)):
+                    found.add(number)
         return found
 
 
@@ -96,12 +118,8 @@ class _Set:
             for first, some in _parts([regexes[number] for number in numbers], most or len(numbers))
         ]
 
-    def parts_with(self, numbers: Set[int]) -> frozenset[int]:
-        return frozenset(part for part, (some, _) in enumerate(self._parts) if not numbers.isdisjoint(some))
-
-    def matching(self, raw: bytes, parts: Iterable[int] | None = None) -> set[int]:
-        some = self._parts if parts is None else map(self._parts.__getitem__, parts)
-        return {numbers[place] for numbers, one in some for place in one.Match(raw) or ()}
+    def matching(self, raw: bytes) -> set[int]:
+        return {numbers[place] for numbers, one in self._parts for place in one.Match(raw) or ()}
 
 
 def _parts(regexes: Sequence[str], most: int) -> Iterator[tuple[int, tuple[str, ...]]]:

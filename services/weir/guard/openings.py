@@ -3,13 +3,13 @@
 Characters are sets of characters; more in them than there must be does no harm. None stands for all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from re import _constants as ops  # type: ignore[attr-defined]
 from typing import Any
 
 Characters = frozenset[str] | None
 
-LEAST_OTHER = 2  # characters of a literal, beyond ASCII, that is worth looking for
+LEAST_OTHER = 2  # characters of a literal, beyond ASCII or of signs alone, that is worth looking for
 _LEAST_ASCII = 3
 _MOST = 4096  # characters; classes of more are as good as all
 _REPEATS = frozenset({ops.MAX_REPEAT, ops.MIN_REPEAT, ops.POSSESSIVE_REPEAT})
@@ -110,32 +110,61 @@ def _frequency(characters: Characters) -> int:
 
 def required_literals(nodes: Iterable[Any]) -> frozenset[str]:
     """Return literals, in small letters, of which every match of a syntax tree's nodes holds one; none: no such."""
-    choices: list[frozenset[str]] = []
+    return max(_required(nodes), key=_worst, default=frozenset())
+
+
+def ways(nodes: Sequence[Any]) -> tuple[tuple[frozenset[str], ...], ...]:
+    """Return sets of literals, way by way: every match holds one of each set of one of the ways. None: no such.
+
+    A way's set whose shortest literal is longest comes first.
+    """
+    sets = list(_required(nodes))
+    branches = [[list(_required(branch)) for branch in branches] for branches in _branches(nodes)]
+    branch = max(branches, key=lambda some: min(map(len, some)), default=[])
+    found = [[*sets, *some] for some in branch] if branch else [sets]
+    return tuple(tuple(sorted(dict.fromkeys(way), key=_worst, reverse=True)) for way in found) if all(found) else ()
+
+
+def _branches(nodes: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    for op, content in nodes:
+        if op is ops.SUBPATTERN:
+            yield from _branches(content[3])
+        elif op is ops.BRANCH:
+            yield content[1]
+
+
+def _required(nodes: Iterable[Any]) -> Iterator[frozenset[str]]:
+    """Yield sets of literals; every match holds one of each."""
     run = ""
     for op, content in nodes:
         if op is ops.LITERAL and len(small := chr(content).lower()) == 1:
             run += small
         elif op is not ops.AT:
-            choices += [_worth(run), _inside(op, content)]
+            yield from _worth(run)
+            yield from _inside(op, content)
             run = ""
-    choices.append(_worth(run))
-    return max(choices, key=lambda choice: min(map(_weight, choice), default=0))
+    yield from _worth(run)
 
 
-def _inside(op: Any, content: Any) -> frozenset[str]:
+def _inside(op: Any, content: Any) -> Iterator[frozenset[str]]:
     if op is ops.SUBPATTERN:
-        return required_literals(content[3])
-    if op in _REPEATS and content[0] > 0:
-        return required_literals(content[2])
-    if op is ops.BRANCH:
+        yield from _required(content[3])
+    elif op in _REPEATS and content[0] > 0:
+        yield from _required(content[2])
+    elif op is ops.BRANCH:
         branches = [required_literals(branch) for branch in content[1]]
-        return frozenset().union(*branches) if all(branches) else frozenset()
-    return frozenset()
+        if all(branches):
+            yield frozenset().union(*branches)
 
 
-def _worth(literal: str) -> frozenset[str]:
-    least = _LEAST_ASCII if literal.isascii() else LEAST_OTHER
-    return frozenset({literal}) if len(literal) >= least else frozenset()
+def _worth(literal: str) -> Iterator[frozenset[str]]:
+    is_seldom = not literal.isascii() or not any(map(str.isalnum, literal))  # as `![` and `<|`
+    if len(literal) >= (LEAST_OTHER if is_seldom else _LEAST_ASCII):
+        yield frozenset({literal})
+
+
+def _worst(literals: Iterable[str]) -> int:
+    return min(map(_weight, literals), default=0)
 
 
 def _weight(literal: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import re2
 
 from weir.guard.folded_regex import folded_nodes
-from weir.guard.openings import Characters, first_characters, needed_characters, required_literals
+from weir.guard.openings import Characters, first_characters, needed_characters, required_literals, ways
 from weir.guard.rules import MAX_HOLD
 
 _SEARCH_MEMORY = 64 << 20  # bytes; RE2 builds its automata as it goes and starts anew when they are full
@@ -66,6 +66,7 @@ class Pattern:
     Attributes:
         search: RE2 for a whole find; of a running find or one with `until`, for the part that makes it certain.
         literals: of which every match of `search` holds one, in small letters; none: no such.
+        ways: sets of such literals; it holds one of each set of one of the ways.
         first: what a match of `search` may begin with; needed: of which it has one.
         longest: the most characters that `search` matches.
         run: RE2 for one character; a find goes on over all that follow of it.
@@ -76,6 +77,7 @@ class Pattern:
 
     search: str
     literals: frozenset[str]
+    ways: tuple[tuple[frozenset[str], ...], ...]
     first: Characters
     needed: Characters
     longest: int
@@ -209,9 +211,9 @@ class _Tree:
         except re2.error as error:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             raise PatternError(f"RE2 cannot take it: {reason}") from error
-        literals, first, needed = required_literals(nodes), first_characters(nodes), needed_characters(nodes)
+        known = (required_literals(nodes), ways(nodes), first_characters(nodes), needed_characters(nodes))
         longest, tree = self._width(nodes)[1], tuple(nodes)
-        return Pattern(search, literals, first, needed, longest, tree, self._flags, until=until)
+        return Pattern(search, *known, longest, tree, self._flags, until=until)
 
     def _width(self, nodes: Sequence[_Node]) -> tuple[int, int]:
         low, high = parser.SubPattern(self._state, list(nodes)).getwidth()

@@ -35,6 +35,7 @@ _BY_HAND = {  # beyond the published list, or against it: I and l are different 
     **dict(zip("ΙιІіⲒⲓƖɩıӀӏſȷ", "IiIiIiIiillsj", strict=True)),
     **dict(zip("Σσςϲωκτ", "σσσcwkt", strict=True)),
     **dict(zip("ðÐŋŊɑɛƐʃʒ", "dDnNaeEsz", strict=True)),
+    **dict(zip("ᲀᲁᲂᲃᲄᲅᲆᲇᲈ", "bдocttъѣꙋ", strict=True)),  # RE2 takes them for these where case does not count
 }
 _LATIN_NAME = re.compile(
     r"LATIN (?:SMALL |CAPITAL )?LETTER (?:SMALL CAPITAL |TURNED |REVERSED |OPEN |BARRED |SCRIPT |DOTLESS )?([A-Z])"

@@ -122,7 +122,13 @@ def ways(nodes: Sequence[Any]) -> tuple[tuple[frozenset[str], ...], ...]:
     branches = [[list(_required(branch)) for branch in branches] for branches in _branches(nodes)]
     branch = max(branches, key=lambda some: min(map(len, some)), default=[])
     found = [[*sets, *some] for some in branch] if branch else [sets]
-    return tuple(tuple(sorted(dict.fromkeys(way), key=_worst, reverse=True)) for way in found) if all(found) else ()
+    return tuple(map(_sharpest, found)) if all(found) else ()
+
+
+def _sharpest(sets: Sequence[frozenset[str]]) -> tuple[frozenset[str], ...]:
+    """Return the sets that no other one implies."""
+    least = (some for some in dict.fromkeys(sets) if not any(other < some for other in sets))
+    return tuple(sorted(least, key=_worst, reverse=True))
 
 
 def _branches(nodes: Iterable[Any]) -> Iterator[Sequence[Any]]:

@@ -67,7 +67,7 @@ def test_a_release_says_what_it_is_worth_beside_the_rules(trained: Trained) -> N
     assert {"heldout_recall", "heldout_precision", "heldout_rules_block_recall", "heldout_zh_auc"} <= set(
         manifest.evaluation
     )
-    assert manifest.evaluation["heldout_rows"] == 234
+    assert manifest.evaluation["heldout_rows"] == 793
     assert (trained.root / "COMPLETE").read_text().strip() == sha256_file(trained.root / "manifest.json")
     assert trained.link.resolve() == trained.root.resolve()
     card = (trained.root / "reports" / "MODEL_CARD.md").read_text()

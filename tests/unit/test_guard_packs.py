@@ -1,5 +1,6 @@
 """The packs that come with Weir: each proves itself, finds what it is for wherever it stands, and leaves text alone."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -11,9 +12,10 @@ import yaml
 from tests.support import benign_text, identities, personal_kinds, secrets_of_kinds
 
 import weir.guard
+from weir.guard.input import InputFilter
 from weir.guard.matcher import Matcher
 from weir.guard.output import OutputGuard
-from weir.guard.policy import parse_policy
+from weir.guard.policy import default_policy, parse_policy
 from weir.guard.policy.loading import pack_names
 from weir.guard.proving import prove
 from weir.guard.rules import STRENGTH, Action, Rule, RuleSet
@@ -21,6 +23,7 @@ from weir.guard.validators import VALIDATORS
 
 PACKS = ["abuse", "injection", "links", "pii-cn", "pii-common", "pii-eu", "pii-us", "profanity", "secrets"]
 PERSONAL = ["pii-common", "pii-cn", "pii-us", "pii-eu", "secrets"]
+EXAMPLES = Path(__file__).parents[2] / "training/examples/classifiers"
 TIMES = 25  # numbers drawn per kind and spelling
 
 
@@ -243,6 +246,22 @@ def test_the_suspicious_is_flagged_with_a_score(prompt: str) -> None:
     scores = [held.rules[find.order].score for find in held.scan(prompt)]
 
     assert sum(scores) > 0
+
+
+def test_half_of_the_attacks_that_no_rule_was_written_for_are_noticed_and_hardly_a_near_miss_is_refused() -> None:
+    """Texts by people who had not read the rules, and which rules were not changed for (benchmarks.md)."""
+    shares: dict[str, list[tuple[bool, bool]]] = {"injection": [], "benign": []}
+    guard = InputFilter(default_policy().base)
+    for line in (EXAMPLES / "injection.heldout.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        checked = guard.check(row["text"])
+        shares[row["label"]].append((bool(checked.finds), checked.verdict.action is Action.BLOCK))
+    noticed, refused = ([sum(some) / len(rows) for some in zip(*rows, strict=True)] for rows in shares.values())
+
+    assert noticed[0] > 0.5
+    assert noticed[1] > 0.15
+    assert refused[0] < 0.08
+    assert refused[1] < 0.012
 
 
 def test_links_in_answers_become_a_word() -> None:

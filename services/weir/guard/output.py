@@ -209,7 +209,8 @@ class StreamGuard:
             self._release(horizon)
             if self.held_chars > MAX_HOLD and not is_end:
                 horizon = self._overflow()
-            self._forget(horizon)
+            if not is_end:
+                self._forget(horizon)
         return decision.pieces()
 
     def _overflow(self) -> int:

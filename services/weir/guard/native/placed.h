@@ -86,11 +86,4 @@ static inline void enter(const positions_t *p, search_t *s, int32_t klass) {
     s->next_words = 0;
 }
 
-/* Take in a character of a class. */
-static inline void search_step(const positions_t *p, search_t *s, uint32_t before, int32_t klass) {
-    if (s->words) leave(p, s, before * NUM_TRAITS + p->traits[klass]);
-    add_all(s, &p->starts, (int32_t)before * p->classes.count + klass);
-    enter(p, s, klass);
-}
-
 #endif

@@ -6,13 +6,23 @@
 
 #define BIT(position) (UINT64_C(1) << ((position) % BITS))
 
+/* Whether what begins with a character of a class may go on with one of another, or ends there. */
+static inline int goes_on(const positions_t *p, uint32_t before, int32_t klass, int32_t next) {
+    const uint64_t *onward = p->onward + ((size_t)before * (size_t)p->classes.count + (size_t)klass) * (size_t)p->num_onward;
+    return onward[next / BITS] >> next % BITS & 1;
+}
+
 static inline __attribute__((always_inline)) void look(const positions_t *p, search_t *s, const void *text, int kind,
                                                        int32_t at, int32_t size) {
     uint32_t before = at ? p->traits[class_in(&p->classes, character_at(text, kind, at - 1))] : NOTHING;
+    int32_t klass = at < size ? class_in(&p->classes, character_at(text, kind, at)) : 0;
     for (; at < size; at++) {
-        int32_t klass = class_in(&p->classes, character_at(text, kind, at));
-        search_step(p, s, before, klass);
+        int32_t next = at + 1 < size ? class_in(&p->classes, character_at(text, kind, at + 1)) : p->classes.count;
+        if (s->words) leave(p, s, before * NUM_TRAITS + p->traits[klass]);
+        if (goes_on(p, before, klass, next)) add_all(s, &p->starts, (int32_t)before * p->classes.count + klass);
+        enter(p, s, klass);
         before = p->traits[klass];
+        klass = next;
     }
     leave(p, s, before * NUM_TRAITS + NOTHING);
 }
@@ -99,6 +109,31 @@ static int make_starts(positions_t *p, pairs_t firsts) {
     return is_made;
 }
 
+static int make_onward(positions_t *p, pairs_t edges, pairs_t lasts) {
+    int32_t num_classes = p->classes.count, num_keys = NUM_TRAITS * num_classes, width = num_classes / BITS + 1;
+    uint64_t *onward = calloc((size_t)p->num_words * BITS * (size_t)width, sizeof *onward); /* by position */
+    p->onward = calloc((size_t)num_keys * (size_t)width, sizeof *p->onward);
+    p->num_onward = width;
+    int is_made = onward && p->onward;
+    for (int32_t i = 0; is_made && i < edges.count; i++) {
+        int32_t from = edges.pairs[2 * i], to = edges.pairs[2 * i + 1];
+        for (int32_t klass = 0; klass < num_classes; klass++)
+            if (p->members[klass * p->num_words + to / BITS] & BIT(to)) onward[from * width + klass / BITS] |= BIT(klass);
+    }
+    for (int32_t i = 0; is_made && i < lasts.count; i++)
+        memset(onward + (size_t)lasts.pairs[2 * i] * (size_t)width, 0xFF, (size_t)width * sizeof *onward);
+    for (int32_t key = 0; is_made && key < num_keys; key++) {
+        uint64_t *of_key = p->onward + (size_t)key * (size_t)width;
+        for (int32_t i = p->starts.from[key]; i < p->starts.from[key + 1]; i++)
+            for (uint64_t some = p->starts.parts[i].mask; some; some &= some - 1) {
+                int32_t position = p->starts.parts[i].word * BITS + __builtin_ctzll(some);
+                for (int32_t k = 0; k < width; k++) of_key[k] |= onward[position * width + k];
+            }
+    }
+    free(onward);
+    return is_made;
+}
+
 static void make_ends(positions_t *p, pairs_t lasts) {
     for (int32_t i = 0; i < lasts.count; i++)
         for (int32_t pair = 0; pair < NUM_PAIRS; pair++)
@@ -125,7 +160,7 @@ positions_t *positions_new(const uint32_t *spans, int32_t num_spans, const uint8
         memcpy(p->owners, owners, words * BITS * sizeof *owners);
         make_members(p, members, sets);
         make_ends(p, lasts);
-        is_made = make_owned(p, sets) && make_followers(p, edges) && make_starts(p, firsts) &&
+        is_made = make_owned(p, sets) && make_followers(p, edges) && make_starts(p, firsts) && make_onward(p, edges, lasts) &&
                   (p->recall = recall_new(num_classes)) != NULL;
     }
     if (is_made) return p;
@@ -139,7 +174,7 @@ void positions_free(positions_t *p) {
     classes_free(&p->classes);
     rows_t *rows[] = {&p->starts, &p->followers, &p->owned};
     for (int i = 0; i < 3; i++) free(rows[i]->from), free(rows[i]->parts);
-    void *parts[] = {p->traits, p->owners, p->members, p->next, p->skips, p->stays, p->jumps, p->ends};
+    void *parts[] = {p->traits, p->owners, p->members, p->next, p->skips, p->stays, p->jumps, p->ends, p->onward};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
     free(p);
 }

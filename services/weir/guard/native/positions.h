@@ -31,6 +31,8 @@ typedef struct {
     uint64_t *stays;          /* by word: which follow themselves */
     uint64_t *jumps, *ends;   /* by word: which have others that follow; by pair and word: where a match may end */
     rows_t starts, followers; /* by trait before and class; by position */
+    uint64_t *onward;         /* by trait before and class: the classes of what may follow there, a bit for each */
+    int32_t num_onward;       /* words of it for each */
     rows_t owned;             /* by regex */
     int32_t *owners;          /* by position */
     struct recall *recall;

@@ -107,6 +107,13 @@ static int note_ends(const positions_t *p, search_t *s, const state_t *state, ui
     return any != 0;
 }
 
+/* Take in a character of a class. */
+static void take_in(const positions_t *p, search_t *s, uint32_t before, int32_t klass) {
+    if (s->words) leave(p, s, before * NUM_TRAITS + p->traits[klass]);
+    add_all(s, &p->starts, (int32_t)before * p->classes.count + klass);
+    enter(p, s, klass);
+}
+
 /* Follow a state over a character that none followed it with before; `s` is then behind it. UNKNOWN: all was forgotten,
  * or there is no memory. */
 static uint32_t follow(const positions_t *p, search_t *s, uint32_t from, int32_t klass) {
@@ -114,7 +121,7 @@ static uint32_t follow(const positions_t *p, search_t *s, uint32_t from, int32_t
     uint32_t before = r->states[from].trait, is_end = (uint32_t)note_ends(p, s, &r->states[from], p->traits[klass]);
     memset(s->open, 0xFF, sizeof s->open); /* what was found goes on, as it does where it was not */
     go_to(s, &r->states[from]);
-    search_step(p, s, before, klass);
+    take_in(p, s, before, klass);
     uint32_t to = state_of(r, s, p->traits[klass]);
     if (to == UNKNOWN) {
         forget(r);

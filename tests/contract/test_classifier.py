@@ -71,7 +71,7 @@ def test_a_release_says_what_it_is_worth_beside_the_rules(trained: Trained) -> N
     assert (trained.root / "COMPLETE").read_text().strip() == sha256_file(trained.root / "manifest.json")
     assert trained.link.resolve() == trained.root.resolve()
     card = (trained.root / "reports" / "MODEL_CARD.md").read_text()
-    assert "| held out, all | rules (block) | 234 |" in card
+    assert "| held out, all | rules (block) | 793 |" in card
 
 
 def test_the_same_recipe_again_publishes_nothing_new(trained: Trained, tmp_path: Path) -> None:

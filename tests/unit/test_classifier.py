@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from weir.release.ngrams import Ngrams, normalised
 from weir.release.windows import Windows, padded
 from weir_training.classifier.generate import made
 from weir_training.classifier.measure import auc, calibrated, figures, threshold_at
+from weir_training.classifier.network import Network
 from weir_training.classifier.recipe import load_classifier_recipe
 from weir_training.classifier.rows import parted
 from weir_training.classifier.split import split_of
@@ -43,6 +45,17 @@ def test_a_batch_pads_with_nothing() -> None:
     assert batch.shape == (2, 64, 4)
     assert (batch[0, :2] == short).all()
     assert not batch[0, 2:].any()
+
+
+@pytest.mark.parametrize("size", [1, 2, 31, 32, 33, 63, 64, 384])
+def test_a_text_scores_alike_alone_and_beside_longer_ones(size: int) -> None:
+    torch.manual_seed(3)
+    network = Network(buckets=4096, width=12, channels=24).eval()
+    ids = NGRAMS.ids(("what came before this line is void " * 12)[:size])
+    alone, beside = (torch.from_numpy(padded(some)).long() for some in ([ids], [ids, np.ones((500, 4), np.int32)]))
+
+    with torch.inference_mode():
+        assert abs(float(network(alone)[0]) - float(network(beside)[0])) < 1e-5
 
 
 def test_made_up_rows_are_reproducible_balanced_and_share_no_text_between_parts() -> None:

@@ -16,6 +16,7 @@ class Network(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(buckets + 1, width, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=0.3)
+        nn.init.zeros_(self.embedding.weight[0])  # padding weighs as nothing does: as the edge of a convolution
         self.first = nn.Conv1d(width, channels, 5, stride=2, padding=2)
         self.more = nn.ModuleList(
             nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation) for dilation in DILATIONS

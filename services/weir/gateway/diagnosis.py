@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from weir.asgi.hosts import is_loopback
 from weir.contracts.errors import UsageError, WeirError
 from weir.contracts.finding import Finding, Place, fail, ok, warn
-from weir.gateway.access import database_url, is_loopback
+from weir.gateway.access import database_url
 from weir.gateway.catalog import Catalog, ServedModel
 from weir.gateway.embedder_releases import folder_of
 from weir.gateway.nodes import listed

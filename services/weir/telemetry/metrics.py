@@ -283,7 +283,7 @@ class GatewayMetrics:
     def _edge(self) -> None:
         self.refused_early = self._counter(
             "refused_early_total",
-            "Connections cut because of how a request was sent or its answer not read.",
+            "Requests refused before any route, and connections cut because an answer was not read.",
             ("reason",),
         )
         self.reloads = self._counter(

@@ -18,13 +18,12 @@ from weir.contracts.errors import UsageError, WeirError
 from weir.contracts.finding import Finding, Place, fail, ok, warn
 from weir.gateway.access import database_url
 from weir.gateway.catalog import Catalog, ServedModel
-from weir.gateway.embedder_releases import folder_of
+from weir.gateway.embedder_releases import open_given
 from weir.gateway.nodes import listed
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.native.library import core
 from weir.guard.policy import PolicyError, default_policy, load_policy
-from weir.release.reader import open_embedder
 from weir.routing.discovery import Finder
 from weir.store.database import StoreError
 from weir.store.state import DatabaseState, database_state, reach_redis
@@ -96,7 +95,7 @@ def _embedders(settings: GatewaySettings, findings: list[Finding]) -> list[tuple
     found = []
     for chosen in settings.embedders_at_nodes:
         try:
-            manifest = open_embedder(folder_of(chosen.release)).manifest
+            manifest = open_given(chosen.release).manifest
         except WeirError as error:
             findings.append(fail("embedder", str(error), "export one (`weir embedder export`), or mend --embedder"))
             continue

@@ -34,7 +34,7 @@ _MOST_FAULTS: Final = 20
 
 @dataclass
 class Diagnosis:
-    """What was found. `nodes` are names and URLs; `expected`: the model that they must serve.
+    """What was found. `nodes` are names and URLs; `expected`: models that they must serve.
 
     `embedders`: models with the URLs of nodes that must serve them.
     """
@@ -42,7 +42,7 @@ class Diagnosis:
     findings: list[Finding]
     places: list[Place]
     nodes: list[tuple[str, str]]
-    expected: tuple[str, int] | None = None
+    expected: list[tuple[str, int]] = field(default_factory=list)
     embedders: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
 
 
@@ -50,9 +50,7 @@ def diagnosed(settings: GatewaySettings) -> Diagnosis:
     """Look at everything that the settings name."""
     found = Diagnosis([], _places(settings), [])
     found.nodes = _nodes(settings, found.findings)
-    models = _models(settings, found.findings)
-    if models:
-        found.expected = (models[0].name, models[0].version)
+    found.expected = [(model.name, model.version) for model in _models(settings, found.findings)]
     found.embedders = _embedders(settings, found.findings)
     found.findings += [*_policy(settings.guard), _search(), *_store(settings), *_tracing(settings)]
     return found

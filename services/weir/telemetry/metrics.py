@@ -155,6 +155,9 @@ class GatewayMetrics:
             ("pool", "use"),
             merged="max",
         )
+        self.model_nodes = self._gauge(
+            "model_nodes", "Nodes that may take requests for a model.", ("model",), merged="max"
+        )
         self.routed = self._counter(
             "routed_total",
             "Requests sent to nodes, by why: fastest, prefix (it read the beginning before), standby (another pool).",

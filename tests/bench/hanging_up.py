@@ -79,7 +79,9 @@ def with_cpu_node(folder: Path, path: str, rounds: int) -> list[float]:
 def asked(port: int, path: str) -> socket.socket:
     raw = json.dumps({"inputs": "How do I return an order?", "parameters": {"max_new_tokens": TOKENS}}).encode()
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(raw), raw))
+    connection.sendall(
+        b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(raw), raw)
+    )
     return connection
 
 

@@ -74,7 +74,7 @@ def _tell(what: str, seconds: Sequence[float]) -> None:
 async def _node(root: Path) -> AsyncIterator[str]:
     metrics = NodeMetrics(CollectorRegistry())
     host = ModelHost(NodeSettings(home=root.parents[2]), metrics)
-    config = uvicorn_config(NodeApp(host, metrics, max_body_bytes=1 << 20), connections(), drain_timeout_s=1)
+    config = uvicorn_config(NodeApp(host, metrics, max_body_bytes=1 << 20), connections("127.0.0.1"), drain_timeout_s=1)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -79,7 +79,7 @@ def doctor(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @contextmanager
 def played_node(
-    *, version: str = __version__, serves: str = "1", ahead_s: float = 0, ready: int = 200
+    *, version: str = __version__, serves: str = "1", ahead_s: float = 0, ready: int = 200, model: str = "faq"
 ) -> Generator[str]:
     """What a node says of itself; the value is its URL."""
 
@@ -87,7 +87,7 @@ def played_node(
         def do_GET(self) -> None:
             status = ready if self.path.endswith("/ready") else 200
             said = {"name": "weir-node", "version": version, "versions": [serves]}
-            if not (self.path == "/v2" or self.path.startswith("/v2/models/faq")):
+            if not (self.path == "/v2" or self.path.startswith(f"/v2/models/{model}")):
                 status = 404
             body = json.dumps(said).encode()
             self.send_response(status)
@@ -103,9 +103,11 @@ def played_node(
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def at(url: str) -> list[dict[str, str]]:
@@ -164,6 +166,26 @@ def test_a_node_that_serves_another_release_is_told_from_one_of_another_weir(doc
     assert f"9.9.9; here is {__version__}" in found["node cpu-0"]["says"]
 
 
+def test_a_node_needs_one_of_the_models_and_each_model_a_node(doctor: Doctor) -> None:
+    releases = [str(doctor.release), str(make_prompt_release(doctor.folder / "more", model="big"))]
+    with played_node() as first, played_node(model="big") as second, played_node(model="none") as third:
+        nodes = [{"name": name, "url": url} for name, url in (("a", first), ("b", second), ("c", third))]
+        code, found = doctor.says(doctor.settings(nodes=nodes[:2], releases=releases))
+        assert (code, [one for one in found.values() if one["level"] == "fail"]) == (0, [])
+        assert [found[f"model at {name}"]["says"] for name in "ab"] == [
+            "faq version 1 is ready",
+            "big version 1 is ready",
+        ]
+        code, found = doctor.says(doctor.settings(nodes=nodes, releases=releases))
+        assert (code, found["model at c"]["says"]) == (3, "it does not serve faq, or big")
+
+        code, found = doctor.says(doctor.settings(nodes=nodes[:1], releases=releases))
+        assert (code, found["model big"]["level"]) == (0, "warn")
+        code, found = doctor.says(doctor.settings(nodes=nodes[1:2], releases=releases))
+        assert (code, found["model faq"]["level"]) == (3, "fail")
+        assert "will not be ready" in found["model faq"]["says"]
+
+
 def test_embedders_and_their_nodes_are_looked_at_too(doctor: Doctor) -> None:
     words = export_tiny(doctor.folder / "home", name="words").root.parent
     with played_node() as url:
@@ -213,13 +235,13 @@ async def test_a_triton_is_asked_over_grpc(is_ready: bool, level: str) -> None:
     triton = GrpcNode()
     triton.is_ready = is_ready
     async with serving(triton) as address:
-        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], Expected("faq", 2)))
+        found = await asyncio.to_thread(list, nodes([("gpu-0", f"grpc://{address}")], [Expected("faq", 2)]))
     assert found[0].says.endswith("is triton 2.51.0")
     assert (found[1].check, found[1].level) == ("model at gpu-0", level)
 
 
 def test_a_triton_that_is_away_is_named() -> None:
-    (found,) = nodes([("gpu-0", f"grpc://127.0.0.1:{free_port()}")], None)
+    (found,) = nodes([("gpu-0", f"grpc://127.0.0.1:{free_port()}")], [])
     assert (found.level, found.check) == ("fail", "node gpu-0")
 
 

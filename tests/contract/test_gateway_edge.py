@@ -20,14 +20,13 @@ from weir.contracts.events import TokenChunk
 
 QUICK = ConnectionLimits(head_timeout_s=0.3, body_timeout_s=0.4, idle_timeout_s=0.5, write_timeout_s=0.5)
 BODY = b'{"inputs":"?"}'
-ASK = b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+ASK = b"POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
 @pytest.fixture(scope="module")
 def weir(stage: Stage, release: Path) -> Iterator[Gateway]:
     app = build_app(release, [stage.backend])
-    refused = app.service.metrics.refused_early
-    with running(app, QUICK, lambda code: refused(code).inc()) as port:
+    with running(app, QUICK) as port:
         yield Gateway(f"http://127.0.0.1:{port}", port, app)
 
 
@@ -72,7 +71,7 @@ def refused(weir: Gateway, *parts: bytes, path: str = "/") -> tuple[int, Any]:
 
 def test_headers_beyond_16_kib_are_431(weir: Gateway) -> None:
     before = weir.metric("refused_early_total", reason="headers_too_large")
-    start = b"POST /generate HTTP/1.1\r\nhost: x\r\n"
+    start = b"POST /generate HTTP/1.1\r\nhost: localhost\r\n"
 
     at_once = refused(weir, start + b"x-big: " + b"a" * 17_000 + b"\r\n\r\n")
     in_parts = refused(weir, start + b"x-big: ", *[b"a" * 8192] * 4)
@@ -96,8 +95,8 @@ def test_headers_up_to_the_limit_pass(weir: Gateway, stage: Stage) -> None:
 
 def test_an_early_error_has_the_form_of_its_api(weir: Gateway) -> None:
     flood = b"x-big: " + b"a" * 17_000 + b"\r\n\r\n"
-    _, tgi = refused(weir, b"POST /generate HTTP/1.1\r\nhost: x\r\n" + flood)
-    _, openai = refused(weir, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + flood)
+    _, tgi = refused(weir, b"POST /generate HTTP/1.1\r\nhost: localhost\r\n" + flood)
+    _, openai = refused(weir, b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + flood)
 
     assert set(tgi) == {"error", "error_type"}
     assert openai["error"]["type"] == "invalid_request_error"
@@ -121,7 +120,7 @@ def test_an_early_error_has_the_form_of_its_api(weir: Gateway) -> None:
 )
 def test_lengths_that_contradict_and_broken_fields_are_400(weir: Gateway, stage: Stage, head: bytes) -> None:
     calls = len(stage.backend.calls)
-    status, body = refused(weir, b"POST /generate HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n" + BODY)
+    status, body = refused(weir, b"POST /generate HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n\r\n" + BODY)
 
     assert status == 400
     assert body["error_type"] == "validation"
@@ -165,14 +164,14 @@ def test_a_connection_that_says_nothing_is_408(weir: Gateway) -> None:
 
 @pytest.mark.parametrize("begun", [b"", b'{"inp'])
 def test_a_body_that_does_not_end_is_408(weir: Gateway, begun: bytes) -> None:
-    status, body = refused(weir, b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n" + begun)
+    status, body = refused(weir, b"POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n" + begun)
     assert (status, body["error_type"]) == (408, "validation")
     assert "0.4 s" in body["error"] or "10 s" in body["error"]
 
 
 def test_an_idle_connection_is_closed_without_a_word(weir: Gateway) -> None:
     with connected(weir.port) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert read_response(connection)[0] == 200
         began = time.monotonic()
         assert is_closed(connection)
@@ -181,7 +180,9 @@ def test_an_idle_connection_is_closed_without_a_word(weir: Gateway) -> None:
 
 def test_trailers_are_bounded_and_become_no_headers(weir: Gateway, stage: Stage) -> None:
     stage.script = answer("ok")
-    start = b"POST /generate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\ne\r\n" + BODY + b"\r\n0\r\n"
+    start = (
+        b"POST /generate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\ne\r\n" + BODY + b"\r\n0\r\n"
+    )
     with connected(weir.port) as connection:
         connection.sendall(start + b"x-request-id: from-a-trailer\r\n\r\n")
         status, headers, _ = read_response(connection)
@@ -192,7 +193,7 @@ def test_trailers_are_bounded_and_become_no_headers(weir: Gateway, stage: Stage)
 
 
 def test_a_broken_chunk_is_400(weir: Gateway) -> None:
-    start = b"POST /generate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    start = b"POST /generate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
     assert refused(weir, start + b"5\r\n{", b"xx no\r\n")[0] in {400, 408}
     assert refused(weir, start + b"zz\r\n{")[0] == 400
 
@@ -200,7 +201,7 @@ def test_a_broken_chunk_is_400(weir: Gateway) -> None:
 def test_pipelined_requests_are_answered_in_order(weir: Gateway, stage: Stage) -> None:
     stage.script = answer("ok")
     with connected(weir.port) as connection:
-        connection.sendall(ASK + b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n" + ASK)
+        connection.sendall(ASK + b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n" + ASK)
         stream = connection.makefile("rb")
         statuses = []
         for _ in range(3):
@@ -215,7 +216,7 @@ def test_pipelined_requests_are_answered_in_order(weir: Gateway, stage: Stage) -
 
 def test_a_flood_of_pipelined_requests_is_answered_in_part_and_closed(weir: Gateway) -> None:
     with connected(weir.port) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n" * 1000)
         data = b""
         with suppress(ConnectionResetError):
             while part := connection.recv(65536):
@@ -236,19 +237,19 @@ def test_the_connection_is_kept_after_a_refused_body(weir: Gateway, stage: Stage
 
 def test_a_body_too_large_is_413_and_the_rest_is_not_swallowed(weir: Gateway, stage: Stage) -> None:
     stage.script = answer("ok")
-    status, _ = refused(weir, b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 1073741824\r\n\r\n")
+    status, _ = refused(weir, b"POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1073741824\r\n\r\n")
     assert status == 413
 
     with connected(weir.port) as connection:  # when the whole body is there, the connection goes on
         big = b'{"inputs":"' + b"x" * (1 << 20) + b'"}'
-        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(big))
+        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(big))
         connection.sendall(big[: 1 << 16])
         assert read_response(connection)[0] == 413
 
 
 def test_expect_100_continue(weir: Gateway, stage: Stage) -> None:
     stage.script = answer("ok")
-    head = b"POST /generate HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
+    head = b"POST /generate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
     with connected(weir.port) as connection:
         connection.sendall(head % len(BODY))
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -262,7 +263,7 @@ def test_an_offer_to_upgrade_is_passed_over(weir: Gateway, stage: Stage) -> None
     offer = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
     with connected(weir.port) as connection:
         for _ in range(2):
-            connection.sendall(ASK.replace(b"host: x\r\n", b"host: x\r\n" + offer))
+            connection.sendall(ASK.replace(b"host: localhost\r\n", b"host: localhost\r\n" + offer))
             assert read_response(connection)[0] == 200
 
 
@@ -280,7 +281,9 @@ def test_http_1_0_gets_a_body_that_ends_with_the_connection(weir: Gateway, stage
 
 def test_head_has_no_body(weir: Gateway) -> None:
     with connected(weir.port) as connection:
-        connection.sendall(b"HEAD /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.sendall(
+            b"HEAD /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        )
         time.sleep(0.2)
         data = connection.recv(65536)
     assert data.count(b"HTTP/1.1 ") == 2
@@ -309,14 +312,13 @@ def test_a_client_that_does_not_read_its_stream_is_cut(release: Path) -> None:
     text = "x" * 10_000
     backend = ScriptedBackend([step for _ in range(20_000) for step in (TokenChunk(text),)])
     app = build_app(release, [backend])
-    told: list[str] = []
-    with running(app, QUICK, told.append) as port, closing(socket.socket()) as connection:
+    with running(app, QUICK) as port, closing(socket.socket()) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
         connection.sendall(ASK.replace(b"/generate", b"/generate_stream"))
         weir = Gateway("", port, app)
         weir.eventually(lambda: backend.cancelled_count == 1, within_s=10)
-    assert told == ["response_unread"]
+        assert weir.metric("refused_early_total", reason="response_unread") == 1
 
 
 @pytest.mark.timed
@@ -356,7 +358,7 @@ def _send_a_gigabyte(port: int, framing: str) -> int:
     part = block if framing == "content-length" else b"%x\r\n%b\r\n" % (len(block), block)
     sent = 0
     with connected(port) as connection:
-        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n")
+        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n\r\n")
         with suppress(ConnectionResetError, BrokenPipeError):
             while sent < 1 << 30:
                 connection.sendall(part)

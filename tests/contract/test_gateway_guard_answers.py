@@ -180,7 +180,7 @@ def test_a_rule_about_whole_answers_holds_back_only_where_it_applies(weir: Gatew
 async def _first_text(port: int, path: str, body: dict[str, Any]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     raw = json.dumps(body).encode()
-    writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(raw)}\r\n\r\n".encode() + raw)
+    writer.write(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(raw)}\r\n\r\n".encode() + raw)
     await reader.readuntil(b"first ")
     writer.close()
 

@@ -217,7 +217,9 @@ def test_a_slow_reader_gets_the_guarded_text_and_holds_up_nobody(watched: tuple[
     with closing(socket.socket()) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", weir.port))
-        slow.sendall(b"POST /generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw))
+        slow.sendall(
+            b"POST /generate_stream HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw)
+        )
         begun = slow.recv(2000)
         time.sleep(0.3)
         began = time.monotonic()
@@ -258,5 +260,7 @@ def test_all_workers_end_up_with_the_policy_that_the_files_say(process: tuple[Ga
 def _status(weir: GatewayProcess, text: str) -> int:
     raw = json.dumps({"inputs": text}).encode()
     with closing(socket.create_connection(("127.0.0.1", weir.port), timeout=10)) as connection:
-        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw))
+        connection.sendall(
+            b"POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw)
+        )
         return int(connection.recv(64).split()[1])

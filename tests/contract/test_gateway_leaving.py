@@ -23,7 +23,7 @@ __all__ = ["node", "node_url", "release"]
 
 def begun_stream(weir: GatewayProcess) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", weir.port), timeout=10)
-    connection.sendall(b'POST /generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}')
+    connection.sendall(b'POST /generate_stream HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}')
     assert connection.recv(10)
     return connection
 
@@ -75,7 +75,7 @@ def test_who_has_nothing_to_do_leaves_at_once_but_answers_whom_it_let_in(
     release: Path, node_url: str, tmp_path: Path, workers: int
 ) -> None:
     """Without a delay."""
-    request = b'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}'
+    request = b'POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n{"inputs":"?"}'
     with gateway_process(release, node_url, tmp_path, "--workers", str(workers)) as weir:
         weir.eventually(lambda: weir.log.count('"node_ready"') == workers)
         silent = [socket.create_connection(("127.0.0.1", weir.port), timeout=10) for _ in range(8)]

@@ -362,3 +362,40 @@ def test_finish_reason_is_never_empty(weir: Gateway, stage: Stage) -> None:
         assert streamed[-1] == chat(weir).json["choices"][0]["finish_reason"]
         assert streamed[-1] in {"stop", "length", "content_filter"}
         assert streamed[:-1] == [None] * (len(streamed) - 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "asks", "idle"),
+    [
+        ("continue_final_message", True, False),
+        ("add_generation_prompt", False, True),
+        ("echo", True, False),
+        ("include_stop_str_in_output", True, False),
+        ("bad_words", ["tuesday"], []),
+        ("allowed_token_ids", [5], []),
+        ("truncate_prompt_tokens", 5, -1),
+        ("prompt_logprobs", 0, None),
+        ("use_beam_search", True, False),
+        ("chat_template", "{{ messages }}", None),
+        ("functions", [{"name": "now"}], []),
+    ],
+)
+def test_what_would_change_the_answer_elsewhere_is_refused_by_name_and_not_forgotten(
+    weir: Gateway, stage: Stage, field: str, asks: Any, idle: Any
+) -> None:
+    stage.script = answer("ok")
+    refused = chat(weir, **{field: asks})
+
+    assert (refused.status, refused.json["error"]["code"], refused.json["error"]["param"]) == (
+        400,
+        "unsupported",
+        field,
+    )
+    assert [chat(weir, **{field: value}).status for value in (idle, None)] == [200, 200]
+
+
+def test_what_changes_no_answer_is_ignored_as_clients_send_much(weir: Gateway, stage: Stage) -> None:
+    stage.script = answer("ok")
+    assert (
+        chat(weir, service_tier="auto", store=True, verbosity="low", prompt_cache_key="k", nobody_knows=1).status == 200
+    )

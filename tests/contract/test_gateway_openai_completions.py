@@ -214,6 +214,8 @@ def test_a_stream_of_several_prompts(client: openai.OpenAI, stage: Stage) -> Non
         ({"prompt": [303]}, "prompt"),
         ({"prompt": ["a"] * 65}, "prompt"),
         ({"suffix": "end"}, "suffix"),
+        ({"bad_words": ["x"]}, "bad_words"),
+        ({"prompt_logprobs": 0}, "prompt_logprobs"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"n": 2, "best_of": 1}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),

@@ -52,7 +52,8 @@ def every_test_finds_a_node_that_is_well(weir: Gateway) -> None:
 def begun(port: int, path: str, body: Any, *, read_bytes: int) -> Iterator[socket.socket]:
     """Send a request and read the first bytes of its answer; the caller may hang up at any time."""
     raw = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+    fields = f"host: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
+    head = f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n"
     with closing(socket.create_connection(("127.0.0.1", port), timeout=5)) as connection:
         connection.sendall(head.encode() + raw)
         if read_bytes:
@@ -165,7 +166,7 @@ def test_a_body_that_does_not_come_is_408(release: Path) -> None:
         gateway(release, ScriptedBackend(answer("ok")), body_timeout_s=0.1) as slow,
         closing(socket.create_connection(("127.0.0.1", slow.port), timeout=5)) as connection,
     ):
-        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+        connection.sendall(b"POST /generate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
         assert b" 408 " in connection.recv(1000)
 
 

@@ -1,12 +1,15 @@
 """Web pages that ask a gateway: what browsers are told on every route, in streams and in errors."""
 
+import http.client
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tests.support.gateway import Gateway, Reply, Stage, answer, asked, gateway
+from tests.support.gateway import Gateway, Reply, Stage, answer, asked, build_app, gateway, running
 
+from weir.asgi.limits import ConnectionLimits
 from weir.gateway.settings_edge import EdgeSettings
 from weir.store.database import Database
 from weir.store.keys import KeySpec, KeyStore
@@ -128,3 +131,37 @@ def test_named_origins_are_the_only_ones(stage: Stage, release: Path) -> None:
 def test_an_origin_that_no_browser_would_say_is_refused_at_the_start(origin: str) -> None:
     with pytest.raises(ValidationError, match="origins"):
         EdgeSettings(origins=[origin])
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"content-length: 9999999999\r\n\r\n", 413),
+        (b"x-big: %b\r\n\r\n" % (b"a" * 17_000), 431),
+        (b"content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (b"x-late:", 408),
+        (b"content-length: 14\r\n\r\n{", 408),
+        (b"host: evil.example\r\n\r\n", 421),
+    ],
+)
+def test_a_page_can_read_why_its_request_ended_before_any_route(
+    stage: Stage, release: Path, sent: bytes, status: int
+) -> None:
+    limits = ConnectionLimits(head_timeout_s=0.2, body_timeout_s=0.2)
+    with running(build_app(release, [stage.backend]), limits) as port:
+        for origin, allowed in ((HERE[0], HERE[0]), (ELSEWHERE, None)):
+            reply = raw_reply(port, b"POST /generate HTTP/1.1\r\norigin: %b\r\n%b" % (origin.encode(), sent))
+            assert reply.status == status
+            assert reply.headers.get(ALLOWED) == allowed
+            assert reply.headers["vary"] == "Origin"
+            assert "error_type" in reply.json
+        nobody = raw_reply(port, b"POST /generate HTTP/1.1\r\n" + sent)
+        assert (nobody.status, nobody.headers.get("vary")) == (status, None)
+
+
+def raw_reply(port: int, sent: bytes) -> Reply:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())

@@ -216,6 +216,27 @@ async def test_each_models_configuration_says_its_flavour_and_one_without_is_not
         await node.aclose()
 
 
+async def test_a_node_without_the_first_model_is_ready_for_the_others_and_says_so() -> None:
+    triton = Triton([outputs_of({"text_output": "x", "num_output_tokens": 1}), DONE])
+    triton.parameters, triton.lacks = {"flavour": "cuda-int4"}, {"tiny"}
+    async with serving(triton) as address:
+        node = GrpcNode("gpu", address, "tiny", others=("missing", "big"))
+        triton.lacks = {"tiny", "missing"}
+        assert await node.ready()
+        assert [asked.model_name for asked in triton.requests] == ["big"]  # the canary
+        assert not node.report.serves_first
+        assert node.report.others == {"big": "cuda-int4"}
+
+        triton.lacks = {"missing"}
+        assert await node.ready()  # busy: no canary is asked for
+        assert node.report.serves_first
+        triton.lacks = {"tiny", "missing", "big"}
+        alone = GrpcNode("gpu", address, "tiny", others=("missing", "big"))
+        assert not await alone.ready()
+        await node.aclose()
+        await alone.aclose()
+
+
 async def test_a_canary_that_gets_no_answer_in_time_is_a_silence_and_not_a_no(monkeypatch) -> None:
     monkeypatch.setattr("weir.backends.grpc_node._PROBE_TIMEOUT_S", 0.1)
     async with serving(Triton([5.0, DONE])) as address:

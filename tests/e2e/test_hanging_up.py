@@ -81,7 +81,7 @@ def test_the_nodes_work_stops_within_200_ms(ports: tuple[int, int, int], path: s
     node, weir, admin = ports
     cancelled = 'weir_node_requests_total{outcome="cancelled"}'
     raw = json.dumps({"inputs": "How do I return an order?", "parameters": LONG}).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(raw)}\r\n\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(raw)}\r\n\r\n".encode()
     wasted = sample(admin, 'weir_gateway_wasted_tokens_total{reason="client"}')
     took = []
     for _ in range(ROUNDS):

@@ -18,7 +18,7 @@ Pieces = list[bytes]
 
 
 def _head(*lines: str, path: str = "/generate", method: str = "POST", version: str = "HTTP/1.1") -> bytes:
-    return "\r\n".join([f"{method} {path} {version}", "host: weir", *lines, "", ""]).encode("latin-1", "replace")
+    return "\r\n".join([f"{method} {path} {version}", "host: localhost", *lines, "", ""]).encode("latin-1", "replace")
 
 
 def _with_length(length: object, body: bytes = GOOD, *more: str) -> Pieces:
@@ -54,7 +54,7 @@ KINDS: tuple[Callable[[random.Random], Pieces], ...] = (
     lambda dice: _chunks(b"-5\r\n", GOOD, b"\r\n0\r\n\r\n"),
     lambda dice: _chunks(b"5\r\nabc"),  # and then silence
     lambda dice: _chunks(*[b"1\r\na\r\n"] * 400, b"0\r\n\r\n"),
-    lambda dice: [b"POST /generate HTTP/1.1\r\nhost: weir\r\nx-slow: "],  # and then silence
+    lambda dice: [b"POST /generate HTTP/1.1\r\nhost: localhost\r\nx-slow: "],  # and then silence
     lambda dice: [*_with_length(len(GOOD)), *_with_length(len(GOOD)), *_with_length(len(GOOD))],  # pipelined
 )
 

@@ -16,6 +16,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from weir import __version__
+from weir.asgi.connection import ConnectionFactory
 from weir.asgi.limits import ConnectionLimits
 from weir.backends.base import Backend
 from weir.backends.classifier import Classifier
@@ -27,7 +28,7 @@ from weir.contracts.request import GenerateRequest
 from weir.gateway.access import Access
 from weir.gateway.app import GatewayApp, assemble
 from weir.gateway.catalog import Catalog
-from weir.gateway.edge import connections
+from weir.gateway.edge import connections, refusal
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.policy import PolicySet, parse_policy
@@ -172,14 +173,14 @@ def build_app(
 
 
 @contextmanager
-def running(
-    app: Any, limits: ConnectionLimits | None = None, on_refused: Callable[[str], None] = lambda code: None
-) -> Generator[int, None, None]:
-    """Serve an ASGI app in a thread, over the gateway's own connections; the value is its port."""
+def running(app: Any, limits: ConnectionLimits | None = None) -> Generator[int, None, None]:
+    """Serve an ASGI app in a thread, over connections as the gateway's own; the value is its port."""
     listener = socket.create_server(("127.0.0.1", 0))
+    chosen = limits or ConnectionLimits()
+    edge = connections(app, chosen) if isinstance(app, GatewayApp) else ConnectionFactory(refusal, chosen)
     config = uvicorn.Config(
         app,
-        http=connections(limits or ConnectionLimits(), on_refused),
+        http=edge,
         ws="none",
         log_config=None,
         access_log=False,
@@ -207,5 +208,5 @@ def running(
 def gateway(release: Path, *backends: Backend, policy: PolicySet | None = None, **given: Any) -> Generator[Gateway]:
     app = build_app(release, backends, policy, **given)
     limits = ConnectionLimits(body_timeout_s=app.settings.body_timeout_s)
-    with running(app, limits, lambda code: app.service.metrics.refused_early(code).inc()) as port:
+    with running(app, limits) as port:
         yield Gateway(f"http://127.0.0.1:{port}", port, app)

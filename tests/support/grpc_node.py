@@ -29,7 +29,7 @@ class GrpcNode:
         self.is_ready = True
         self.backend = "vllm"
         self.parameters: dict[str, str] = {}
-        self.lacks: set[str] = set()  # models that it has no configuration of
+        self.lacks: set[str] = set()  # models that it does not have
         self.closed_at: list[float] = []
 
     async def infer(self, messages: Any, context: Any) -> AsyncIterator[Any]:
@@ -55,7 +55,7 @@ class GrpcNode:
                 self.closed_at.append(time.monotonic())
 
     async def model_ready(self, request: Any, context: Any) -> Any:
-        return pb.ModelReadyResponse(ready=self.is_ready)
+        return pb.ModelReadyResponse(ready=self.is_ready and request.name not in self.lacks)
 
     async def config(self, request: Any, context: Any) -> Any:
         if request.name in self.lacks:

@@ -66,7 +66,7 @@ async def serve(home: Path, **settings) -> AsyncIterator[Node]:
     chosen = NodeSettings(home=home, threads=2, **settings)
     host = ModelHost(chosen, metrics)
     app = NodeApp(host, metrics, max_body_bytes=chosen.max_body_bytes)
-    config = uvicorn_config(app, connections(), drain_timeout_s=chosen.drain_timeout_s)
+    config = uvicorn_config(app, connections("127.0.0.1"), drain_timeout_s=chosen.drain_timeout_s)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

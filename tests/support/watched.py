@@ -182,7 +182,7 @@ class Watched:
     def _hang_up(self) -> None:
         """Leave in the middle of a stream."""
         body = json.dumps({"inputs": MARK + json.dumps({"times": 100, "pace_s": 0.05})}).encode()
-        head = f"POST /generate_stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.key}\r\n"
+        head = f"POST /generate_stream HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {self.key}\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", self.gateways["scripted"].port), timeout=10) as connection:
             connection.sendall(

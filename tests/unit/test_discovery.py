@@ -125,7 +125,7 @@ async def test_new_addresses_are_found_while_it_runs() -> None:
     names.records["pods"] = ["10.0.0.4"]
 
     async with asyncio.timeout(10):
-        while not house.router.is_ready:  # noqa: ASYNC110 - there is no event to wait for
+        while not house.router.is_ready_for(""):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.02)
 
     assert house.names == {"cpu-10-0-0-4"}

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from tests.support.fleet_scene import CPU, GPU, Scene
 
-from weir.routing.policy.fleet import LOAD_BOUND
+from weir.routing.policy.fleet import LOAD_BOUND, Fleet
 from weir.routing.policy.job import Job
 from weir.routing.policy.member import KindKey
 from weir.routing.policy.ticket import Ticket
@@ -98,6 +98,39 @@ def test_the_last_node_that_is_up_is_not_ejected() -> None:
         scene.fleet.failed(last)
     assert scene.fleet.ejected == []
     assert scene.pick() == "last"
+
+
+def test_the_last_node_of_a_model_is_not_ejected_though_others_are_up() -> None:
+    fleet = Fleet(lambda: 0.0)
+    fleet.prove(("cpu-fp32",), {"big": ("cpu-fp32",)})
+    faq, big, both = (
+        fleet.add(name, KindKey("faq/1", first, "cpu", (("big", other),)))
+        for name, first, other in (
+            ("faq", "cpu-fp32", None),
+            ("big", None, "cpu-fp32"),
+            ("both", "cpu-fp32", "cpu-fp32"),
+        )
+    )
+    for member in (faq, big):
+        fleet.up(member, is_up=True)
+        for _ in range(5):
+            fleet.failed(member)
+    assert fleet.ejected == []
+
+    fleet.up(both, is_up=True)
+    fleet.failed(faq)
+    assert fleet.ejected == [faq]
+
+
+def test_room_is_counted_over_the_nodes_of_all_models_and_once_for_each() -> None:
+    fleet = Fleet(lambda: 0.0)
+    fleet.prove(("cpu-fp32",), {"big": ("cpu-fp32",)})
+    keys = [("cpu-fp32", None), (None, "cpu-fp32"), ("cpu-fp32", "cpu-fp32")]
+    for number, (first, other) in enumerate(keys):
+        member = fleet.add(f"n{number}", KindKey("faq/1", first, "cpu", (("big", other),)))
+        fleet.up(member, is_up=True)
+        fleet.told(member, member.kind.key, slots=10**number, foreign=0)
+    assert fleet.slots == 111
 
 
 def test_a_node_that_was_ejected_begins_with_one_request_and_then_gets_more_each_second() -> None:

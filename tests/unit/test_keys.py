@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from weir.asgi.hosts import is_loopback
 from weir.contracts.caller import ANYONE, Caller
 from weir.contracts.errors import UsageError, ValidationError, WeirError
-from weir.gateway.access import is_loopback
 from weir.gateway.context import ContextReader, picked, request_id_of
 from weir.gateway.denials import KeyRefusedError, KeysAwayError
 from weir.gateway.keyring import Keyring

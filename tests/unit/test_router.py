@@ -153,11 +153,11 @@ async def test_probes_go_on_in_the_background() -> None:
     house = House([OK])
     house.backends[0].is_ready = False
     await house.router.start()
-    assert not house.router.is_ready
+    assert not house.router.is_ready_for("")
 
     house.backends[0].is_ready = True
     async with asyncio.timeout(10):
-        while not house.router.is_ready:  # noqa: ASYNC110 - there is no event to wait for
+        while not house.router.is_ready_for(""):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     await house.router.aclose()
 
@@ -195,7 +195,7 @@ async def test_a_lone_node_is_never_ejected_but_a_canary_that_fails_too_takes_it
         with pytest.raises(BackendError, match="odd"):
             await house.ask()
     assert house.value("circuit_state", node="n0") == 0
-    assert house.router.is_ready
+    assert house.router.is_ready_for("")
 
     await asyncio.sleep(0.11)  # a probe just before is taken for this one
     assert not await house.nodes[0].probe()

@@ -18,6 +18,7 @@ from weir.contracts.request import GenerateRequest, SamplingParams
 from weir.routing.jobs import job_of
 from weir.routing.node import Node
 from weir.routing.policy.fleet import Fleet
+from weir.routing.policy.job import Job
 from weir.routing.policy.member import KindKey
 from weir.routing.release import Offer
 from weir.routing.router import Router
@@ -134,14 +135,38 @@ async def test_a_model_that_no_node_serves_is_away_and_the_others_are_not() -> N
     await house.router.aclose()
 
 
+async def test_the_default_model_is_away_where_nodes_serve_others_alone_and_canaries_ask_for_those() -> None:
+    """A canary for a model that the node does not have would keep it away for good."""
+    house = House("cpu-fp32", others=[Offer("big", 1, "cpu-fp32", frozenset({"cpu-fp32"}))])
+    for backend in (house.gpu, house.cpu):
+        backend.report = replace(backend.report, others={"big": "cpu-fp32"})
+    house.cpu.report = replace(house.cpu.report, serves_first=False)
+    house.gpu.is_ready = False
+    await house.router.start()
+
+    assert await house.answers(3, "big") == {"cpu"}
+    with pytest.raises(BackendUnavailableError, match="1 not ready, 1 without this model"):
+        await house.answers(1)
+    assert house.router.away == ["faq"]
+    assert [house.value("model_nodes", model=model) for model in ("faq", "big")] == [0, 1]
+
+    house.router.fleet.members["cpu"].breaker.open()
+    house.router.fleet.members["cpu"].breaker.hurry()
+    (cpu,) = [node for node in house.router.nodes if node.name == "cpu"]
+    await asyncio.sleep(0.11)  # a probe just before is taken for this one
+    assert await cpu.probe()
+    assert [call.model for call in house.cpu.calls if call.id == "canary"] == ["big"]
+    await house.router.aclose()
+
+
 _FLAVOURS = st.sampled_from(["", "cpu-fp32", "cpu-int8", "cuda-int4"])
 _PROVEN = st.sets(st.sampled_from(["cpu-fp32", "cpu-int8", "cuda-int4"]))
-_NODES = st.lists(st.tuples(_FLAVOURS, st.none() | _FLAVOURS, st.sampled_from(["cpu", "gpu"])), max_size=6)
+_NODES = st.lists(st.tuples(st.none() | _FLAVOURS, st.none() | _FLAVOURS, st.sampled_from(["cpu", "gpu"])), max_size=6)
 
 
 @given(_NODES, _PROVEN, _PROVEN)
 def test_whatever_nodes_say_only_proven_flavours_of_the_release_that_is_asked_for_share_a_pool(
-    nodes: list[tuple[str, str | None, str]], faq: set[str], big: set[str]
+    nodes: list[tuple[str | None, str | None, str]], faq: set[str], big: set[str]
 ) -> None:
     fleet = Fleet(lambda: 0.0)
     for number, (flavour, other, label) in enumerate(nodes):
@@ -159,6 +184,14 @@ def test_whatever_nodes_say_only_proven_flavours_of_the_release_that_is_asked_fo
         for pool in pools:
             flavours = {of(kind.key) for kind in pool.kinds}
             assert flavours <= proven or len(flavours) == 1 == len({kind.key.label for kind in pool.kinds})
+    for model, job in (("faq", Job("faq", 5, 5)), ("big", Job("big", 5, 5))):
+        for member in fleet.members.values():
+            fleet.up(member, is_up=True)
+        serving_names = {name for name, member in fleet.members.items() if member.kind.key.serves(model)}
+        assert fleet.open_count(model) == len(serving_names)
+        taken = fleet.pick(job)
+        assert (taken is None) == (not serving_names)
+        assert taken is None or taken.member.name in serving_names
 
 
 def test_beginnings_are_shared_by_one_tenant_model_and_adapter_only() -> None:

@@ -154,6 +154,12 @@ _NODES: Final = (
         [Query("max by (pool, use) (weir_gateway_pool_nodes)", "{{pool}} {{use}}")],
     ),
     Panel(
+        "Nodes per model",
+        "Nodes that may take requests for a model; 0: it is answered 503.",
+        "short",
+        [Query("max by (model) (weir_gateway_model_nodes)", "{{model}}")],
+    ),
+    Panel(
         "Looking for nodes",
         "By DNS and file. failed: a name was not found, or the file was refused; the last list stays.",
         "ops",

@@ -16,11 +16,12 @@ import httptools
 
 from weir.asgi.body import BodyTooSlowError
 from weir.asgi.cycle import RequestCycle, Response, new_scope
+from weir.asgi.hosts import Hosts, MisdirectedError
 from weir.asgi.limits import ConnectionLimits, HeadTooLargeError, HeadTooSlowError, MalformedRequestError, Wait
 from weir.asgi.types import App, Headers, Scope
 from weir.contracts.errors import RequestRejectedError, WeirError
 
-Refusal = Callable[[WeirError, str], Response]
+Refusal = Callable[[WeirError, Scope], Response]
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 _MOST_BUFFERED = 64 << 10  # unread bytes of bodies, beyond which nothing more is read from the socket
@@ -31,13 +32,14 @@ _LINGER_BYTES = 256 << 10  # what is still read of a refused client, so that the
 class ConnectionFactory:
     """What uvicorn calls for every new connection (its `http` option).
 
-    `refusal` puts an error into the form of the API that a path belongs to; `on_refused` is told the codes of requests
-    that no application saw. Set `is_leaving` when the process shuts down: responses then end their connections.
+    `refusal` puts an error into the form of the API that was meant; `on_refused` is told the codes of requests that no
+    application saw; without `hosts` any name will do. Set `is_leaving` at the end: responses then end connections.
     """
 
     refusal: Refusal
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     on_refused: Callable[[str], None] = lambda _: None
+    hosts: Hosts | None = None
     is_leaving: bool = False
 
     def __call__(self, config: Any, server_state: Any, app_state: dict[str, Any], **_: Any) -> "HttpConnection":
@@ -202,7 +204,13 @@ class HttpConnection(asyncio.Protocol):
     # requests
 
     def _begin(self, path: str, url: Any) -> None:
-        version = self._parser.get_http_version()
+        version, expects, hosts = self._parser.get_http_version(), False, self._factory.hosts
+        for name, value in self._headers:
+            if name == b"host" and hosts is not None and not hosts.has(value):
+                self._refuse(MisdirectedError(hosts.cure))
+                return
+            if name == b"expect":
+                expects = version == "1.1" and value.lower() == b"100-continue"
         scope: Scope = {
             **self._base,
             "http_version": version,
@@ -213,9 +221,6 @@ class HttpConnection(asyncio.Protocol):
             "headers": self._headers,
             "state": self._app_state.copy(),
         }
-        expects = version == "1.1" and any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers
-        )
         cycle = RequestCycle(self, scope, keeps_alive=self._parser.should_keep_alive(), expects_continue=expects)
         self._reading = cycle
         if self._running is None:
@@ -254,13 +259,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _send_refusal(self, error: RequestRejectedError) -> None:
         """Let a cycle without an application answer."""
-        scope: Scope = {
-            **self._base,
-            "method": "GET",
-            "path": self._url.decode("latin-1"),
-            "http_version": "1.1",
-            "headers": [],
-        }
+        path, headers = self._url.decode("latin-1"), self._headers  # as much as was read of them
+        scope: Scope = {**self._base, "method": "GET", "path": path, "http_version": "1.1", "headers": headers}
         cycle = RequestCycle(self, scope, keeps_alive=False, expects_continue=False)
 
         async def refuse(*_: Any) -> None:
@@ -369,8 +369,8 @@ class HttpConnection(asyncio.Protocol):
         if self._is_paused:
             self._settle()
 
-    def refusal(self, error: WeirError, path: str) -> Response:
-        return self._factory.refusal(error, path)
+    def refusal(self, error: WeirError, scope: Scope) -> Response:
+        return self._factory.refusal(error, scope)
 
     def abort(self) -> None:
         self._transport.abort()

@@ -50,7 +50,7 @@ class Line(Protocol):
         """The response is complete."""
         ...
 
-    def refusal(self, error: WeirError, path: str) -> Response: ...
+    def refusal(self, error: WeirError, scope: Scope) -> Response: ...
 
     def abort(self) -> None: ...
 
@@ -140,7 +140,7 @@ class RequestCycle:
             self._line.abort()
             return
         self.keeps_alive = False
-        status, headers, body = self._line.refusal(error, self.scope["path"])
+        status, headers, body = self._line.refusal(error, self.scope)
         length = (b"content-length", b"%d" % len(body))
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         await self.send({"type": "http.response.body", "body": body})

@@ -19,6 +19,7 @@ class NodeReport:
         present: requests that it has, whoever sent them.
         others: the flavours of further models that it was asked about; those that are not in it, it does not serve.
         versions: of further models, as `version`.
+        serves_first: whether it serves the model that it is asked for unless another one is named.
     """
 
     version: int | None = None
@@ -27,6 +28,7 @@ class NodeReport:
     present: int | None = None
     others: Mapping[str, str | None] | None = None
     versions: Mapping[str, int] = field(default_factory=dict)
+    serves_first: bool = True
 
     def answered_by(self, model: str, version: int) -> "NodeReport":
         """Return what it says once a version of a further model has answered."""
@@ -73,7 +75,7 @@ class Backend(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether the node would accept a request now.
+        """Whether the node would accept a request now, for any model; `report` says for which.
 
         Raises:
             BackendTimeoutError: it does not say.

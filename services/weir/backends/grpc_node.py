@@ -81,7 +81,7 @@ class GrpcNode:
         `repository_key`: what the node wants to see before it loads or unloads a model; none: it asks for none.
         """
         self._name = name
-        self._model = model
+        self._model = self._lead = model  # the lead is the first one that is there: it stands for the node's health
         self._others = others
         self._repository_key = repository_key
         self._gauges = gauges
@@ -159,7 +159,7 @@ class GrpcNode:
     async def _beats(self) -> AsyncGenerator[None, None]:
         """As `Pulse` wants them."""
         connection = await self._connected()
-        call = connection.call(_INFER, beat_request(self._model))
+        call = connection.call(_INFER, beat_request(self._lead))
         try:
             while (raw := await call.read(_BEATS_S)) is not None:
                 response = self._parsed(raw)
@@ -184,10 +184,10 @@ class GrpcNode:
         if self._pulse.is_silent and not await self._pulse.heard_within(_DOUBT_S):
             return False
         if self._gauges is not None:
-            self.report = replace(self.report, present=await self._gauges.present(self._model))
+            self.report = replace(self.report, present=await self._gauges.present(self._lead))
         if monotonic() - self._progress_at < _PROGRESS_S:
-            if len(self.report.others or ()) < len(self._others):
-                await self._look_at_others()  # one may be there by now
+            if self._others:  # whichever answers: one may be there by now, or gone
+                await self._look_again()
             return True
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
@@ -208,17 +208,35 @@ class GrpcNode:
             return False
 
     async def _canary(self) -> bool:
-        """Ask for one token; a node that is full is well."""
+        """Ask for one token of the first model that is there; a node that is full is well."""
         try:
-            asked = pb.ModelReadyRequest(name=self._model)
-            if not (await self._ask("ModelReady", asked, pb.ModelReadyResponse)).ready:
-                return False
+            model = await self._first_ready()
         except SilenceError:
             raise BackendTimeoutError(f"{self._name} did not say whether it is ready") from None
-        if await self._finishes(_CANARY, _PROBE_TIMEOUT_S):
-            await self._look_closer()
-            return True
-        return False
+        if model is None:
+            return False
+        asked = _CANARY if model == self._model else _CANARY.changed(model=model)
+        if not await self._finishes(asked, _PROBE_TIMEOUT_S):
+            return False
+        self._lead, self.report = model, replace(self.report, serves_first=model == self._model)
+        await self._look_closer()
+        return True
+
+    async def _first_ready(self) -> str | None:
+        for model in (self._model, *self._others):
+            if await self._is_ready(model):
+                return model
+        return None
+
+    async def _is_ready(self, model: str) -> bool:
+        asked = pb.ModelReadyRequest(name=model)
+        return bool((await self._ask("ModelReady", asked, pb.ModelReadyResponse)).ready)
+
+    async def _look_again(self) -> None:
+        with suppress(RpcError, SilenceError):
+            self.report = replace(self.report, serves_first=await self._is_ready(self._model))
+        if len(self.report.others or ()) < len(self._others):
+            await self._look_at_others()
 
     async def _look_closer(self) -> None:
         """Read the models' configuration: a parameter names the flavour; Weir's own backend needs none."""

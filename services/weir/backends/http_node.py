@@ -24,6 +24,7 @@ _ALWAYS: Final = (
 _CONNECT_TIMEOUT_S: Final = 2.0
 _PROBE_TIMEOUT_S: Final = 1.0
 _LOAD_TIMEOUT_S: Final = 600.0
+_ABSENT: Final = frozenset({400, 404})  # Triton's word for a model that it does not have, and ours
 
 
 class HttpNode:
@@ -59,15 +60,20 @@ class HttpNode:
         return HttpAnswer(self._name, self._pool, raw, timeout_s, note)
 
     async def ready(self) -> bool:
-        raw = self._pool.request(b"GET", f"/v2/models/{self._model}/ready".encode())
         try:
-            status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
+            is_first = await self._is_ready(self._model)
+            if not is_first and True not in await asyncio.gather(*map(self._is_ready, self._others)):
+                return False
         except SilenceError as error:
             raise translated(error, self._name) from error
         except (GoneError, WireError):
             return False
-        if status == 200:
-            await self._look_closer()
+        await self._look_closer(is_first=is_first)
+        return True
+
+    async def _is_ready(self, model: str) -> bool:
+        raw = self._pool.request(b"GET", f"/v2/models/{model}/ready".encode())
+        status, _, _ = await self._pool.exchange(raw, timeout_s=_PROBE_TIMEOUT_S, max_bytes=MAX_REPLY_BYTES)
         return status == 200
 
     async def serving(self, model: str) -> int | None:
@@ -89,16 +95,21 @@ class HttpNode:
         if isinstance(said, str) and said.isdigit():
             self.report = self.report.answered_by(model, int(said))
 
-    async def _look_closer(self) -> None:
-        """Read what the node says of itself; one that says nothing is none the worse for it."""
+    async def _look_closer(self, *, is_first: bool) -> None:
+        """Read what the node says of itself; one that says nothing is none the worse for it.
+
+        Load is that of the first model, as long as the node serves it.
+        """
         with suppress(SilenceError, GoneError, WireError, orjson.JSONDecodeError):
             (status, body), *said = await asyncio.gather(*map(self._metadata, (self._model, *self._others)))
             found = zip(self._others, said, strict=True)
-            further = {model: _report_of(about) for model, (is_there, about) in found if is_there != 404}
+            further = {model: _report_of(about) for model, (is_there, about) in found if is_there not in _ABSENT}
             report = _report(orjson.loads(body)) if status == 200 and body else self.report
+            if not is_first:
+                report = replace(next(iter(further.values()), report), version=self.report.version, flavour=None)
             others = {model: said.flavour for model, said in further.items()} if self._others else None
             versions = {model: said.version for model, said in further.items() if said.version is not None}
-            self.report = replace(report, others=others, versions=versions)
+            self.report = replace(report, others=others, versions=versions, serves_first=is_first)
             self._version_said = str(report.version)
 
     async def _metadata(self, model: str) -> tuple[int, bytes]:

@@ -19,6 +19,7 @@ from weir.asgi.body import read_body
 from weir.asgi.caller import CallerGoneError, caller_watched
 from weir.asgi.connection import ConnectionFactory
 from weir.asgi.cycle import Response
+from weir.asgi.hosts import Hosts, is_loopback
 from weir.asgi.limits import ConnectionLimits
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import (
@@ -305,13 +306,17 @@ async def _send_json(exchange: _Exchange, value: Any) -> None:
     await send_answer(exchange.send, Answer(200, orjson.dumps(value)))
 
 
-def connections() -> ConnectionFactory:
-    """Return what uvicorn is given as its `http` protocol: bounded, and with refusals in this node's form."""
-    return ConnectionFactory(_early_refusal, ConnectionLimits(body_timeout_s=_BODY_TIMEOUT_S))
+def connections(host: str) -> ConnectionFactory:
+    """Return what uvicorn is given as its `http` protocol: bounded, and with refusals in this node's form.
+
+    `host` is where it listens: on loopback no web page reaches it under a name of its own.
+    """
+    hosts = Hosts((), cure="listen elsewhere (--host)") if is_loopback(host) else None
+    return ConnectionFactory(_early_refusal, ConnectionLimits(body_timeout_s=_BODY_TIMEOUT_S), hosts=hosts)
 
 
-def _early_refusal(error: WeirError, path: str) -> Response:
-    del path
+def _early_refusal(error: WeirError, scope: Scope) -> Response:
+    del scope
     answer = _refusal(error)
     return Response(answer.status, [(b"content-type", answer.content_type), *answer.headers], answer.body)
 

@@ -79,7 +79,7 @@ async def _serve(settings: NodeSettings, roots: Sequence[Path], listener: socket
     key = "" if settings.repository_key is None else settings.repository_key.get_secret_value()
     limit = settings.max_body_bytes
     app = NodeApp(host, metrics, max_body_bytes=limit, repository_key=key, tracing=tracing)
-    edge = connections()
+    edge = connections(settings.host)
     server = _Server(uvicorn_config(app, edge, drain_timeout_s=settings.drain_timeout_s))
     _drain_on_signal(server, host, edge)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

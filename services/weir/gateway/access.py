@@ -1,13 +1,13 @@
 """Keys, limits, usage and audit of one gateway process, put together."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from weir.asgi.hosts import is_loopback
 from weir.contracts.caller import Caller
 from weir.contracts.errors import UsageError
 from weir.gateway.context import ContextReader
@@ -24,7 +24,6 @@ from weir.telemetry.metrics import GatewayMetrics
 _log = logging.getLogger(__name__)
 _DEFAULT_HOME = Path(".weir")  # where `weir keys` looks by itself
 _SHORTEST_AUDIT_KEY = 16
-_LOCALHOST = "localhost"
 
 
 class Access:
@@ -175,14 +174,6 @@ def database_url(settings: AccessSettings, home: Path) -> str:
     if settings.database is not None:
         return settings.database.get_secret_value()
     return f"sqlite:///{home / 'gateway.sqlite'}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; a name that is not `localhost` may mean anything."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == _LOCALHOST
 
 
 def _limit_store(settings: AccessSettings) -> LimitStore:

@@ -9,9 +9,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
+from weir.asgi.hosts import is_loopback
 from weir.asgi.types import Receive, Scope, Send
 from weir.contracts.errors import UsageError, WeirError
-from weir.gateway.access import database_url, is_loopback
+from weir.gateway.access import database_url
 from weir.gateway.settings_access import AccessSettings
 from weir.store.database import Database, StoreError
 from weir.store.keys import KeySpec, KeyStore, NewKey

@@ -24,13 +24,11 @@ from weir.gateway.surfaces.tgi_documents import TgiError, TgiInfo
 _UNHEALTHY = {"error": "unhealthy", "error_type": "healthcheck"}
 _TEXT: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 _NO_BODY: dict[str, Any] = {"description": "a request would be taken", "content": {}}
-_STATUS: dict[str, Any] = {
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
-        }
-    }
-}
+_WORD: dict[str, Any] = {"type": "string"}
+_STATUS, _READY = (
+    {"content": {"application/json": {"schema": {"type": "object", "required": ["status"], "properties": properties}}}}
+    for properties in ({"status": _WORD}, {"status": _WORD, "models_without_node": {"type": "array", "items": _WORD}})
+)
 
 
 def create_api(service: GenerationService, surfaces: Sequence[Surface], *, max_in_flight: int) -> FastAPI:
@@ -70,12 +68,16 @@ def _probes(service: GenerationService) -> APIRouter:
 
     @router.get(
         "/readyz",
-        summary="A node is ready and the gateway is not shutting down",
-        responses={200: _STATUS, 503: _STATUS | {"description": "no node is ready, or the gateway is shutting down"}},
+        summary="A node is ready for the default model and the gateway is not shutting down",
+        responses={200: _READY, 503: _READY | {"description": "no node is ready, or the gateway is shutting down"}},
     )
     async def readyz() -> Response:
-        state = "draining" if service.is_leaving else "ready" if service.router.is_ready else "no node is ready"
-        return JSONResponse({"status": state}, 200 if service.is_ready else 503)
+        away, default = service.router.away, service.catalog.default.name
+        state = "draining" if service.is_leaving else "no node is ready" if default in away else "ready"
+        body: dict[str, Any] = {"status": state}
+        if away and len(service.catalog.models) > 1:
+            body["models_without_node"] = away
+        return JSONResponse(body, 200 if service.is_ready else 503)
 
     return router
 

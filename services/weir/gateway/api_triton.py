@@ -52,10 +52,10 @@ def _add_models(router: APIRouter, service: GenerationService) -> None:
 
     async def ready(model: str, version: str | None = None) -> Response:
         try:
-            _found(service, model, version)
+            found = _found(service, model, version)
         except UnknownModelError as error:
             return JSONResponse({"error": str(error)}, error.status)
-        return Response(status_code=200 if service.is_ready else 503)
+        return Response(status_code=200 if service.is_ready_for(found.name) else 503)
 
     for path in _MODEL:
         described: dict[int | str, dict[str, Any]] = {200: {"model": ModelMetadata}, 404: _UNKNOWN}

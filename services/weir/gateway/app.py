@@ -62,13 +62,13 @@ class GatewayApp:
             for surface in SURFACES
         )
         self._api = create_api(service, SURFACES, max_in_flight=settings.max_in_flight)
-        self._pages = Pages(self._answer, settings.edge.origins, lambda: access.keyring.needs_key)
+        self.pages = Pages(self._answer, settings.edge.origins, lambda: access.keyring.needs_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and is_from_page(scope):
-            await self._pages(scope, receive, send)
+            await self.pages(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 

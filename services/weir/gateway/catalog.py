@@ -7,6 +7,7 @@ from pathlib import Path
 from weir.contracts.errors import ReleaseError, UnknownModelError
 from weir.contracts.manifest import ReleaseManifest
 from weir.gateway.choices import Choices
+from weir.gateway.kinds import misplaced
 from weir.release.added import Added, added_adapters
 from weir.release.hashing import sha256_file
 from weir.release.prompts import PromptBuilder, load_prompt_builder
@@ -111,7 +112,8 @@ class Catalog:
 def _read(root: Path, choices: Choices | None) -> ServedModel:
     if not (root / MANIFEST).is_file() and root.is_dir():
         root = newest_version(root) if choices is None else choices.of(root)
-    manifest = read_manifest(root)
+    with misplaced():
+        manifest = read_manifest(root)
     _check_files(root, manifest)
     return ServedModel(
         name=manifest.model,

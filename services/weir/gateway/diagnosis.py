@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from weir.asgi.hosts import is_loopback
 from weir.contracts.errors import UsageError, WeirError
 from weir.contracts.finding import Finding, Place, fail, ok, warn
-from weir.gateway.access import database_url, is_loopback
+from weir.gateway.access import database_url
 from weir.gateway.catalog import Catalog, ServedModel
-from weir.gateway.embedder_releases import folder_of
+from weir.gateway.embedder_releases import open_given
 from weir.gateway.nodes import listed
 from weir.gateway.settings import GatewaySettings
 from weir.guard.compiled import CompiledGuard
 from weir.guard.native.library import core
 from weir.guard.policy import PolicyError, default_policy, load_policy
-from weir.release.reader import open_embedder
 from weir.routing.discovery import Finder
 from weir.store.database import StoreError
 from weir.store.state import DatabaseState, database_state, reach_redis
@@ -34,7 +34,7 @@ _MOST_FAULTS: Final = 20
 
 @dataclass
 class Diagnosis:
-    """What was found. `nodes` are names and URLs; `expected`: the model that they must serve.
+    """What was found. `nodes` are names and URLs; `expected`: models that they must serve.
 
     `embedders`: models with the URLs of nodes that must serve them.
     """
@@ -42,7 +42,7 @@ class Diagnosis:
     findings: list[Finding]
     places: list[Place]
     nodes: list[tuple[str, str]]
-    expected: tuple[str, int] | None = None
+    expected: list[tuple[str, int]] = field(default_factory=list)
     embedders: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
 
 
@@ -50,9 +50,7 @@ def diagnosed(settings: GatewaySettings) -> Diagnosis:
     """Look at everything that the settings name."""
     found = Diagnosis([], _places(settings), [])
     found.nodes = _nodes(settings, found.findings)
-    models = _models(settings, found.findings)
-    if models:
-        found.expected = (models[0].name, models[0].version)
+    found.expected = [(model.name, model.version) for model in _models(settings, found.findings)]
     found.embedders = _embedders(settings, found.findings)
     found.findings += [*_policy(settings.guard), _search(), *_store(settings), *_tracing(settings)]
     return found
@@ -95,7 +93,7 @@ def _embedders(settings: GatewaySettings, findings: list[Finding]) -> list[tuple
     found = []
     for chosen in settings.embedders_at_nodes:
         try:
-            manifest = open_embedder(folder_of(chosen.release)).manifest
+            manifest = open_given(chosen.release).manifest
         except WeirError as error:
             findings.append(fail("embedder", str(error), "export one (`weir embedder export`), or mend --embedder"))
             continue

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weir.contracts.errors import ReleaseError
+from weir.gateway.kinds import misplaced
 from weir.gateway.settings_embedder import EmbedderSettings
 from weir.release.hashing import sha256_file
 from weir.release.reader import MANIFEST, TOKENIZER, EmbedderRelease, newest_version, open_embedder
@@ -40,7 +41,7 @@ def read_embedders(settings: Iterable[EmbedderSettings], nodes: EmbedderNodes) -
     """
     models: dict[str, EmbeddingModel] = {}
     for chosen in settings:
-        release = open_embedder(folder_of(chosen.release))
+        release = open_given(chosen.release)
         name = release.manifest.model
         if name in models:
             raise ReleaseError(f"{chosen.release}: there is an embedder {name} already")
@@ -70,10 +71,12 @@ def _model(release: EmbedderRelease, chosen: EmbedderSettings, embedders: Embedd
     )
 
 
-def folder_of(root: Path) -> Path:
-    """Return the release's folder; a folder of versions stands for the newest one.
+def open_given(root: Path) -> EmbedderRelease:
+    """Open an embedder; a folder of versions stands for the newest one.
 
     Raises:
-        ReleaseError: there is no complete one.
+        ReleaseError: there is no complete one, or it is of another kind; then the message says where it belongs.
     """
-    return root if (root / MANIFEST).is_file() or not root.is_dir() else newest_version(root)
+    is_versions = root.is_dir() and not (root / MANIFEST).is_file()
+    with misplaced():
+        return open_embedder(newest_version(root) if is_versions else root)

@@ -40,6 +40,7 @@ def _node(node: Node) -> dict[str, Any]:
     return {
         "name": node.name,
         "pool": node.pool,
+        "models": node.models,
         "flavour": node.flavour or None,
         "version": node.version,
         "ready": node.is_available,

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 
-from weir.asgi.types import App, Scope
-from weir.gateway.access import is_loopback
+from weir.asgi.hosts import is_loopback
+from weir.asgi.types import App, Headers, Scope
 
-_ANY: Final = "*"
+ANY_ORIGIN: Final = "*"
 _REMEMBERED_S: Final = 600  # by browsers, of what was said about a path
 
 
@@ -24,18 +25,27 @@ class Pages(CORSMiddleware):
     def __init__(self, app: App, origins: Sequence[str], needs_key: Callable[[], bool]) -> None:
         super().__init__(
             app,
-            allow_origins=[] if _ANY in origins else origins,
+            allow_origins=[] if ANY_ORIGIN in origins else origins,
             allow_methods=("GET", "POST"),
-            allow_headers=(_ANY,),
-            expose_headers=(_ANY,),
+            allow_headers=(ANY_ORIGIN,),
+            expose_headers=(ANY_ORIGIN,),
             max_age=_REMEMBERED_S,
         )
-        self._needs_key = needs_key if not origins else lambda: _ANY in origins
+        self._needs_key = needs_key if not origins else lambda: ANY_ORIGIN in origins
 
     def is_allowed_origin(self, origin: str) -> bool:
         if self.allow_origins:
             return super().is_allowed_origin(origin)
         return self._needs_key() or _is_of_this_machine(origin)
+
+    def headers_for(self, origin: str) -> Headers:
+        """Return what an answer tells a page that asked in vain before it got here."""
+        headers = MutableHeaders(self.simple_headers)
+        if self.is_allowed_origin(origin):
+            self.allow_explicit_origin(headers, origin)
+        else:
+            headers["Vary"] = "Origin"
+        return headers.raw
 
 
 def is_from_page(scope: Scope) -> bool:
@@ -44,6 +54,11 @@ def is_from_page(scope: Scope) -> bool:
         if name == b"origin":
             return True
     return False
+
+
+def origin_of(scope: Scope) -> str | None:
+    """Return the page's origin, as a browser says it."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None)
 
 
 def _is_of_this_machine(origin: str) -> bool:

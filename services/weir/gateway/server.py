@@ -32,7 +32,7 @@ from weir.gateway.admin_models import AdminModels
 from weir.gateway.admin_nodes import nodes_shown
 from weir.gateway.app import GatewayApp, create_app
 from weir.gateway.choices import Choices
-from weir.gateway.edge import connections, refusal
+from weir.gateway.edge import admin_connections, connections
 from weir.gateway.nodes import nodes_now
 from weir.gateway.reloading import Reloader
 from weir.gateway.settings import GatewaySettings
@@ -94,7 +94,7 @@ def _serve_alone(
         return answer(200, status="applied") if reason is None else answer(422, error=reason, error_type="refused")
 
     exposition = Exposition([cells], fold=app.service.metrics.fold)
-    beside = QuietServer(_config(_admin_app(settings, exposition, reload)))
+    beside = _admin_server(settings, exposition, reload)
     uvloop.run(_side_by_side(server.serve([listener]), beside, admin))
 
 
@@ -121,7 +121,11 @@ def _serve_admin(settings: GatewaySettings, listener: socket.socket, exposition:
         os.kill(os.getppid(), signal.SIGHUP)  # the supervisor tells every worker
         return answer(202, status="every worker reads its files again; see weir_gateway_config_reloads_total")
 
-    uvloop.run(QuietServer(_config(_admin_app(settings, exposition, reload))).serve([listener]))
+    uvloop.run(_admin_server(settings, exposition, reload).serve([listener]))
+
+
+def _admin_server(settings: GatewaySettings, exposition: Exposition, reload: Handler) -> "QuietServer":
+    return QuietServer(_config(_admin_app(settings, exposition, reload), admin_connections(settings)))
 
 
 def _admin_app(settings: GatewaySettings, exposition: Exposition, reload: Handler) -> AdminApp:
@@ -150,10 +154,10 @@ async def _managed(settings: GatewaySettings) -> list[ManagedNode]:
     return [connect(node.name, node.url, "", repository_key=key) for node in found]
 
 
-def _config(app: App, edge: ConnectionFactory | None = None, lifespan: Any = "off") -> uvicorn.Config:
+def _config(app: App, edge: ConnectionFactory, lifespan: Any = "off") -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=edge or ConnectionFactory(refusal),  # type: ignore[arg-type]  # whatever makes protocols
+        http=edge,  # type: ignore[arg-type]  # whatever makes protocols
         ws="none",
         lifespan=lifespan,
         access_log=False,
@@ -190,8 +194,7 @@ class DrainingServer(uvicorn.Server):
         self, app: GatewayApp, settings: GatewaySettings, *, cells: Cells | None = None, again: Again | None = None
     ) -> None:
         limits = ConnectionLimits(body_timeout_s=settings.body_timeout_s)
-        refused = app.service.metrics.refused_early
-        self._edge = connections(limits, lambda code: refused(code).inc())
+        self._edge = connections(app, limits)
         super().__init__(_config(app, self._edge, "on"))
         self._app = app
         self._settings = settings

@@ -55,7 +55,11 @@ class GenerationService:
 
     @property
     def is_ready(self) -> bool:
-        return not self.is_leaving and self.router.is_ready
+        """Whether a request for the default model would be taken."""
+        return self.is_ready_for(self.catalog.default.name)
+
+    def is_ready_for(self, model: str) -> bool:
+        return not self.is_leaving and self.router.is_ready_for(model)
 
     @property
     def active(self) -> int:

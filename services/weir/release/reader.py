@@ -21,6 +21,16 @@ AnyManifest = ReleaseManifest | ClassifierManifest | EmbedderManifest
 M = TypeVar("M", ReleaseManifest, ClassifierManifest, EmbedderManifest)
 F = TypeVar("F", Format, ClassifierFormat, EmbedderFormat)
 _DOES: Final = {"classify": "classifies texts", "embed": "embeds texts"}
+_GENERATES: Final = "generates text"
+
+
+class WrongKindError(ReleaseError):
+    """The release is whole, but of another kind; `task` as its manifest has it, none: it generates."""
+
+    def __init__(self, root: Path, task: str | None, wanted: str | None) -> None:
+        is_, should_be = (_GENERATES if one is None else _DOES[one] for one in (task, wanted))
+        super().__init__(f"{root}: this release {is_}, and one that {should_be} is needed here")
+        self.task = task
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +204,10 @@ def _task(raw: bytes) -> str | None:
 
 
 def _parsed(model: type[M], raw: bytes, root: Path) -> M:
-    task, wanted = _task(raw), model.model_fields.get("task")
-    if task != (None if wanted is None else wanted.default):
-        does = "generates text" if task is None else _DOES[task]
-        raise ReleaseError(f"{root}: this release {does}; another kind is needed here")
+    task, field = _task(raw), model.model_fields.get("task")
+    wanted = None if field is None else field.default
+    if task != wanted:
+        raise WrongKindError(root, task, wanted)
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:

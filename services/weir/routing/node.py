@@ -75,9 +75,14 @@ class Node:
         return self.member.is_open
 
     @property
+    def models(self) -> list[str]:
+        """What it serves, as far as it says."""
+        return [offer.model for offer in (self.offer, *self.others) if self._served(offer) is not None]
+
+    @property
     def flavour(self) -> str:
-        """What the node runs; empty: nobody knows."""
-        return self._named(self.offer, self.backend.report.flavour)
+        """What the node runs; empty: nobody knows, or it serves other models alone."""
+        return self._served(self.offer) or ""
 
     def flavour_of(self, model: str | None) -> str:
         """As `flavour`, of the release of a model."""
@@ -85,7 +90,10 @@ class Node:
         return self.flavour if offer is None else self._served(offer) or ""
 
     def _served(self, offer: Offer) -> str | None:
-        """Return the flavour of a further release; none: it says that it does not serve it."""
+        """Return the flavour of a release; none: it says that it does not serve it."""
+        if offer is self.offer:
+            report = self.backend.report
+            return self._named(offer, report.flavour) if report.serves_first else None
         others = self.backend.report.others
         if others is not None and offer.model not in others:
             return None
@@ -108,7 +116,7 @@ class Node:
     @property
     def _key(self) -> KindKey:
         others = tuple([(offer.model, self._served(offer)) for offer in self.others])
-        return KindKey(f"{self.offer.model}/{self.version}", self.flavour, self.pool, others)
+        return KindKey(f"{self.offer.model}/{self.version}", self._served(self.offer), self.pool, others)
 
     async def probe(self) -> bool:
         """Ask the node whether it is ready. Callers at the same time, or just after, share one probe."""
@@ -166,10 +174,13 @@ class Node:
         return is_well
 
     async def _canary(self) -> bool:
+        asked = _CANARY
+        if not self.backend.report.serves_first and self.models:
+            asked = _CANARY.changed(model=self.models[0])
         try:
             async with (
                 asyncio.timeout(_CANARY_S),
-                aclosing(self.backend.generate(_CANARY, timeout_s=_CANARY_S)) as events,
+                aclosing(self.backend.generate(asked, timeout_s=_CANARY_S)) as events,
             ):
                 async for event in events:
                     if event.type == "finished":

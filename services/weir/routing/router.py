@@ -22,6 +22,7 @@ from weir.routing.jobs import job_of
 from weir.routing.node import Node, NodeAnswer
 from weir.routing.policy.fleet import Fleet
 from weir.routing.policy.job import Job
+from weir.routing.policy.member import Member
 from weir.routing.policy.retries import RetryBudget
 from weir.routing.policy.ticket import Ticket
 from weir.routing.release import Offer
@@ -82,7 +83,7 @@ class Router:
         self.fleet = Fleet()
         self._nodes: dict[str, Node] = {}
         self._metrics = metrics
-        self._watch = Watch(self.fleet, metrics, probe_interval_s)
+        self._watch = Watch(self.fleet, metrics, probe_interval_s, lambda: self.offer.model)
         self._budget = RetryBudget()
         self._patience_s = patience_s
         self._looking: asyncio.Task[None] | None = None
@@ -94,9 +95,14 @@ class Router:
     def nodes(self) -> tuple[Node, ...]:
         return tuple(self._nodes.values())
 
+    def is_ready_for(self, model: str) -> bool:
+        """Whether a node may take requests for a model."""
+        return self.fleet.is_ready_for(model)
+
     @property
-    def is_ready(self) -> bool:
-        return self.fleet.is_ready
+    def away(self) -> list[str]:
+        """The models for which no node may take requests."""
+        return [offer.model for offer in (self.offer, *self.others) if not self.is_ready_for(offer.model)]
 
     def add(self, node: Node) -> None:
         """Take a node in; it gets requests once a probe has found it ready."""
@@ -151,14 +157,14 @@ class Router:
             node = self._nodes[ticket.member.name]
             if attempts.failure is not None and not self._may_retry(node, attempts):
                 ticket.left(monotonic())
-                raise self._given_up(attempts, "too many requests are being tried again")
+                raise self._given_up(job, attempts, "too many requests are being tried again")
             self._count(node, ticket, job)
             try:
                 return await _opened(node, ticket, _timed(request, deadline, ticket), timeout_s)
             except (BackendError, OverloadedError) as error:
                 attempts.failed(node.name, error)
             if attempts.are_over:
-                raise self._given_up(attempts, f"{len(attempts.tried)} failed at it")
+                raise self._given_up(job, attempts, f"{len(attempts.tried)} failed at it")
             await _pause(attempts)
             job.without = attempts.tried
 
@@ -181,21 +187,18 @@ class Router:
             if (ticket := self.fleet.pick(job)) is not None:
                 return ticket
             if not may_wait:
-                raise self._given_up(attempts, self._states())
+                raise self._given_up(job, attempts, self._states(job.model))
             attempts.check()
 
-    def _given_up(self, attempts: Attempts, why: str) -> WeirError:
+    def _given_up(self, job: Job, attempts: Attempts, why: str) -> WeirError:
         error = attempts.given_up(why)
         if attempts.failure is not None:
-            _log.warning("request_given_up", extra={"words": str(error), "why": why, "nodes": self._states()})
+            _log.warning("request_given_up", extra={"words": str(error), "why": why, "nodes": self._states(job.model)})
         return error
 
-    def _states(self) -> str:
-        """Count nodes by how they are."""
-        counts = Counter(
-            "well" if member.is_open else "ejected" if member.is_up else "not ready"
-            for member in self.fleet.members.values()
-        )
+    def _states(self, model: str) -> str:
+        """Count nodes by how they are for who wants a model."""
+        counts = Counter(_state(member, model) for member in self.fleet.members.values())
         return ", ".join(f"{count} {state}" for state, count in counts.items()) or "there are none"
 
     async def _look(self) -> None:
@@ -231,6 +234,12 @@ class Router:
     async def _probe_all(self) -> None:
         await asyncio.gather(*(node.probe() for node in self.nodes))
         self._watch.tell()
+
+
+def _state(member: Member, model: str) -> str:
+    if member.is_up and not member.kind.key.serves(model):
+        return "without this model"
+    return "well" if member.is_open else "ejected" if member.is_up else "not ready"
 
 
 async def _opened(node: Node, ticket: Ticket, request: GenerateRequest, timeout_s: float) -> Routed:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -21,7 +21,9 @@ Shown = tuple[str, str, int]  # a pool, its use, and how many of its nodes are o
 class Watch:
     """One task per node between `start` and `aclose`; nodes may come and go meanwhile."""
 
-    def __init__(self, fleet: Fleet, metrics: GatewayMetrics, interval_s: float) -> None:
+    def __init__(self, fleet: Fleet, metrics: GatewayMetrics, interval_s: float, default: Callable[[], str]) -> None:
+        """`default` is the name of the default model."""
+        self._default = default
         self._fleet = fleet
         self._metrics = metrics
         self._interval_s = interval_s
@@ -29,6 +31,7 @@ class Watch:
         self._tasks: dict[Node, asyncio.Task[None] | None] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._told: dict[str, Sequence[Shown]] = {}
+        self._counts: dict[str, int] = {}
 
     def add(self, node: Node) -> None:
         self._tasks[node] = asyncio.create_task(self._watch(node, at_once=True)) if self._is_running else None
@@ -73,6 +76,7 @@ class Watch:
 
         Those of a model beside the default one have its name before theirs, and are shown only where there are several.
         """
+        self._tell_models()
         now = {"": _shown(self._fleet.pools)}
         now |= {m: _shown(pools, f"{m}/") for m, pools in self._fleet.pools_of.items() if len(pools) > 1}
         if now == self._told:
@@ -86,6 +90,19 @@ class Watch:
             if len(pools) > 1 and [one[:2] for one in pools] != [one[:2] for one in before]:
                 _warn(model, pools)
         self._told = now
+
+    def _tell_models(self) -> None:
+        """Show how many nodes there are for each model, and say so when there is none."""
+        now = {model or self._default(): self._fleet.open_count(model) for model in self._fleet.models}
+        if now == self._counts:
+            return
+        for model in self._counts.keys() - now.keys():
+            self._metrics.model_nodes.drop(model)
+        for model, count in now.items():
+            self._metrics.model_nodes(model).set(count)
+            if not count and self._counts.get(model) != 0:
+                _log.warning("model_without_node", extra={"model": model})
+        self._counts = now
 
     async def _closed(self, node: Node) -> None:
         try:

@@ -14,10 +14,9 @@ import typer
 from weir.asgi.listen import require_free
 from weir.contracts.errors import CheckFailedError, JobError, UsageError
 from weir.gateway.access import keys_were_made, require_callers
-from weir.gateway.embedder_releases import folder_of
+from weir.gateway.embedder_releases import open_given
 from weir.gateway.settings import load_settings
 from weir.gateway.settings_access import AccessSettings
-from weir.release.reader import open_embedder
 from weir.supervisor.scraping import where_to_look
 from weir.supervisor.stack import LOOPBACK, Stack, StackSettings
 
@@ -113,7 +112,7 @@ def _embedder_folder(given: str, home: Path) -> Path:
     """
     named = home / "releases" / given
     folder = named if named.is_dir() else Path(given)
-    open_embedder(folder_of(folder))
+    open_given(folder)
     return folder
 
 

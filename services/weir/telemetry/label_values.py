@@ -20,6 +20,7 @@ GATEWAY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "limited_total": ("requests", "tokens", "budget"),
         "refused_early_total": (
             "malformed_request",
+            "misdirected_request",
             "headers_too_large",
             "headers_too_slow",
             "body_too_slow",

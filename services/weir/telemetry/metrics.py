@@ -155,6 +155,9 @@ class GatewayMetrics:
             ("pool", "use"),
             merged="max",
         )
+        self.model_nodes = self._gauge(
+            "model_nodes", "Nodes that may take requests for a model.", ("model",), merged="max"
+        )
         self.routed = self._counter(
             "routed_total",
             "Requests sent to nodes, by why: fastest, prefix (it read the beginning before), standby (another pool).",
@@ -283,7 +286,7 @@ class GatewayMetrics:
     def _edge(self) -> None:
         self.refused_early = self._counter(
             "refused_early_total",
-            "Connections cut because of how a request was sent or its answer not read.",
+            "Requests refused before any route, and connections cut because an answer was not read.",
             ("reason",),
         )
         self.reloads = self._counter(

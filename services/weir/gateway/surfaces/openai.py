@@ -13,7 +13,8 @@ from weir.contracts.events import Finished, FinishReason, Token, Usage
 from weir.contracts.request import GenerateRequest, ToolUse
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.streams import Collected, Started, merged
-from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
+from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply
+from weir.gateway.surfaces.openai_absent import CHAT, decoded_asked
 from weir.gateway.surfaces.openai_chat_wire import ChatBody, messages_of, tool_use_of
 from weir.gateway.surfaces.openai_errors import error_event, error_reply
 from weir.gateway.surfaces.openai_frames import DONE, REASONS, Frames, usage_of
@@ -38,7 +39,7 @@ class ChatSurface:
         return "Chat completion, whole or as server-sent events (OpenAI)"
 
     def parse(self, body: bytes, context: RequestContext) -> "ChatJob":
-        parsed = decoded(ChatBody, body)
+        parsed = decoded_asked(ChatBody, body, CHAT)
         request = _request(parsed, context)
         asks = tuple([Ask(choice, self.path, context) for choice in choices_of(request, parsed.n or 1)])
         tops = (parsed.top_logprobs or 0) if parsed.logprobs else None

@@ -14,9 +14,10 @@ from weir.contracts.request import GenerateRequest
 from weir.gateway.generation import Ask, Generation, RequestContext
 from weir.gateway.refusals import UnsupportedError
 from weir.gateway.streams import Collected, merged
-from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply, decoded
+from weir.gateway.surfaces.base import JSON_HEADERS, STREAM_HEADERS, Headers, Reply
 from weir.gateway.surfaces.limits import MAX_ANSWERS
 from weir.gateway.surfaces.merit import best_first
+from weir.gateway.surfaces.openai_absent import COMPLETIONS, decoded_asked
 from weir.gateway.surfaces.openai_errors import error_event, error_reply
 from weir.gateway.surfaces.openai_frames import DONE, REASONS, Frames, usage_of
 from weir.gateway.surfaces.openai_logprobs import completion_logprobs
@@ -66,7 +67,7 @@ class CompletionSurface:
         return "Text completion of one or more prompts, whole or as server-sent events (OpenAI)"
 
     def parse(self, body: bytes, context: RequestContext) -> "CompletionJob":
-        parsed = decoded(CompletionBody, body)
+        parsed = decoded_asked(CompletionBody, body, COMPLETIONS)
         count = parsed.n or 1
         tries = parsed.best_of or count
         _check(parsed, count, tries)

@@ -130,6 +130,7 @@ class Provenance(_Answer):
 class ServingNode(_Answer):
     name: str
     pool: str
+    models: list[str]
     flavour: str | None
     version: int
     ready: bool

@@ -3,6 +3,7 @@
 import orjson
 
 from weir.asgi.body import BodyTooLargeError, BodyTooSlowError
+from weir.asgi.hosts import MisdirectedError
 from weir.asgi.limits import HeadTooLargeError, HeadTooSlowError, MalformedRequestError
 from weir.contracts.errors import (
     BackendError,
@@ -23,6 +24,7 @@ _STATUSES: tuple[tuple[type[WeirError], int, str], ...] = (
     (BodyTooSlowError, 408, "validation"),
     (KeyRefusedError, 401, "authentication"),
     (MalformedRequestError, 400, "validation"),  # no client of TGI makes such a request
+    (MisdirectedError, 421, "validation"),
     (HeadTooLargeError, 431, "validation"),
     (HeadTooSlowError, 408, "validation"),
     (UnknownAdapterError, 422, "validation"),

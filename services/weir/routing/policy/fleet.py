@@ -25,6 +25,7 @@ LOAD_BOUND: Final = 1.25  # times the mean of its kind, plus one: who has more g
 _RAMP_S: Final = 10.0
 _DOUBLING_S: Final = 1.0
 _LOOK_S: Final = 0.25
+_DEFAULT: Final = ""
 
 
 class Fleet:
@@ -76,6 +77,8 @@ class Fleet:
     def told(self, member: Member, key: KindKey, *, slots: int | None, foreign: int) -> None:
         """Take in what a node says of itself: what it is, how many it answers together, what others have there."""
         if key != member.kind.key:
+            if member.is_open and any(not key.serves(model) for model in self._served_by(member)):
+                member.well_at = self._clock()  # for who wants that: it may come back
             member.move(self._kind(key))
             self._arrange()
         if slots is not None:
@@ -146,9 +149,10 @@ class Fleet:
         return [member for member in self.members.values() if not member.breaker.is_closed]
 
     def _eject(self, member: Member) -> None:
-        """Open a node's breaker unless more than half would be ejected then; the last one that is up never is."""
-        others = (other for other in self.members.values() if other is not member)
-        if not any(other.is_up and other.breaker.is_closed for other in others):
+        """Open a node's breaker unless more than half would be ejected then; the last one of a model never is."""
+        others = [other for other in self.members.values() if other is not member]
+        well = [other.kind.key for other in others if other.is_up and other.breaker.is_closed]
+        if not all(any(key.serves(model) for key in well) for model in self._served_by(member)):
             return
         if member.breaker.is_closed and 2 * (len(self.ejected) + 1) <= len(self.members):
             member.breaker.open()
@@ -160,7 +164,7 @@ class Fleet:
         member.set_open()
         if was_open and not member.is_open:
             member.well_at = self._clock()
-            if not self.is_ready:
+            if not all(map(self.is_ready_for, self._served_by(member))):
                 for other in self.ejected:
                     other.breaker.hurry()
 
@@ -197,16 +201,25 @@ class Fleet:
     # who takes it
 
     @property
-    def is_ready(self) -> bool:
-        return any(kind.open_count for pool in self.pools for kind in pool.kinds)
+    def models(self) -> tuple[str, ...]:
+        """All there are; the default one has no name here."""
+        return (_DEFAULT, *self._proven_of)
+
+    def open_count(self, model: str = _DEFAULT) -> int:
+        """Count the nodes that may take requests for a model, standby pools included."""
+        return sum(kind.open_count for pool in self.pools_of.get(model, self.pools) for kind in pool.kinds)
+
+    def is_ready_for(self, model: str = _DEFAULT) -> bool:
+        return self.open_count(model) > 0
 
     @property
     def slots(self) -> int | None:
-        """How many requests the pool in use answers together; none: one of its nodes does not say, or none is open."""
-        for pool in self.pools:
-            if used := [member for kind in pool.kinds for member in kind.members if member.is_open]:
-                return sum(member.slots for member in used) if all(member.is_slots_told for member in used) else None
-        return None
+        """How many requests the nodes in use answer together, whatever they serve.
+
+        None: one of them does not say, or none is open.
+        """
+        used = {member for pools in (self.pools, *self.pools_of.values()) for member in _used(pools)}
+        return sum(member.slots for member in used) if used and all(one.is_slots_told for one in used) else None
 
     def pick(self, job: Job) -> Ticket | None:
         """Reserve a place at the node that is predicted to finish first; none: no node is open."""
@@ -296,8 +309,19 @@ class Fleet:
         best = min(usable, key=lambda member: member.in_flight)
         return best, best.queue_s + tokens * best.kind.profile.usual_step(best.level), 0
 
+    def _served_by(self, member: Member) -> list[str]:
+        return [model for model in self.models if member.kind.key.serves(model)]
+
     def _lengths_of(self, model: str) -> Lengths:
         lengths = self._lengths.get(model)
         if lengths is None:
             lengths = self._lengths[model] = Lengths()
         return lengths
+
+
+def _used(pools: Sequence[Pool]) -> list[Member]:
+    """Return the nodes of the first pool that has any: the next ones stand by."""
+    for pool in pools:
+        if used := [member for kind in pool.kinds for member in kind.members if member.is_open]:
+            return used
+    return []

@@ -29,17 +29,21 @@ FIRST_PRICE: Final = 8.0  # of a second before the first token: who waits, or is
 class KindKey(NamedTuple):
     """Nodes that answer alike: `release` as `model/version`, `label` is what metrics call the kind of machine.
 
-    `others` holds further models, each with its flavour there; none: the node does not serve it.
+    `others` holds further models, each with its flavour there. A flavour that is none: the model is not served.
     """
 
     release: str
-    flavour: str
+    flavour: str | None
     label: str
     others: tuple[tuple[str, str | None], ...] = ()
 
     def flavour_of(self, model: str) -> str | None:
         """Return the flavour of a further model; empty: nobody knows, none: it is not served."""
         return next((flavour for name, flavour in self.others if name == model), "")
+
+    def serves(self, model: str) -> bool:
+        """Whether it serves a model; whatever is no further one is the default one."""
+        return next((flavour for name, flavour in self.others if name == model), self.flavour) is not None
 
 
 class Unbegun(Protocol):

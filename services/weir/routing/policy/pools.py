@@ -21,7 +21,7 @@ def arranged(kinds: Collection[Kind], proven: Collection[str], model: str | None
 
     Flavours that the release's parity report proves make one pool, which comes first. Any other flavour is a pool of
     its own for each label, in the order in which the nodes were listed: so is one that a node does not name.
-    `model`: one beside the default one; nodes that do not serve it are in no pool.
+    `model`: one beside the default one. Nodes that do not serve the model are in no pool.
     """
     pools: dict[str, Pool] = {}
     for kind in sorted(kinds, key=lambda kind: min(member.number for member in kind.members)):

@@ -36,9 +36,9 @@ def home_of(flags: Mapping[str, Any], config: Path | None) -> Path:
 def _found(found: Diagnosis) -> Iterator[Finding]:
     yield from found.findings
     yield from ports(found.places)
-    yield from nodes(found.nodes, None if found.expected is None else Expected(*found.expected))
+    yield from nodes(found.nodes, [Expected(*one) for one in found.expected])
     for model, version, urls in found.embedders:
-        yield from nodes([(f"{model}@{number}", url) for number, url in enumerate(urls)], Expected(model, version))
+        yield from nodes([(f"{model}@{number}", url) for number, url in enumerate(urls)], [Expected(model, version)])
 
 
 def _settings(flags: Mapping[str, Any], config: Path | None) -> Read[GatewaySettings]:

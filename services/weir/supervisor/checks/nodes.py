@@ -1,7 +1,7 @@
 """Each node: is it there, does it serve what the gateway will ask for, is it the same Weir, and do the clocks agree."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -23,13 +23,24 @@ class Expected(NamedTuple):
     version: int
 
 
-def nodes(urls: Iterable[tuple[str, str]], expected: Expected | None) -> Iterator[Finding]:
-    """Look at the nodes, given as names and URLs."""
+def nodes(urls: Iterable[tuple[str, str]], expected: Sequence[Expected]) -> Iterator[Finding]:
+    """Look at the nodes, given as names and URLs: each is to serve one of the models, and each model to have a node."""
+    served: set[Expected] = set()
     for name, url in urls:
-        yield from _grpc_node(name, url, expected) if url.startswith("grpc") else _http_node(name, url, expected)
+        ask = _grpc_node if url.startswith("grpc") else _http_node
+        yield from ask(name, url, expected, served)
+    if len(expected) > 1:
+        yield from [_without_node(one, is_default=one is expected[0]) for one in expected if one not in served]
 
 
-def _http_node(name: str, url: str, expected: Expected | None) -> Iterator[Finding]:
+def _without_node(one: Expected, *, is_default: bool) -> Finding:
+    check, cure = f"model {one.model}", _load(one)
+    if is_default:
+        return fail(check, "no node serves it, and it is the default model: the gateway will not be ready", cure)
+    return warn(check, "no node serves it: requests for it are answered 503", cure)
+
+
+def _http_node(name: str, url: str, expected: Sequence[Expected], served: set[Expected]) -> Iterator[Finding]:
     check, began = f"node {name}", time()
     try:
         answer = asked(f"{url.rstrip('/')}/v2")
@@ -44,8 +55,17 @@ def _http_node(name: str, url: str, expected: Expected | None) -> Iterator[Findi
     is_ours = said.get("name") == "weir-node"
     yield _version(check, url, str(said.get("name")), str(said.get("version")), is_ours=is_ours)
     yield _clock(name, answer, began, time())
-    if expected is not None:
-        yield _model(name, url, expected)
+    yield from _models(name, {one: _model(name, url, one) for one in expected}, served)
+
+
+def _models(name: str, found: Mapping[Expected, Finding | None], served: set[Expected]) -> Iterator[Finding]:
+    """Tell what a node serves, and add it to `served`; none: it does not have the model."""
+    there = {one: finding for one, finding in found.items() if finding is not None}
+    served.update(there)
+    yield from there.values()
+    if found and not there:
+        first = next(iter(found))
+        yield fail(f"model at {name}", f"it does not serve {', or '.join(one.model for one in found)}", _load(first))
 
 
 def _version(check: str, url: str, server: str, version: str, *, is_ours: bool) -> Finding:
@@ -78,13 +98,14 @@ def _dated(text: str) -> datetime:
     return parsedate_to_datetime(text)
 
 
-def _model(name: str, url: str, expected: Expected) -> Finding:
+def _model(name: str, url: str, expected: Expected) -> Finding | None:
+    """None: it does not serve the model."""
     check = f"model at {name}"
     wanted = f"{expected.model} version {expected.version}"
     try:
         found = asked(f"{url.rstrip('/')}/v2/models/{expected.model}")
         if found.status == 404:
-            return fail(check, f"it does not serve {expected.model}", _load(expected))
+            return None
         said = _object(found)
         is_ready = asked(f"{url.rstrip('/')}/v2/models/{expected.model}/ready").status == 200
     except (OSError, HTTPException, ValueError) as error:
@@ -106,7 +127,7 @@ def _load(expected: Expected) -> str:
     return f"load it: POST /v2/repository/models/{expected.model}/load with {body}, or restart the node"
 
 
-def _grpc_node(name: str, url: str, expected: Expected | None) -> Iterator[Finding]:
+def _grpc_node(name: str, url: str, expected: Sequence[Expected], served: set[Expected]) -> Iterator[Finding]:
     check = f"node {name}"
     try:
         import tritonclient.grpc as client  # here: large, and only for these nodes
@@ -117,18 +138,17 @@ def _grpc_node(name: str, url: str, expected: Expected | None) -> Iterator[Findi
         try:
             said = triton.get_server_metadata(client_timeout=3)
             yield _version(check, url, said.name, said.version, is_ours=False)
-            if expected is not None:
-                is_ready = triton.is_model_ready(expected.model, str(expected.version), client_timeout=3)
-                yield _ready_over_grpc(name, expected, is_ready=is_ready)
+            ready = [one for one in expected if triton.is_model_ready(one.model, str(one.version), client_timeout=3)]
         except client.InferenceServerException as error:
             yield fail(check, f"{url} does not answer ({error.status()})", "start it, or mend its address")
-
-
-def _ready_over_grpc(name: str, expected: Expected, *, is_ready: bool) -> Finding:
-    wanted = f"{expected.model} version {expected.version}"
-    if is_ready:
-        return ok(f"model at {name}", f"{wanted} is ready")
-    return fail(f"model at {name}", f"{wanted} is not ready there", "publish it into Triton's repository and load it")
+            return
+    served.update(ready)
+    yield from [ok(f"model at {name}", f"{one.model} version {one.version} is ready") for one in ready]
+    if expected and not ready:
+        wanted = ", or ".join(f"{one.model} version {one.version}" for one in expected)
+        yield fail(
+            f"model at {name}", f"{wanted} is not ready there", "publish it into Triton's repository and load it"
+        )
 
 
 def _object(answer: Answer) -> dict[str, Any]:

@@ -99,11 +99,14 @@ class _Named:
         return frozenset(self._numbers.setdefault(literal, len(self._numbers)) for literal in literals)
 
     def among(self, text: Encoded) -> set[int]:
-        held = frozenset(self._search.which(text.folded))
-        found: set[int] = set()
+        held = set(self._search.which(text.folded))
+        lacks, found = held.isdisjoint, set[int]()
         for literal in held:
             for number, beside in self._reasons.get(literal, ()):
-                if number not in found and not any(map(held.isdisjoint, beside)):
+                for some in beside:
+                    if lacks(some):
+                        break
+                else:
                     found.add(number)
         return found
 

@@ -96,5 +96,6 @@ def test_an_error_names_no_node(weir: Gateway) -> None:
 
 def test_the_information_route_lists_the_nodes(weir: Gateway) -> None:
     assert weir.get("/info").json["nodes"] == [
-        {"name": name, "pool": "cpu", "flavour": "cpu-fp32", "version": 7, "ready": True} for name in ("n0", "n1")
+        {"name": name, "pool": "cpu", "models": ["faq"], "flavour": "cpu-fp32", "version": 7, "ready": True}
+        for name in ("n0", "n1")
     ]

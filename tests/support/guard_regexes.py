@@ -9,13 +9,15 @@ from weir.guard.patterns import Pattern, read_regex
 from weir.guard.policy import default_policy
 
 _BASE = default_policy().base
-_RULES = {rule.id: rule for rule in (*_BASE.input, *_BASE.output) if rule.regexes}.values()
+_STREAMED = {rule.id: rule for rule in _BASE.output if rule.regexes}
+_ALL = _STREAMED | {rule.id: rule for rule in _BASE.input if rule.regexes}
 
 
 def packaged_patterns(*, is_streamed: bool) -> list[Pattern]:
+    """Return those of all rules, or of the rules for answers as streams follow them."""
     return [
         pattern
-        for rule in _RULES
+        for rule in (_STREAMED if is_streamed else _ALL).values()
         for regex in rule.regexes
         for pattern in read_regex(
             regex,

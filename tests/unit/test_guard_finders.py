@@ -82,7 +82,7 @@ def test_what_is_found_in_c_is_what_re2_finds(built: Core, is_streamed: bool) ->
             num_left += found is None
             assert found is None or found == _by_re2(pattern, some, begin), (pattern.search, some.plain, begin)
             num_found += len(found or ())
-    assert num_found > 1_000
+    assert num_found > 500
     assert num_left < 30
 
 

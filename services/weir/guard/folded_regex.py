@@ -47,8 +47,12 @@ def _spelled(code: int) -> str:
     return chr(code) if code < _ASCII else plain(chr(code)) or chr(code)
 
 
-def _also(items: Iterable[_Node]) -> Iterator[_Node]:
-    """Yield what characters of a class become that are one character then."""
+def _also(items: Sequence[_Node]) -> Iterator[_Node]:
+    """Yield what characters of a class become that are one character then.
+
+    A class that denies `：` does not deny the colon that it becomes, which web addresses have; letters it denies.
+    """
+    denies = items[0][0] is ops.NEGATE
     for op, content in items:
         codes: Iterable[int] = ()
         if op is ops.LITERAL:
@@ -57,5 +61,5 @@ def _also(items: Iterable[_Node]) -> Iterator[_Node]:
             codes = range(content[0], content[1] + 1)
         for code in codes:
             spelled = _spelled(code)
-            if len(spelled) == 1 and spelled != chr(code):
+            if len(spelled) == 1 and spelled != chr(code) and (not denies or spelled.isalpha()):
                 yield ops.LITERAL, ord(spelled)

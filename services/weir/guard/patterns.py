@@ -95,11 +95,7 @@ class Pattern:
 
     @property
     def begun_loosely(self) -> str:
-        """The same and more: whatever repeats more than a few times may do so without end.
-
-        All rules' ones together have a fraction of the states that the exact ones have, each of which RE2 builds when
-        it is met.
-        """
+        """The same and more: what repeats often may do so without end. RE2 builds a fraction of the states for it."""
         return _flags(self.flags) + _begun(_loosened(self.nodes))
 
 

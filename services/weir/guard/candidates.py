@@ -36,7 +36,7 @@ class Candidates:
         regexes, literals = [one.search for one in patterns], [one.literals for one in patterns]
         self._first = united(one.first for one in patterns)
         rare = [number for number, some in enumerate(literals) if some and all(map(_is_rare, some))]
-        words = [n for n, some in enumerate(literals) if some and n not in set(rare) and all(map(_is_word, some))]
+        words = [n for n, one in enumerate(patterns) if n not in set(rare) and _is_named_by_words(one)]
         named = {*rare, *words}
         self._marked = [
             (mark.encode(), {n for n, one in enumerate(patterns) if one.needed == frozenset(mark)} - named)
@@ -87,7 +87,7 @@ class _Named:
         for number in rare:
             self._add(number, patterns[number].literals, ())
         for number in words:
-            for first, *others in patterns[number].ways or [[patterns[number].literals]]:
+            for first, *others in patterns[number].ways:
                 self._add(number, first, tuple(map(self._numbered, others[:_MOST_BESIDE])))
         self._search = compiled_literals(list(self._numbers), at_word=False)
 
@@ -148,6 +148,11 @@ def _compiled(regexes: tuple[str, ...]) -> Any:
 
 def _is_rare(literal: str) -> bool:
     return literal.isascii() and not literal.isalpha()
+
+
+def _is_named_by_words(pattern: Pattern) -> bool:
+    """Whether words tell enough: one that is long, or several short ones."""
+    return bool(pattern.ways) and all(len(way) > 1 or all(map(_is_word, way[0])) for way in pattern.ways)
 
 
 def _is_word(literal: str) -> bool:

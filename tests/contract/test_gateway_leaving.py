@@ -70,6 +70,12 @@ def test_sigterm_lets_streams_end_and_kept_connections_are_told(
         assert weir.process.wait(10) == 0
 
 
+def num_let_in(port: int) -> int:
+    """Count a server's connections that it has taken from the kernel: those that wait have no inode yet."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" and row[9] != "0" for row in rows)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_who_has_nothing_to_do_leaves_at_once_but_answers_whom_it_let_in(
     release: Path, node_url: str, tmp_path: Path, workers: int
@@ -81,7 +87,7 @@ def test_who_has_nothing_to_do_leaves_at_once_but_answers_whom_it_let_in(
         silent = [socket.create_connection(("127.0.0.1", weir.port), timeout=10) for _ in range(8)]
         for connection in silent[::2]:
             connection.sendall(request[:20])
-        time.sleep(0.3)  # they are let in by then; nothing tells when
+        weir.eventually(lambda: num_let_in(weir.port) >= len(silent))
         weir.process.send_signal(signal.SIGTERM)
         weir.eventually(lambda: weir.log.count('"leaving"') == workers, within_s=2)
         for number, connection in enumerate(silent):

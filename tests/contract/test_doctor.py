@@ -28,7 +28,6 @@ from weir.gateway import diagnosis
 from weir.guard.native.library import core
 from weir.store.database import Database
 from weir.supervisor.checks.nodes import Expected, nodes
-from weir.supervisor.checks.packages import fits
 
 CANARY = "zq-canary-of-a-secret"
 
@@ -386,20 +385,3 @@ def test_without_settings_an_embedder_is_not_taken_for_a_model_that_generates(
     run(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)["findings"]
     assert [one["says"] for one in found if one["check"] == "release"] == ["faq version 1"]
-
-
-@pytest.mark.parametrize(
-    ("found", "bounds", "is_so"),
-    [
-        ("3.14.5", ">=3.13", True),
-        ("3.9", ">=3.13", False),
-        ("1.31", ">=1.31.0", True),
-        ("2.0.0rc1", ">=1.9,<2", False),
-        ("1.9.1", ">=1.9,<2", True),
-        ("2.13.0+cpu", ">=2.13", True),
-        ("1.1.20251105", ">=1.1.20251105", True),
-        ("4.0", "", True),
-    ],
-)
-def test_versions_are_compared_by_their_numbers(found: str, bounds: str, is_so: bool) -> None:
-    assert fits(found, bounds) is is_so

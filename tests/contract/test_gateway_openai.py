@@ -386,11 +386,8 @@ def test_what_would_change_the_answer_elsewhere_is_refused_by_name_and_not_forgo
     stage.script = answer("ok")
     refused = chat(weir, **{field: asks})
 
-    assert (refused.status, refused.json["error"]["code"], refused.json["error"]["param"]) == (
-        400,
-        "unsupported",
-        field,
-    )
+    error = refused.json["error"]
+    assert (refused.status, error["code"], error["param"]) == (400, "unsupported", field)
     assert [chat(weir, **{field: value}).status for value in (idle, None)] == [200, 200]
 
 

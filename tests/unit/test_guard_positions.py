@@ -9,7 +9,7 @@ from tests.support.guard_regexes import any_regex, matching, packaged_patterns
 from tests.support.never_seen import NEVER_SEEN, text_of
 
 from weir.guard import beginnings as beginnings_module
-from weir.guard import candidates, positions
+from weir.guard import candidates, positions, triggers
 from weir.guard.beginnings import beginnings
 from weir.guard.candidates import Candidates
 from weir.guard.native.build import build
@@ -128,6 +128,18 @@ def test_what_is_too_large_is_left_to_re2(built: Core, monkeypatch: pytest.Monke
 
     assert both.among(Encoded("ab" * 100 + "x")) == [0]
     assert both.among(Encoded("see 123x")) == [1]
+    positions_of.cache_clear()
+
+
+def test_a_trigger_that_is_too_large_is_looked_for_by_re2(built: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "core", lambda: built)
+    monkeypatch.setattr(positions, "_MOST_POSITIONS", 8)
+    positions_of.cache_clear()
+    kinds = triggers.Triggers({"long": "[ab]{30}c"}).kinds
+
+    assert "long" in kinds("ab" * 15 + "c", b"ab" * 15 + b"c")
+    assert "hex" in kinds("0123456789", b"0123456789")
+    assert kinds("no.", b"no.") == set()
     positions_of.cache_clear()
 
 

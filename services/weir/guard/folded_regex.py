@@ -25,8 +25,8 @@ def _folded(node: _Node) -> Sequence[_Node]:
     op, content = node
     if op is ops.LITERAL:
         return [(op, ord(one)) for one in _spelled(content)]
-    if op is ops.NOT_LITERAL and len(_spelled(content)) == 1:
-        content = ord(_spelled(content))
+    if op is ops.NOT_LITERAL and len(spelled := _spelled(content)) == 1 and spelled.isalpha():
+        content = ord(spelled)  # `[^：]` does not deny the colon; see `_also`
     elif op is ops.IN:
         content = [*content, *dict.fromkeys(_also(content))]
     elif op is ops.BRANCH:

@@ -47,7 +47,6 @@ class Triggers:
         options.never_capture = True
         known = {**_TRIGGERS, **more}
         self._names = tuple(known)
-        self._loose = {number for number, name in enumerate(known) if name in _LOOSE or name in more}
         self._all: Any = re2.Set.SearchSet(options)
         for trigger in known.values():
             self._all.Add(trigger)
@@ -57,6 +56,10 @@ class Triggers:
         native = core()
         patterns = () if native is None else tuple(map(_pattern, known.values()))
         self._placed = () if native is None else positions_of(native, patterns)
+        placed = {number for places, _ in self._placed for number in places}
+        self._unplaced = [number for number in range(len(known)) if number not in placed]  # too large: RE2 is asked
+        loose = {number for number, name in enumerate(known) if name in _LOOSE or name in more}
+        self._loose = loose.union(self._unplaced)
 
     def kinds(self, text: str, raw: bytes) -> set[str]:
         """Return the names of what a text, given in UTF-8 too, gives reason to look for."""
@@ -70,7 +73,7 @@ class Triggers:
     def _found(self, text: str, raw: bytes) -> Iterable[int]:
         if not self._placed:
             return self._all.Match(raw) or ()
-        said = [places[number] for places, part in self._placed for number in part.which(text)]
+        said = [places[number] for places, part in self._placed for number in part.which(text)] + self._unplaced
         return [number for number in said if number not in self._loose or self._alone[number].search(raw) is not None]
 
 

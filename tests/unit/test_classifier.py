@@ -123,6 +123,17 @@ def test_faults_of_the_data_are_located(tmp_path, rows: str, message: str) -> No
         split_of(load_classifier_recipe(str(tmp_path / "r.yaml")))
 
 
+def test_a_file_that_is_named_twice_counts_twice_in_training_and_once_where_thresholds_are_chosen(tmp_path) -> None:
+    rows = [f'{{"text": "text {number}", "label": "{("ham", "spam")[number % 2]}"}}' for number in range(40)]
+    (tmp_path / "data.jsonl").write_text("\n".join(rows))
+    (tmp_path / "recipe.yaml").write_text(
+        "{task: classify, name: x, labels: [ham, spam], data: {train: [data.jsonl, data.jsonl], validation_share: 0.2}}"
+    )
+    split = split_of(load_classifier_recipe(str(tmp_path / "recipe.yaml")))
+
+    assert (len(split.train), len(split.validation)) == (64, 8)
+
+
 def test_a_held_out_text_that_is_trained_on_is_refused(tmp_path) -> None:
     rows = "\n".join(f'{{"text": "text {n}", "label": "{"spam" if n % 2 else "ham"}"}}' for n in range(40))
     (tmp_path / "data.jsonl").write_text(rows)

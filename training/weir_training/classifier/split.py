@@ -21,7 +21,8 @@ def split_of(recipe: ClassifierRecipe) -> Split:
 
     train += made_up(data.made, "train")
     validation += made_up(round(data.made * data.validation_share), "validation")
-    split = Split(tuple(train), tuple(validation), tuple(heldout))
+    chosen_on = dict.fromkeys(validation)  # a file may be named several times to count for more: in training
+    split = Split(tuple(train), tuple(chosen_on), tuple(heldout))
     refuse_contaminated(split)
     _refuse_one_sided(split, recipe.labels)
     return split
